@@ -1,0 +1,1 @@
+"""The typed configuration: its schema, its presets and the strict reader."""

@@ -1,0 +1,67 @@
+"""Where the backbone's weights come from: a file, torchvision, or nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torchvision.models import GoogLeNet_Weights
+
+from backbone.googlenet import GoogLeNet
+
+_CLASSIFIER_PREFIXES = ("fc.", "aux1.", "aux2.")
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def load_trunk(network: GoogLeNet, state_dict: Mapping[str, Tensor], origin: str) -> None:
+    """Copies a state dict into ``network``, whose classifier may be missing; everything else must fit exactly.
+
+    Args:
+        network: The network to fill, in place.
+        state_dict: Parameters and buffers under torchvision's names.
+        origin: Where they came from, for the message.
+
+    Raises:
+        ValueError: If keys are missing or unexpected, or a shape differs; all of them are listed.
+    """
+    own = network.state_dict()
+    given = {k: v for k, v in state_dict.items() if k in own or not k.startswith(_CLASSIFIER_PREFIXES)}
+    faults = [f"missing: {key}" for key in own.keys() - given.keys()]
+    faults += [f"unexpected: {key}" for key in given.keys() - own.keys()]
+    faults += [
+        f"shape of {key}: expected {tuple(own[key].shape)}, got {tuple(given[key].shape)}"
+        for key in own.keys() & given.keys()
+        if own[key].shape != given[key].shape
+    ]
+    if faults:
+        raise ValueError(f"{origin}: these weights are not a GoogLeNet's: " + "; ".join(sorted(faults)))
+    network.load_state_dict(given)
+
+
+def load_backbone_weights(network: GoogLeNet, source: str) -> None:
+    """Fills ``network`` from ``source``, in place.
+
+    Args:
+        network: The backbone.
+        source: ``none`` (keep the random start), ``torchvision`` (downloads ImageNet weights), or a safetensors file.
+
+    Raises:
+        ValueError: If the file is missing, is not a safetensors file, or does not fit.
+    """
+    if source == "none":
+        return
+    if source == "torchvision":
+        load_trunk(network, GoogLeNet_Weights.IMAGENET1K_V1.get_state_dict(progress=True), "torchvision")
+        return
+    if not Path(source).is_file():
+        raise ValueError(f"backbone weights {source!r}: no such file; give a safetensors file, torchvision or none")
+    try:
+        state_dict = load_file(source)
+    except SafetensorError as error:
+        raise ValueError(f"{source}: not a safetensors file ({error}); give backbone weights in that format") from error
+    load_trunk(network, state_dict, source)

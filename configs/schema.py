@@ -1,0 +1,223 @@
+"""The configuration of a detector and its training: every value, its range and what it means.
+
+All models are frozen, refuse unknown keys and do not convert: text is not a number, and ``true`` is not 1.
+The defaults are those of the ``default`` preset; a preset or a user's file holds only what differs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth")
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+"""A part of a whole, a probability or an IoU."""
+
+
+class Section(BaseModel):
+    """What all sections have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+
+
+class InputConfig(Section):
+    """The size of what the network sees."""
+
+    longest_side: int = Field(
+        default=416, ge=64, le=4096, multiple_of=32, description="Longer side of a resized image, in pixels."
+    )
+    pad_multiple: int = Field(
+        default=32, ge=32, le=512, multiple_of=32, description="Both sides are padded up to a multiple of this."
+    )
+
+
+class BackboneConfig(Section):
+    """GoogLeNet and where its start weights come from."""
+
+    weights: str = Field(
+        default="none", description="none (random start), torchvision (downloads ImageNet weights) or a weights file."
+    )
+    norm: Literal["batchnorm"] = Field(default="batchnorm", description="Normalisation after each convolution.")
+
+    @field_validator("weights")
+    @classmethod
+    def _known_source(cls, weights: str) -> str:
+        if weights not in ("none", "torchvision") and not weights.endswith(WEIGHTS_SUFFIXES):
+            raise ValueError(f"none, torchvision or the path of a {', '.join(WEIGHTS_SUFFIXES)} file")
+        return weights
+
+
+class PyramidConfig(Section):
+    """The feature pyramid over strides 8, 16 and 32."""
+
+    channels: int = Field(default=96, ge=8, le=1024, description="Channels of each pyramid level.")
+
+
+class ProposalsConfig(Section):
+    """MultiBox: class-agnostic boxes with an objectness score."""
+
+    priors_per_level: int = Field(default=3, ge=1, le=32, description="Priors at each place of each pyramid level.")
+    tower_depth: int = Field(default=2, ge=0, le=8, description="3x3 convolutions shared by the levels.")
+    positive_iou: Share = Field(default=0.5, description="A prior is positive above this IoU with an object.")
+    min_matches: int = Field(default=4, ge=1, le=64, description="This many best priors of an object are positive too.")
+    nms_iou_threshold: Share = Field(default=0.7, description="Of two proposals with more overlap only one stays.")
+    candidates: int = Field(default=1000, ge=1, le=100_000, description="Best boxes of an image that enter the NMS.")
+    num_train: int = Field(default=256, ge=1, le=10_000, description="Proposals per image in training; <= candidates.")
+    num_detect: int = Field(default=100, ge=1, le=10_000, description="Proposals per image in use; <= candidates.")
+
+    @field_validator("num_train", "num_detect")
+    @classmethod
+    def _within_candidates(cls, number: int, info: ValidationInfo) -> int:
+        candidates = info.data.get("candidates", number)  # absent when it is itself at fault
+        if number > candidates:
+            raise ValueError(f"at most proposals.candidates = {candidates}")
+        return number
+
+
+class ClassifierConfig(Section):
+    """The ensemble that names each region; its mean probability is the class score."""
+
+    members: int = Field(default=6, ge=1, le=64, description="Heads of the ensemble.")
+    contexts: tuple[float, ...] = Field(
+        default=(1.0,),
+        strict=False,  # YAML has lists only; the items stay strict
+        min_length=1,
+        description="Enlargements of a region, shared out among the members in turn; each in [1, 4].",
+    )
+    pool_size: int = Field(default=7, ge=1, le=28, description="RoIAlign output, bins per side.")
+    hidden: int = Field(default=256, ge=8, le=8192, description="Units of the layer that all members share.")
+    member_hidden: int = Field(default=128, ge=8, le=8192, description="Units of each member's own layer.")
+    sample_fraction: float = Field(default=0.8, gt=0.0, le=1.0, description="Part of the regions each member sees.")
+    box_regression: bool = Field(default=True, description="Refine the box per class.")
+    rois_per_image: int = Field(default=48, ge=1, le=4096, description="Regions sampled per image in training.")
+    foreground_fraction: float = Field(default=0.5, gt=0.0, le=1.0, description="At most this part of them is objects.")
+    foreground_iou: float = Field(default=0.5, gt=0.0, le=1.0, description="A region is an object from this IoU on.")
+
+    @field_validator("contexts")
+    @classmethod
+    def _usable_contexts(cls, contexts: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        if not all(1.0 <= context <= 4.0 for context in contexts):
+            raise ValueError("enlargements from 1 to 4")
+        members = info.data.get("members", len(contexts))  # absent when it is itself at fault
+        if len(contexts) > members:
+            raise ValueError(f"no more contexts than classifier.members = {members}")
+        return contexts
+
+
+class PostprocessConfig(Section):
+    """From scored regions to detections."""
+
+    score_threshold: Share = Field(default=0.01, description="Weaker detections are dropped.")
+    nms_iou_threshold: Share = Field(default=0.5, description="Of two boxes of a class with more overlap one stays.")
+    max_detections: int = Field(default=100, ge=1, le=10_000, description="Detections per image, best first.")
+    objectness_power: float = Field(
+        default=0.5, ge=0.0, le=4.0, description="Final score = class score x objectness ** this; 0 leaves it out."
+    )
+
+
+class AugmentConfig(Section):
+    """Random changes of the training images."""
+
+    horizontal_flip: Share = Field(default=0.5, description="Probability of a left-right flip.")
+    vertical_flip: Share = Field(default=0.0, description="Probability of an upside-down flip.")
+    scale: tuple[float, float] = Field(
+        default=(0.8, 1.3), strict=False, description="Lowest and highest zoom, each in [0.1, 4]; [1, 1] = none."
+    )
+    brightness: Share = Field(default=0.2, description="Largest relative change of brightness.")
+    contrast: Share = Field(default=0.2, description="Largest relative change of contrast.")
+    saturation: Share = Field(default=0.3, description="Largest relative change of saturation.")
+    hue: float = Field(default=0.02, ge=0.0, le=0.5, description="Largest turn of the hue, in turns of the circle.")
+
+    @field_validator("scale")
+    @classmethod
+    def _ordered_scale(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        low, high = scale
+        if not 0.1 <= low <= high <= 4.0:
+            raise ValueError("[low, high] with 0.1 <= low <= high <= 4")
+        return scale
+
+
+class LowResolutionConfig(Section):
+    """Progressive resolution: training starts with smaller images, which is faster."""
+
+    fraction: float = Field(default=0.5, ge=0.0, lt=1.0, description="First part of the training; 0 = never.")
+    scale: float = Field(default=0.6, ge=0.25, le=1.0, description="Image size then, relative to input.longest_side.")
+
+
+class LossWeightsConfig(Section):
+    """What each part of the objective weighs."""
+
+    proposal_objectness: float = Field(default=1.0, ge=0.0, le=100.0, description="Is there an object at this prior?")
+    proposal_box: float = Field(default=1.0, ge=0.0, le=100.0, description="Where is it?")
+    region_class: float = Field(default=1.0, ge=0.0, le=100.0, description="What is it?")
+    region_box: float = Field(default=1.0, ge=0.0, le=100.0, description="Where exactly?")
+
+
+class TrainConfig(Section):
+    """Optimisation, and what is kept of it."""
+
+    epochs: int = Field(default=40, ge=1, le=100_000, description="Passes over the training images.")
+    batch_size: int = Field(default=8, ge=1, le=4096, description="Images per step and process.")
+    learning_rate: float = Field(default=1e-3, gt=0.0, le=1.0, description="Peak learning rate of AdamW.")
+    weight_decay: float = Field(default=0.05, ge=0.0, le=1.0, description="Decoupled weight decay.")
+    warmup_fraction: float = Field(default=0.03, ge=0.0, le=0.5, description="Part of the steps with rising rate.")
+    ema_decay: float = Field(default=0.998, ge=0.0, lt=1.0, description="Moving average of the weights; 0 = none.")
+    gradient_clip: float = Field(default=10.0, gt=0.0, le=1e6, description="Largest norm of the gradient.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of everything random.")
+    workers: int = Field(default=0, ge=0, le=256, description="Processes that load images; 0 = the training process.")
+    cache_mb: int = Field(default=2048, ge=0, le=10_000_000, description="Memory for decoded images, MiB; 0 = none.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="auto = bfloat16 where the processor is fast at it."
+    )
+    device: str = Field(default="auto", description="auto, cpu, mps, cuda or cuda:N.")
+    best_metric: Literal["AP", "AP50", "AP75", "AR100"] = Field(
+        default="AP", description="Which number of the validation decides what the best model is."
+    )
+    low_resolution: LowResolutionConfig = Field(
+        default=LowResolutionConfig(), description="Smaller images at the start of the training."
+    )
+    loss_weights: LossWeightsConfig = Field(
+        default=LossWeightsConfig(), description="Weight of each part of the objective."
+    )
+    checkpoint_seconds: int = Field(default=120, ge=1, le=86_400, description="Seconds between saved states.")
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, device: str) -> str:
+        kind, colon, index = device.partition(":")
+        if device not in ("auto", "cpu", "mps", "cuda") and not (kind == "cuda" and colon and index.isdecimal()):
+            raise ValueError("auto, cpu, mps, cuda or cuda:N")
+        return device
+
+
+class Config(Section):
+    """Everything that shapes a detector and its training. Data paths are never part of it."""
+
+    input: InputConfig = Field(default=InputConfig(), description="The size of what the network sees.")
+    backbone: BackboneConfig = Field(default=BackboneConfig(), description="GoogLeNet.")
+    pyramid: PyramidConfig = Field(default=PyramidConfig(), description="The feature pyramid.")
+    proposals: ProposalsConfig = Field(default=ProposalsConfig(), description="MultiBox.")
+    classifier: ClassifierConfig = Field(default=ClassifierConfig(), description="The ensemble of region classifiers.")
+    postprocess: PostprocessConfig = Field(default=PostprocessConfig(), description="From regions to detections.")
+    augment: AugmentConfig = Field(default=AugmentConfig(), description="Random changes of the training images.")
+    train: TrainConfig = Field(default=TrainConfig(), description="Optimisation.")
+
+
+def field_names(model: type[BaseModel] = Config, prefix: str = "") -> tuple[str, ...]:
+    """Dotted names of all sections and values below ``model``, in the order of the schema.
+
+    Args:
+        model: Where to start.
+        prefix: Put before each name, with its dot.
+
+    Returns:
+        For example ``("input", "input.longest_side", ...)``; a section comes before what it holds.
+    """
+    names: list[str] = []
+    for name, field in model.model_fields.items():
+        names.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names.extend(field_names(field.annotation, f"{prefix}{name}."))
+    return tuple(names)

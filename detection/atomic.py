@@ -1,0 +1,32 @@
+"""Files that are complete or not there at all: written beside their place, then renamed into it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yields a draft path that takes the place of ``path`` when the block ends without an error.
+
+    The draft is flushed to disk before it is renamed, so a crash at any moment leaves the old file or the new one.
+    An error inside the block removes the draft and leaves ``path`` as it was.
+
+    Args:
+        path: The file to write; its folder is made if it is missing.
+
+    Yields:
+        A path in the same folder; the block must create this file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield draft
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,92 @@
+"""Files of a trained model and of an interrupted run: tensors and JSON in safetensors, never pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from detection.atomic import atomic_path
+from detection.errors import InputError
+
+MODEL_FORMAT = "multibox-rcnn model 1"
+STATE_FORMAT = "multibox-rcnn training state 1"
+
+
+@dataclass(frozen=True)
+class ModelHeader:
+    """Everything a model file says besides its weights.
+
+    Attributes:
+        config: The resolved configuration.
+        class_names: C names, in the order of the labels.
+        category_ids: C ids of the training data, as its files wrote them.
+        training: How the weights came about: steps, minutes, seed, metrics, data.
+        note: Licence note on the data.
+    """
+
+    config: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    training: Mapping[str, Any] = field(default_factory=dict)
+    note: str = "The weights belong to whoever trained them; the terms of the training data apply."
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor], file_format: str, header: Mapping[str, Any]) -> None:
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {"format": file_format, "header": json.dumps(header, ensure_ascii=False)}
+    with atomic_path(path) as draft:
+        save_file(contiguous, draft, metadata=metadata)
+
+
+def _load(path: Path, file_format: str, remedy: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {remedy}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != file_format:
+                raise InputError(f"{path}: expected a file of format {file_format!r}, got {metadata.get('format')!r}")
+            header = json.loads(metadata["header"])
+            return {name: file.get_tensor(name) for name in file.keys()}, header
+    except (SafetensorError, OSError, json.JSONDecodeError, KeyError) as error:
+        raise InputError(f"{path}: damaged or not a safetensors file ({error}); {remedy}") from error
+
+
+def save_model(path: Path, tensors: Mapping[str, Tensor], header: ModelHeader) -> None:
+    """Writes a model file."""
+    _save(path, tensors, MODEL_FORMAT, vars(header))
+
+
+def load_model(path: Path) -> tuple[dict[str, Tensor], ModelHeader]:
+    """Reads a model file.
+
+    Raises:
+        InputError: If the file is missing, damaged, or not a model.
+    """
+    tensors, header = _load(path, MODEL_FORMAT, "give a model.safetensors that `multibox train` wrote")
+    try:
+        names, ids = tuple(header.pop("class_names")), tuple(header.pop("category_ids"))
+        return tensors, ModelHeader(class_names=names, category_ids=ids, **header)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: its header lacks or adds fields ({error}); train the model anew") from error
+
+
+def save_state(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Writes everything that an exact resume needs."""
+    _save(path, tensors, STATE_FORMAT, header)
+
+
+def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads what ``save_state`` wrote.
+
+    Raises:
+        InputError: If the file is missing, damaged, or not a training state.
+    """
+    return _load(path, STATE_FORMAT, "start without --resume")

@@ -1,0 +1,124 @@
+"""Reads a data set of any known format, found out by looking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from detection.data import coco, coco_files, voc, yolo
+from detection.data.classes import UnknownClasses
+from detection.data.raw import first_names
+from detection.data.records import DetectionData
+from detection.errors import InputError
+
+_SHOWN_ENTRIES = 12
+
+
+class Reader(Protocol):
+    """Reads one split of a data set of one format."""
+
+    def __call__(
+        self,
+        root: Path,
+        split: str,
+        class_names: Sequence[str] | None = None,
+        *,
+        unknown_classes: UnknownClasses = "error",
+    ) -> DetectionData:
+        """Reads ``split`` of the data set in ``root``."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of data sets.
+
+    Attributes:
+        name: What people call it.
+        layout: The files that it needs.
+        recognise: Says why a folder is of this format; None if it is not.
+        list_splits: Names the splits of a folder.
+        read: Reads one of them.
+    """
+
+    name: str
+    layout: str
+    recognise: Callable[[Path], str | None]
+    list_splits: Callable[[Path], tuple[str, ...]]
+    read: Reader
+
+
+FORMATS = (
+    Format("VOC", voc.LAYOUT, voc.recognise, voc.list_splits, voc.read_voc),
+    Format("COCO", coco_files.LAYOUT, coco.recognise, coco_files.list_splits, coco.read_coco),
+    Format("YOLO", yolo.LAYOUT, yolo.recognise, yolo.list_splits, yolo.read_yolo),
+)
+
+
+def find_format(root: Path) -> Format:
+    """Finds out which format a data set has.
+
+    Args:
+        root: The data folder, or a COCO json or YOLO yaml, which settles the question where a folder holds several.
+
+    Returns:
+        The one format that recognises it.
+
+    Raises:
+        InputError: If none or more than one does; the message tells what each needs and what was found.
+    """
+    if not root.exists():
+        raise InputError(f"{root}: no such file or folder; give the folder of a data set")
+    reasons = {known: known.recognise(root) for known in FORMATS}
+    fitting = [known for known, reason in reasons.items() if reason is not None]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        found = "; ".join(str(reasons[known]) for known in fitting)
+        raise InputError(f"{root}: more than one format fits ({found}); give the json or yaml itself, or move one away")
+    entries = sorted(entry.name + "/" * entry.is_dir() for entry in root.iterdir()) if root.is_dir() else [root.name]
+    needs = "".join(f"\n  {known.name}: {known.layout}" for known in FORMATS)
+    found = first_names(entries, _SHOWN_ENTRIES) or "nothing"
+    raise InputError(f"{root}: no known data set; found {found}; expected one of{needs}")
+
+
+def load_dataset(
+    root: Path,
+    split: str,
+    class_names: Sequence[str] | None = None,
+    unknown_classes: UnknownClasses = "error",
+) -> DetectionData:
+    """Reads and checks one split of a data set of any known format.
+
+    Args:
+        root: The data folder, or a COCO json or YOLO yaml.
+        split: One of `list_splits`.
+        class_names: C names in label order, those of a model or of the training split; objects are matched by name.
+            None takes the names of this split: VOC sorted, COCO and YOLO in the order of their files.
+        unknown_classes: Whether an object of another class is an error or is left out with a finding.
+
+    Returns:
+        The split: every image that can be opened, boxes inside their images, and everything that was wrong. Images
+        without objects are kept; there may be no image left.
+
+    Raises:
+        InputError: If the format or the split cannot be found, the split lists no image, or an object has an unknown
+            class.
+    """
+    return find_format(root).read(root, split, class_names, unknown_classes=unknown_classes)
+
+
+def list_splits(root: Path) -> tuple[str, ...]:
+    """Names the splits of a data set of any known format.
+
+    Args:
+        root: The data folder, or a COCO json or YOLO yaml.
+
+    Returns:
+        The names; VOC without ImageSets has only ``all``.
+
+    Raises:
+        InputError: If the format cannot be found.
+    """
+    return find_format(root).list_splits(root)

@@ -1,0 +1,183 @@
+"""Training batches: which images, in which order, at which size, and their random views.
+
+Everything random follows from the seed and the step, never from a shared generator, so a run is the same with any
+number of workers and goes on exactly where it stopped. Legend: B images of a batch, G ground truths, H/W padded size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from detection.data.augment import Augmentation
+from detection.data.image import read_image
+from detection.data.records import ImageRecord
+from detection.preprocess import Image, resize, resized_size, stack_images
+from detection.structures import Target
+
+_GROUPS = 16  # Batches that are sorted by shape together; more wastes less padding but shuffles less.
+
+
+class SampleKey(NamedTuple):
+    """One view to make: image, seed of its chance, length of its longer side."""
+
+    index: int
+    seed: int
+    longest_side: int
+
+
+class Sample(NamedTuple):
+    """One view: (h, w, 3) uint8 RGB, its target, and the name of its file."""
+
+    image: Image
+    target: Target
+    file_name: str
+
+
+class Batch(NamedTuple):
+    """B views: (B, 3, H, W) uint8 padded, B targets, B file names."""
+
+    images: Tensor
+    targets: list[Target]
+    file_names: list[str]
+
+
+class ImageCache:
+    """Keeps decoded images in memory, scaled down to what training needs, until the limit is reached.
+
+    Args:
+        longest_side: Images are scaled down to this longer side before they are kept.
+        max_bytes: Limit; images beyond it are decoded anew each time.
+    """
+
+    def __init__(self, longest_side: int, max_bytes: int) -> None:
+        self.longest_side = longest_side
+        self.free_bytes = max_bytes
+        self._images: dict[int, Image] = {}
+
+    def get(self, index: int, record: ImageRecord) -> Image:
+        """The image of ``record``, (h, w, 3) uint8 RGB, at most ``longest_side`` long."""
+        if (image := self._images.get(index)) is not None:
+            return image
+        image = read_image(record.path)
+        if max(image.shape[:2]) > self.longest_side:
+            image = resize(image, resized_size((image.shape[0], image.shape[1]), self.longest_side))
+        if image.nbytes <= self.free_bytes:
+            self.free_bytes -= image.nbytes
+            self._images[index] = image
+        return image
+
+
+class TrainingSet(Dataset[Sample]):
+    """Random views of the training images.
+
+    Args:
+        records: The images.
+        augmentation: Makes the views.
+        cache: Keeps decoded images.
+    """
+
+    def __init__(self, records: Sequence[ImageRecord], augmentation: Augmentation, cache: ImageCache) -> None:
+        self.records = tuple(records)
+        self.augmentation = augmentation
+        self.cache = cache
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        """Makes the view that ``key`` asks for."""
+        record = self.records[key.index]
+        size_hw = resized_size(record.size_hw, key.longest_side)
+        image = resize(self.cache.get(key.index, record), size_hw)
+        height, width = (new / old for new, old in zip(size_hw, record.size_hw, strict=True))
+        scale = np.array([width, height, width, height], dtype=np.float32)
+        image, boxes, rows = self.augmentation(image, record.boxes * scale, seed=key.seed)
+        target = Target(
+            torch.from_numpy(boxes),
+            torch.from_numpy(record.labels[rows]),
+            torch.from_numpy(record.ignore[rows]),
+            size_hw,
+        )
+        return Sample(image, target, record.file_name)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Pads the views of a batch to one size."""
+    images = stack_images([sample.image for sample in samples])
+    return Batch(images, [sample.target for sample in samples], [sample.file_name for sample in samples])
+
+
+def plan_epoch(aspects: npt.NDArray[np.float64], *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Deals the images out to batches: shuffled, with images of like shape together, all batches full.
+
+    Args:
+        aspects: (N,) height / width of each image.
+        batch_size: B; a set smaller than a batch makes one batch of N.
+        seed: Of the run.
+        epoch: Number of the pass.
+
+    Returns:
+        Batches of indices. Every image comes at least once; the last batch is filled up from the first images.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    order = rng.permutation(len(aspects))
+    if batch_size >= len(order):
+        return [order.tolist()]
+    order = np.concatenate([order, order[: -len(order) % batch_size]])
+    batches = []
+    for start in range(0, len(order), batch_size * _GROUPS):
+        group = order[start : start + batch_size * _GROUPS]
+        group = group[np.argsort(aspects[group], kind="stable")]
+        batches += [group[i : i + batch_size].tolist() for i in range(0, len(group), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+class BatchPlan(Sampler[list[SampleKey]]):
+    """The batches of one epoch as sample keys, from a given batch on.
+
+    Args:
+        batches: Indices of every batch of the epoch.
+        first_step: Number of the epoch's first step in the run.
+        start: Batches to leave out at the front (a resumed epoch).
+        seed: Of the run.
+        side_at: Length of the longer side at a step.
+    """
+
+    def __init__(
+        self, batches: list[list[int]], *, first_step: int, start: int, seed: int, side_at: Callable[[int], int]
+    ) -> None:
+        self.batches = batches
+        self.first_step = first_step
+        self.start = start
+        self.seed = seed
+        self.side_at = side_at
+
+    def __len__(self) -> int:
+        return len(self.batches) - self.start
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        """Yields one list of keys per step."""
+        for position in range(self.start, len(self.batches)):
+            step = self.first_step + position
+            side = self.side_at(step)
+            yield [
+                SampleKey(index, view_seed(self.seed, step, row), side)
+                for row, index in enumerate(self.batches[position])
+            ]
+
+
+def view_seed(seed: int, step: int, row: int) -> int:
+    """A seed for one view, well spread over 32 bits."""
+    return int(np.random.SeedSequence((seed, step, row)).generate_state(1)[0])
+
+
+def make_loader(training_set: TrainingSet, plan: BatchPlan, *, workers: int) -> DataLoader[Sample]:
+    """A loader over one epoch; 0 workers make the views in this process."""
+    return DataLoader(training_set, batch_sampler=plan, collate_fn=collate, num_workers=workers)

@@ -1,0 +1,213 @@
+"""Reads data sets in the layout of Pascal VOC: one xml file an image, splits as lists of names.
+
+A VOC box is 1-based and inclusive; it enters as (xmin - 1, ymin - 1, xmax, ymax), which is why plain IoU here equals
+VOC's IoU with its "+ 1". ``difficult`` objects are marked to be ignored. An image is found by the name in the split,
+else by ``<filename>``, and never outside the data folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from detection.data.assemble import assemble
+from detection.data.classes import UnknownClasses
+from detection.data.image import find_images
+from detection.data.raw import (
+    BoxNotation,
+    Float64Array,
+    Int64Array,
+    ListedImage,
+    RawObject,
+    RawSplit,
+    first_repeats,
+    is_inside,
+    relative_name,
+)
+from detection.data.records import DetectionData, Finding
+from detection.data.voc_xml import CORNERS, VocAnnotation, XmlError, parse_annotation
+from detection.errors import InputError
+
+LAYOUT = "Annotations/*.xml, JPEGImages/ (or images/) and ImageSets/Main/<split>.txt"
+ALL = "all"  # The split of every annotation file, listed or not.
+
+_ANNOTATION_FOLDERS = ("Annotations", "annotations")
+_IMAGE_FOLDERS = ("JPEGImages", "images")
+_SPLIT_FOLDER = "ImageSets/Main"
+
+
+def _to_xyxy(values: Float64Array, sizes_hw: Int64Array) -> Float64Array:
+    """1-based inclusive -> 0-based half-open."""
+    return np.subtract(values, [1.0, 1.0, 0.0, 0.0])
+
+
+NOTATION = BoxNotation("object", CORNERS, _to_xyxy)
+
+
+def recognise(root: Path) -> str | None:
+    """Says why a folder is a VOC data set; None if it is not."""
+    annotations = _annotation_folder(root)
+    if annotations is None:
+        return None
+    lists = f"{_SPLIT_FOLDER}/" if (root / _SPLIT_FOLDER).is_dir() else f"no {_SPLIT_FOLDER}/"
+    return f"VOC: has {annotations.name}/*.xml and {lists}"
+
+
+def list_splits(root: Path) -> tuple[str, ...]:
+    """Names the splits, sorted: the lists in ImageSets/Main without VOC's lists of one class, else only ``all``."""
+    stems = sorted(path.stem for path in (root / _SPLIT_FOLDER).glob("*.txt"))
+    splits = tuple(stem for stem in stems if not any(stem.endswith(f"_{other}") for other in stems))
+    return splits or (ALL,)
+
+
+def read_voc(
+    root: Path,
+    split: str,
+    class_names: Sequence[str] | None = None,
+    *,
+    unknown_classes: UnknownClasses = "error",
+) -> DetectionData:
+    """Reads one split of a VOC data set.
+
+    Args:
+        root: The folder that holds Annotations/.
+        split: A list in ImageSets/Main, or ``all`` for every annotation file.
+        class_names: C names in label order; None takes the names of this split alone, sorted.
+        unknown_classes: Whether an object of another class is an error or is left out with a finding.
+
+    Returns:
+        The images of the split in its order; ids are positions from 1, category ids 1..C. An image without an
+        annotation file counts as one without objects.
+
+    Raises:
+        InputError: If the split does not exist or is empty, or an object has an unknown class.
+    """
+    reason = recognise(root)
+    if reason is None:
+        raise InputError(f"{root}: not a VOC data set; expected {LAYOUT}")
+    listing = _list_images(root, split)
+    names = sorted(set(listing.object_names))
+    label = {name: index for index, name in enumerate(names)}
+    objects = [row._replace(label=label[name]) for row, name in zip(listing.objects, listing.object_names, strict=True)]
+    raw = RawSplit(
+        root=root,
+        split=split,
+        format="voc",
+        reason=reason,
+        class_names=tuple(names),
+        category_ids=None,
+        notation=NOTATION,
+        images=listing.images,
+        objects=objects,
+        findings=listing.findings,
+    )
+    return assemble(raw, class_names, unknown_classes)
+
+
+@dataclass
+class _Listing:
+    """What the annotation files of a split say, one after the other; labels are given when all names are known."""
+
+    images: list[ListedImage] = field(default_factory=list)
+    objects: list[RawObject] = field(default_factory=list)
+    object_names: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, image: ListedImage, annotation: VocAnnotation) -> None:
+        """Appends an image and its objects."""
+        for item in annotation.objects:
+            self.objects.append(RawObject(len(self.images), item.number, 0, item.corners, item.difficult))
+            self.object_names.append(item.name)
+        self.images.append(image)
+
+
+def _annotation_folder(root: Path) -> Path | None:
+    folders = (root / name for name in _ANNOTATION_FOLDERS)
+    return next((folder for folder in folders if any(folder.glob("*.xml"))), None)
+
+
+def _list_images(root: Path, split: str) -> _Listing:
+    annotations = _annotation_folder(root) or root / _ANNOTATION_FOLDERS[0]
+    image_folder = next((root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()), root)
+    path_of = _index_images(image_folder)
+    names, findings = _names_in_split(root, split, annotations)
+    listing = _Listing(findings=findings)
+    for position, name in enumerate(names, start=1):
+        label_path = annotations / f"{name}.xml"
+        label_file = relative_name(label_path, root)
+        annotation = _read_annotation(label_path, label_file, listing.findings)
+        if annotation is None:
+            continue
+        path = _find_image(name, annotation.file_name, path_of)
+        if path is None:
+            listing.findings.append(_missing_image(name, annotation.file_name, label_file))
+            continue
+        if not label_path.is_file():
+            remedy = "label the image or take it from the split; counted as an image without objects"
+            listing.findings.append(Finding("no-label-file", label_file, "no label file", remedy))
+        file_name = relative_name(path, image_folder)
+        listing.add(ListedImage(position, path, file_name, label_file, annotation.size_hw), annotation)
+    return listing
+
+
+def _names_in_split(root: Path, split: str, annotations: Path) -> tuple[list[str], list[Finding]]:
+    """The distinct names that a split lists, and what is wrong with the list."""
+    path = root / _SPLIT_FOLDER / f"{split}.txt"
+    if not is_inside(split) or not path.is_file():
+        if split != ALL:
+            choices = ", ".join(dict.fromkeys((*list_splits(root), ALL)))
+            raise InputError(f"{root}: no split '{split}' in {_SPLIT_FOLDER}/; choose one of {choices}")
+        return sorted(relative_name(file, annotations)[: -len(".xml")] for file in annotations.rglob("*.xml")), []
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    listed = [line.split()[0] for line in lines if line.strip()]  # A second column tells of one class: 1, 0 or -1.
+    list_file = relative_name(path, root)
+    findings = [
+        Finding("unsafe-name", list_file, f"'{name}' leads out of the data folder", "write a name inside it; left out")
+        for name in listed
+        if not is_inside(name)
+    ]
+    repeats = first_repeats(listed)
+    if repeats:
+        message = f"lists {repeats} more than once"
+        findings.append(Finding("duplicate-image", list_file, message, "delete the repeats; each is used once"))
+    return [name for name in dict.fromkeys(listed) if is_inside(name)], findings
+
+
+def _index_images(folder: Path) -> dict[str, Path]:
+    """Finds each image under its name relative to ``folder``, with and without its suffix."""
+    index: dict[str, Path] = {}
+    for path in find_images(folder, recursive=True):
+        name = relative_name(path, folder)
+        index[name] = path
+        index.setdefault(name[: -len(path.suffix)], path)
+    return index
+
+
+def _read_annotation(path: Path, label_file: str, findings: list[Finding]) -> VocAnnotation | None:
+    """Reads an annotation file and adds its findings; None if it is unreadable, without objects if it is missing."""
+    if not path.is_file():
+        return VocAnnotation()
+    try:
+        annotation = parse_annotation(path.read_bytes(), label_file)
+    except XmlError as fault:
+        findings.append(Finding("unreadable-label", label_file, str(fault), "correct the file; its image is left out"))
+        return None
+    findings.extend(annotation.findings)
+    if annotation.file_name and not is_inside(annotation.file_name):
+        message = f"<filename> '{annotation.file_name}' leads out of the data folder"
+        findings.append(Finding("unsafe-name", label_file, message, "write the bare file name; not followed"))
+    return annotation
+
+
+def _find_image(name: str, file_name: str, path_of: Mapping[str, Path]) -> Path | None:
+    """Finds an image by its name in the split, else by ``<filename>``; the index holds only what lies inside."""
+    return path_of.get(name) or path_of.get(file_name)
+
+
+def _missing_image(name: str, file_name: str, label_file: str) -> Finding:
+    also = f" and no '{file_name}'" if file_name else ""
+    message = f"its image is missing: there is no '{name}' with an image suffix{also}"
+    return Finding("missing-image", label_file, message, "add the image; left out")

@@ -1,0 +1,188 @@
+"""Reads data sets in the format of YOLO: a yaml with class names, one text file of labels an image.
+
+A line is ``class cx cy w h`` with centre and size as shares of the image's width and height, or ``class x1 y1 x2 y2
+x3 y3 ...``, a polygon, of which the bounding box is taken. The labels of ``images/a.jpg`` lie in ``labels/a.txt``, or
+beside the image where no folder is called ``images``. An image without a label file is one without objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from detection.data.assemble import assemble
+from detection.data.classes import UnknownClasses
+from detection.data.raw import (
+    BoxNotation,
+    Float64Array,
+    Int64Array,
+    ListedImage,
+    RawObject,
+    RawSplit,
+    first_names,
+    relative_name,
+)
+from detection.data.records import DetectionData, Finding
+from detection.data.yolo_yaml import YoloYaml, find_yaml, load_yolo_yaml
+from detection.errors import InputError
+
+LAYOUT = "data.yaml with 'names' and 'train'/'val'/'test', images/ and, parallel to it, labels/"
+
+_IMAGES, _LABELS = "images", "labels"
+_BOX_NUMBERS = 4
+_MIN_POLYGON_NUMBERS = 6
+
+
+def _shares_to_xyxy(values: Float64Array, sizes_hw: Int64Array) -> Float64Array:
+    """Normalized centre and size -> xyxy pixels."""
+    return _centre_to_xyxy(values * np.tile(sizes_hw[:, ::-1], 2), sizes_hw)
+
+
+def _centre_to_xyxy(values: Float64Array, sizes_hw: Int64Array) -> Float64Array:
+    half = values[:, 2:] / 2
+    return np.concatenate([values[:, :2] - half, values[:, :2] + half], axis=1)
+
+
+_COLUMNS = ("cx", "cy", "w", "h")
+_MISTAKEN_FOR = BoxNotation("line", ("cx px", "cy px", "w px", "h px"), _centre_to_xyxy)
+NOTATION = BoxNotation("line", _COLUMNS, _shares_to_xyxy, _MISTAKEN_FOR)
+
+
+def recognise(root: Path) -> str | None:
+    """Says why a folder or a yaml file is a YOLO data set; None if it is not."""
+    path = find_yaml(root)
+    return None if path is None else f"YOLO: has {path.name} with class names"
+
+
+def list_splits(root: Path) -> tuple[str, ...]:
+    """Names the splits of the yaml."""
+    path = find_yaml(root)
+    return () if path is None else tuple(load_yolo_yaml(path).sources)
+
+
+def read_yolo(
+    root: Path,
+    split: str,
+    class_names: Sequence[str] | None = None,
+    *,
+    unknown_classes: UnknownClasses = "error",
+) -> DetectionData:
+    """Reads one split of a YOLO data set.
+
+    Args:
+        root: The data folder, or its yaml file.
+        split: ``train``, ``val`` or ``test``, as the yaml has them.
+        class_names: C names in label order, matched by name; None takes those of the yaml in their order.
+        unknown_classes: Whether an object of another class is an error or is left out with a finding.
+
+    Returns:
+        The images of the split, sorted by path or in the order of its list file; ids are positions from 1, category
+        ids the class numbers of the yaml.
+
+    Raises:
+        InputError: If there is no yaml, it does not have the split or names, or an object has an unknown class.
+    """
+    path, reason = find_yaml(root), recognise(root)
+    if path is None or reason is None:
+        raise InputError(f"{root}: not a YOLO data set; expected {LAYOUT}")
+    yaml = load_yolo_yaml(path)
+    listing = _list_images(yaml, split)
+    raw = RawSplit(
+        root=root,
+        split=split,
+        format="yolo",
+        reason=reason,
+        class_names=tuple(yaml.name_of_id.values()),
+        category_ids=tuple(yaml.name_of_id),
+        notation=NOTATION,
+        images=listing.images,
+        objects=listing.objects,
+        findings=listing.all_findings(),
+    )
+    return assemble(raw, class_names, unknown_classes)
+
+
+@dataclass
+class _Listing:
+    """What the label files of a split say, one after the other."""
+
+    images: list[ListedImage] = field(default_factory=list)
+    objects: list[RawObject] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    unlabelled: list[str] = field(default_factory=list)
+
+    def all_findings(self) -> list[Finding]:
+        """The findings, and one for all images without a label file."""
+        if not self.unlabelled:
+            return self.findings
+        message = f"{len(self.unlabelled)} images have no label file: {first_names(self.unlabelled)}"
+        remedy = "write an empty one if nothing is to be seen; counted as images without objects"
+        return [*self.findings, Finding("no-label-file", self.unlabelled[0], message, remedy)]
+
+
+def label_path(image: Path) -> Path:
+    """The label file of an image: the last folder ``images`` becomes ``labels``."""
+    parts = list(image.with_suffix(".txt").parts)
+    folders = [index for index, part in enumerate(parts[:-1]) if part == _IMAGES]
+    if folders:
+        parts[folders[-1]] = _LABELS
+    return Path(*parts)
+
+
+def parse_line(line: str, label_of_id: Mapping[int, int]) -> tuple[int, tuple[float, float, float, float]] | str:
+    """Reads one line of a label file.
+
+    Args:
+        line: ``class cx cy w h`` or a class and a polygon; anything else may come.
+        label_of_id: The known class numbers and their labels.
+
+    Returns:
+        The label and normalized (cx, cy, w, h), or what is wrong.
+    """
+    try:
+        class_id, *numbers = map(float, line.split())
+    except ValueError:
+        return f"is '{line[:60]}', expected numbers: class cx cy w h"
+    if class_id not in label_of_id:
+        return f"has class {class_id:g}, expected one of {first_names([str(number) for number in label_of_id], 10)}"
+    label = label_of_id[int(class_id)]
+    if len(numbers) == _BOX_NUMBERS:
+        return label, (numbers[0], numbers[1], numbers[2], numbers[3])
+    if len(numbers) < _MIN_POLYGON_NUMBERS or len(numbers) % 2:
+        return f"has {len(numbers) + 1} values, expected class cx cy w h or a class and a polygon of 3 or more points"
+    left, right, top, bottom = min(numbers[::2]), max(numbers[::2]), min(numbers[1::2]), max(numbers[1::2])
+    return label, ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
+
+
+def _list_images(yaml: YoloYaml, split: str) -> _Listing:
+    listing = _Listing()
+    paths, source_findings = yaml.find_split_images(split)
+    listing.findings += source_findings
+    label_of_id = {class_id: label for label, class_id in enumerate(yaml.name_of_id)}
+    for position, path in enumerate(paths, start=1):
+        labels = label_path(path)
+        label_file, file_name = relative_name(labels, yaml.base), relative_name(path, yaml.base)
+        if labels.is_file():
+            _add_objects(listing, labels, label_file, label_of_id)
+        else:
+            listing.unlabelled.append(file_name)
+        listing.images.append(ListedImage(position, path, file_name, label_file, None))
+    return listing
+
+
+def _add_objects(listing: _Listing, path: Path, label_file: str, label_of_id: Mapping[int, int]) -> None:
+    """Appends the objects of one label file, which belong to the next image."""
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        parsed = parse_line(line, label_of_id)
+        if isinstance(parsed, str):
+            remedy = "correct or delete it; left out"
+            listing.findings.append(Finding("bad-object", label_file, f"line {number} {parsed}", remedy))
+        else:
+            label, values = parsed
+            listing.objects.append(RawObject(len(listing.images), number, label, values))

@@ -1,0 +1,151 @@
+"""The yaml of a YOLO data set: class names, and where the images of each split lie."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from detection.data.classes import check_class_table
+from detection.data.image import find_images
+from detection.data.raw import first_repeats, relative_name
+from detection.data.records import Finding
+from detection.errors import InputError
+
+_USUAL_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
+_SUFFIXES = (".yaml", ".yml")
+_SPLITS = ("train", "val", "test")
+_NAMES_KEY = re.compile(rb"^names\s*:", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class YoloYaml:
+    """A checked yaml.
+
+    Attributes:
+        path: Where it lies.
+        base: The folder that its sources are relative to.
+        name_of_id: Class number -> name, in the order of the yaml.
+        sources: Split -> its folders and list files, as written.
+        findings: What is wrong with it.
+    """
+
+    path: Path
+    base: Path
+    name_of_id: Mapping[int, str]
+    sources: Mapping[str, tuple[str, ...]]
+    findings: tuple[Finding, ...]
+
+    def find_split_images(self, split: str) -> tuple[list[Path], list[Finding]]:
+        """Lists the images of a split.
+
+        Args:
+            split: One of ``sources``.
+
+        Returns:
+            The paths: of a folder all images below it, sorted; of a list file its entries in their order, each once.
+            And what is wrong with the list files.
+
+        Raises:
+            InputError: If the yaml does not have the split, or a source does not exist.
+        """
+        if split not in self.sources:
+            found = ", ".join(self.sources) or "none"
+            raise InputError(f"{self.path}: no split '{split}'; choose one of: {found}")
+        images: list[Path] = []
+        findings = list(self.findings)
+        for source in self.sources[split]:
+            place = self._locate(source, split)
+            if place.is_dir():
+                images += find_images(place, recursive=True)
+            else:
+                images += self._read_list(place, findings)
+        return list(dict.fromkeys(images)), findings
+
+    def _locate(self, source: str, split: str) -> Path:
+        """Finds a folder or list file; Roboflow writes ``../train/images`` for what lies in ``train/images``."""
+        places = [self.base / source, self.base / source.removeprefix("../")]
+        for place in places:
+            if place.exists():
+                return place
+        raise InputError(f"{self.path}: {split}: no such folder or list file '{places[0]}'; correct the path")
+
+    def _read_list(self, path: Path, findings: list[Finding]) -> list[Path]:
+        """Reads a list file and adds one finding an entry that leads out of the data folder and one for repeats."""
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        names = [line.strip().replace("\\", "/").removeprefix("./") for line in lines if line.strip()]
+        file = relative_name(path, self.base)
+        repeats = first_repeats(names)
+        if repeats:
+            message = f"lists {repeats} more than once"
+            findings.append(Finding("duplicate-image", file, message, "delete the repeats; each is used once"))
+        images = []
+        for name in names:
+            image = self.base / name
+            if ".." in Path(name).parts or not image.is_relative_to(self.base):
+                message = f"'{name}' leads out of the data folder"
+                findings.append(Finding("unsafe-name", file, message, "write a name inside it; left out"))
+            else:
+                images.append(image)
+        return images
+
+
+def find_yaml(root: Path) -> Path | None:
+    """Finds the yaml of a data set: the file itself, one of the usual names, or the only one with class names."""
+    if root.is_file():
+        return root if root.suffix in _SUFFIXES else None
+    usual = next((root / name for name in _USUAL_NAMES if (root / name).is_file()), None)
+    if usual is not None:
+        return usual
+    others = [path for suffix in _SUFFIXES for path in root.glob(f"*{suffix}") if _NAMES_KEY.search(path.read_bytes())]
+    return others[0] if len(others) == 1 else None
+
+
+def load_yolo_yaml(path: Path) -> YoloYaml:
+    """Reads and checks the yaml of a data set.
+
+    Args:
+        path: The yaml.
+
+    Returns:
+        The checked yaml. ``path`` in it, if it exists, is what sources are relative to, else its own folder.
+
+    Raises:
+        InputError: If it is no yaml, or has no class names, or ambiguous ones.
+    """
+    content = _read(path)
+    names = content.get("names")
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not all(isinstance(class_id, int) for class_id in names):
+        raise InputError(f"{path}: 'names' is {names!r}; list the class names, or map class numbers to them")
+    name_of_id = {class_id: str(names[class_id]) for class_id in sorted(names)}
+    check_class_table(str(path), list(name_of_id), list(name_of_id.values()))
+    base = path.parent / str(content.get("path") or ".")
+    sources = {split: _as_sources(content[split]) for split in _SPLITS if content.get(split)}
+    return YoloYaml(path, base if base.is_dir() else path.parent, name_of_id, sources, _count_finding(content, path))
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: not valid yaml ({error}); correct it") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _as_sources(entry: Any) -> tuple[str, ...]:
+    entries: Sequence[Any] = entry if isinstance(entry, list) else [entry]
+    return tuple(str(source).replace("\\", "/") for source in entries)
+
+
+def _count_finding(content: Mapping[str, Any], path: Path) -> tuple[Finding, ...]:
+    count, names = content.get("nc"), content["names"]
+    if count is None or count == len(names):
+        return ()
+    message = f"nc is {count}, but there are {len(names)} names"
+    return (Finding("class-count", path.name, message, "correct one of them; the names count"),)

@@ -1,0 +1,131 @@
+"""A trained detector as its users hold it: images in, detections in their own pixels out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+
+from backbone.inception import fold_batch_norm
+from detection.data.image import find_images, read_image
+from detection.errors import InputError
+from detection.network import Answer, DetectionNetwork
+from detection.preprocess import Image, original_boxes, padded_size, resize, resized_size, stack_images
+from detection.structures import Detections
+from proposals.structures import Proposals
+
+
+class Detector:
+    """Network, preprocessing and class names together, so that they can never be mismatched.
+
+    Args:
+        network: The trained network; it is switched to evaluation mode and moved to ``device``.
+        class_names: C names; a detection's label indexes into them.
+        category_ids: C ids of the training data.
+        longest_side: Longer side of the network's input in pixels.
+        device: Where to compute.
+        precision: ``torch.bfloat16`` or ``torch.float32``; decided by whoever knows the device.
+    """
+
+    def __init__(
+        self,
+        network: DetectionNetwork,
+        *,
+        class_names: Sequence[str],
+        category_ids: Sequence[int],
+        longest_side: int,
+        device: torch.device,
+        precision: torch.dtype,
+    ) -> None:
+        self.network = network.eval().to(device, memory_format=torch.channels_last)
+        self.class_names = tuple(class_names)
+        self.category_ids = tuple(category_ids)
+        self.longest_side = longest_side
+        self.device = device
+        self.precision = precision
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto", precision: str = "auto") -> Detector:
+        """Reads a ``model.safetensors`` that ``multibox train`` wrote, ready to detect.
+
+        Args:
+            path: The model file.
+            device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+            precision: ``auto``, ``float32`` or ``bfloat16``.
+
+        Raises:
+            InputError: If the file is missing, damaged, or not a model.
+        """
+        from detection.build import load_detector  # build composes this class; only the shortcut looks back.
+
+        return load_detector(Path(path), device=device, precision=precision)
+
+    def fold(self) -> None:
+        """Merges batch normalisation into the convolutions: same answers, less time. Not to be trained further."""
+        fold_batch_norm(self.network)
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
+
+    def detect_image(self, image: Image) -> Detections:
+        """(H, W, 3) uint8 RGB of any size -> detections in its pixels."""
+        return self.answer([image])[0].detections
+
+    def detect_images(self, images: Sequence[Image]) -> list[Detections]:
+        """Detections of several images at once, in the order given; the same as one by one."""
+        return [answer.detections for answer in self.answer(images)]
+
+    @torch.inference_mode()
+    def answer(self, images: Sequence[Image]) -> list[Answer]:
+        """Proposals and detections of several images at once; images of like shape share a batch.
+
+        Args:
+            images: (H, W, 3) uint8 RGB, each of any size.
+
+        Returns:
+            The answer for each, on the CPU, in its own pixels and in the order given.
+        """
+        sizes = [resized_size((image.shape[0], image.shape[1]), self.longest_side) for image in images]
+        by_shape: dict[tuple[int, int], list[int]] = {}
+        for index, size_hw in enumerate(sizes):
+            by_shape.setdefault(padded_size(size_hw), []).append(index)
+        answers: dict[int, Answer] = {}
+        for rows in by_shape.values():
+            batch = stack_images([resize(images[row], sizes[row]) for row in rows]).to(self.device)
+            with self._autocast():
+                found = self.network(batch, [sizes[row] for row in rows])
+            for row, answer in zip(rows, found, strict=True):
+                answers[row] = _in_original_pixels(answer, (images[row].shape[0], images[row].shape[1]))
+        return [answers[row] for row in range(len(images))]
+
+    def detect(self, source: str | Path) -> Iterator[tuple[Path, Detections]]:
+        """Detects on an image file or on every image of a folder, one at a time.
+
+        Yields:
+            The path of each image and its detections, in the order of the names.
+
+        Raises:
+            InputError: If the source does not exist, or an image cannot be read.
+        """
+        path = Path(source)
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder; give an image or a folder of images")
+        for image_path in find_images(path) if path.is_dir() else [path]:
+            yield image_path, self.detect_image(read_image(image_path))
+
+
+def _in_original_pixels(answer: Answer, size_hw: tuple[int, int]) -> Answer:
+    """The answer mapped back to the image it was asked for, on the CPU."""
+    proposals, detections = answer
+    scaled = proposals.image_size_hw
+    return Answer(
+        Proposals(original_boxes(proposals.boxes, scaled, size_hw).cpu(), proposals.scores.cpu(), size_hw),
+        Detections(
+            original_boxes(detections.boxes, scaled, size_hw).cpu(),
+            detections.scores.cpu(),
+            detections.labels.cpu(),
+            size_hw,
+        ),
+    )

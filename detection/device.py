@@ -1,0 +1,44 @@
+"""Which device computes, and in which precision. The only place that asks the machine what it has."""
+
+from __future__ import annotations
+
+import torch
+
+from detection.errors import InputError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """``auto`` takes CUDA, else Apple's MPS, else the CPU; any other name is taken at its word.
+
+    Raises:
+        InputError: If the named device is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }.get(name.partition(":")[0], False)
+    if not available:
+        raise InputError(f"device {name!r} is not available on this machine; use auto or cpu")
+    return torch.device(name)
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 itself; emulated, it would be slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        abilities = torch.backends.cpu.get_cpu_capability(), torch.cpu._is_avx512_bf16_supported()
+        return abilities[1] or torch.cpu._is_amx_tile_supported()
+    return False
+
+
+def choose_precision(device: torch.device, name: str = "auto") -> torch.dtype:
+    """``auto`` takes bfloat16 where the hardware is fast at it, else float32; a name is taken at its word."""
+    if name == "auto":
+        return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]

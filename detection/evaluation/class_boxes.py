@@ -1,0 +1,143 @@
+"""Ground truths and detections of a split, packed class by class: what the matching of VOC and ILSVRC works on.
+
+Legend: I images of the split, C classes; G ground truths and D detections of one class over all images.
+Boxes are xyxy in pixels of the original image, half-open; float64, so that a bound is met exactly where it should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from detection.data.records import DetectionData
+from detection.structures import Detections
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class ClassBoxes:
+    """All boxes of one class.
+
+    Attributes:
+        gt_boxes: (G, 4) ground truths, image after image.
+        gt_ignore: (G,) difficult or crowd: neither to be found nor wrong to find.
+        gt_image: (G,) index of the image in the split, ascending.
+        boxes: (D, 4) detections, best score first; equal scores keep the order of the images.
+        scores: (D,) descending.
+        image: (D,) index of the image in the split.
+    """
+
+    gt_boxes: Floats
+    gt_ignore: Bools
+    gt_image: Ints
+    boxes: Floats
+    scores: Floats
+    image: Ints
+
+    @property
+    def num_gt(self) -> int:
+        """Ground truths that a detector should find: those not ignored."""
+        return int(np.count_nonzero(~self.gt_ignore))
+
+    def above(self, score_threshold: float) -> ClassBoxes:
+        """Keeps the detections with score >= ``score_threshold``, and every ground truth."""
+        keep = self.scores >= score_threshold
+        return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], image=self.image[keep])
+
+    def overlaps(self) -> Iterator[tuple[Ints, Ints, Floats]]:
+        """Yields detection rows (d,), ground truth rows (g,) and IoU (d, g) of each image that has both.
+
+        The detection rows of an image come best score first.
+        """
+        by_image = np.argsort(self.image, kind="stable")
+        images = np.intersect1d(self.image, self.gt_image)
+        starts, stops = _runs(self.image[by_image], images)
+        gt_starts, gt_stops = _runs(self.gt_image, images)
+        for start, stop, gt_start, gt_stop in zip(starts, stops, gt_starts, gt_stops, strict=True):
+            rows, gt_rows = by_image[start:stop], np.arange(gt_start, gt_stop)
+            yield rows, gt_rows, pairwise_iou(self.boxes[rows], self.gt_boxes[gt_rows])
+
+
+def pack_by_class(data: DetectionData, detections: Mapping[int, Detections]) -> tuple[ClassBoxes, ...]:
+    """Sorts the boxes of a split by class.
+
+    Args:
+        data: The split.
+        detections: Image id -> detections, labels in [0, C). An image without an entry has none.
+
+    Returns:
+        One entry per class, in label order.
+
+    Raises:
+        ValueError: If detections belong to an image that the split does not have, or to a label outside [0, C).
+    """
+    _check_known(data, detections)
+    found = [detections.get(record.image_id, Detections.empty(record.size_hw)).to(CPU) for record in data.images]
+    gt_counts = [len(record.labels) for record in data.images]
+    gt_boxes = _stack([record.boxes for record in data.images], width=4)
+    gt_labels = _stack([record.labels for record in data.images]).astype(np.int64)
+    gt_ignore = _stack([record.ignore for record in data.images]).astype(np.bool_)
+    gt_image = np.repeat(np.arange(len(gt_counts)), gt_counts)
+    boxes = _stack([each.boxes.numpy() for each in found], width=4)
+    scores = _stack([each.scores.numpy() for each in found])
+    labels = _stack([each.labels.numpy() for each in found]).astype(np.int64)
+    image = np.repeat(np.arange(len(found)), [len(each) for each in found])
+    order = np.argsort(-scores, kind="stable")
+    packed = []
+    for label in range(len(data.class_names)):
+        gt_rows = np.flatnonzero(gt_labels == label)
+        rows = order[labels[order] == label]
+        truth = (gt_boxes[gt_rows], gt_ignore[gt_rows], gt_image[gt_rows])
+        packed.append(ClassBoxes(*truth, boxes[rows], scores[rows], image[rows]))
+    return tuple(packed)
+
+
+def pairwise_iou(boxes: npt.NDArray[np.floating], others: npt.NDArray[np.floating]) -> Floats:
+    """Intersection over union of every box with every other, (N, 4) x (M, 4) -> (N, M) float64.
+
+    Boxes are half-open, so a VOC box entered as (xmin - 1, ymin - 1, xmax, ymax) gives the devkit's "+1" IoU.
+    Boxes without area overlap nothing. N = 0 or M = 0 gives an empty matrix.
+    """
+    rows, columns = boxes.astype(np.float64)[:, None], others.astype(np.float64)[None, :]
+    top_left = np.maximum(rows[..., :2], columns[..., :2])
+    bottom_right = np.minimum(rows[..., 2:], columns[..., 2:])
+    intersection = _product_of_sides(np.maximum(bottom_right - top_left, 0.0))
+    areas = _product_of_sides(rows[..., 2:] - rows[..., :2]) + _product_of_sides(columns[..., 2:] - columns[..., :2])
+    iou = np.zeros_like(intersection)
+    np.divide(intersection, areas - intersection, out=iou, where=areas > intersection)
+    return iou
+
+
+def _product_of_sides(sides: Floats) -> Floats:
+    """Area of boxes from their width and height, (.., 2) -> (..)."""
+    return sides[..., 0] * sides[..., 1]
+
+
+def _runs(sorted_values: Ints, wanted: Ints) -> tuple[Ints, Ints]:
+    """First row and the row after the last of each wanted value."""
+    return np.searchsorted(sorted_values, wanted, "left"), np.searchsorted(sorted_values, wanted, "right")
+
+
+def _stack(columns: list[npt.NDArray[np.generic]], *, width: int | None = None) -> Floats:
+    """Joins the rows of all images as float64; no images give no rows."""
+    empty = np.zeros((0, width) if width else 0)
+    return np.concatenate([empty, *columns]).astype(np.float64)
+
+
+def _check_known(data: DetectionData, detections: Mapping[int, Detections]) -> None:
+    """Raises ValueError for detections that no image or no class of the split can own."""
+    unknown = detections.keys() - {record.image_id for record in data.images}
+    if unknown:
+        raise ValueError(f"detections for image id {min(unknown)}, which is not in split '{data.split}'")
+    for image_id, found in detections.items():
+        if len(found) and not 0 <= int(found.labels.min()) <= int(found.labels.max()) < len(data.class_names):
+            raise ValueError(f"detections of image id {image_id} have labels outside [0, {len(data.class_names)})")

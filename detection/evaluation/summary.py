@@ -1,0 +1,206 @@
+"""Every number of an evaluation, in one record: COCO, VOC 2007, VOC 2012, ILSVRC, and each class for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from detection.data.records import DetectionData
+from detection.evaluation.class_boxes import ClassBoxes, pack_by_class
+from detection.evaluation.coco_map import MAX_DETECTIONS, CocoMap, coco_map, count_per_band, crowded_images
+from detection.evaluation.operating_point import OperatingPoint, best_f1
+from detection.evaluation.voc_map import (
+    PrecisionRecall,
+    average_precision_voc07,
+    average_precision_voc12,
+    match_ilsvrc,
+    match_voc,
+    mean_average_precision,
+    precision_recall,
+)
+from detection.structures import Detections
+
+PROTOCOLS = {
+    "coco": f"pycocotools, IoU .50:.05:.95, 101 recall points, {MAX_DETECTIONS} detections per image and class",
+    "voc07": "VOC 2007 devkit, IoU 0.5, 11 recall points, difficult objects left out",
+    "voc12": "VOC 2012 devkit, IoU 0.5, area under the monotone curve, difficult objects left out",
+    "ilsvrc": "ILSVRC detection devkit, IoU min(0.5, wh/((w+10)(h+10))), area under the monotone curve",
+    "score_threshold": "best F1 at IoU 0.5, VOC matching; detections with this score or more are kept",
+}
+"""How each family of numbers is computed, for the reader of a report."""
+
+
+@dataclass(frozen=True)
+class ClassEvaluation:
+    """The numbers of one class; an average precision is None where the class has no object to be found.
+
+    Attributes:
+        ap: COCO AP, mean over IoU .50:.05:.95.
+        ap50: COCO AP at IoU 0.5.
+        voc07: VOC 2007 AP.
+        voc12: VOC 2012 AP.
+        ilsvrc: ILSVRC AP.
+        num_gt: Objects to be found (ignored ones left out).
+        num_detections: Detections of any score.
+        best: Where F1 is highest, None if no detection is right.
+        curve: Precision and recall at IoU 0.5, VOC matching.
+    """
+
+    ap: float | None
+    ap50: float | None
+    voc07: float | None
+    voc12: float | None
+    ilsvrc: float | None
+    num_gt: int
+    num_detections: int
+    best: OperatingPoint | None
+    curve: PrecisionRecall
+
+    def to_metrics(self) -> dict[str, float | int | None]:
+        """The entry of this class in ``metrics.json``."""
+        return {
+            "AP": self.ap,
+            "AP50": self.ap50,
+            "voc07": self.voc07,
+            "voc12": self.voc12,
+            "ilsvrc": self.ilsvrc,
+            "num_gt": self.num_gt,
+            "num_detections": self.num_detections,
+            "score_threshold": self.best.score_threshold if self.best else None,
+            "best_f1": self.best.f1 if self.best else None,
+            "precision": self.best.precision if self.best else None,
+            "recall": self.best.recall if self.best else None,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The numbers of one split; None where a number does not exist.
+
+    Attributes:
+        coco: The twelve COCO numbers by name.
+        voc07: Mean over the classes that are present.
+        voc12: The same for VOC 2012.
+        ilsvrc: The same for ILSVRC.
+        per_class: Class name -> its numbers, in label order.
+        num_gt_per_band: Objects to be found by COCO area band.
+        num_images: Images of the split, those without objects included.
+        warnings: What a reader must know before trusting a number.
+        proposals: ``recall@K`` -> recall of the proposals; empty if none were measured.
+        failures: File name -> why the image could not be read; such an image counts as one without detections.
+    """
+
+    coco: Mapping[str, float | None]
+    voc07: float | None
+    voc12: float | None
+    ilsvrc: float | None
+    per_class: Mapping[str, ClassEvaluation]
+    num_gt_per_band: Mapping[str, int]
+    num_images: int
+    warnings: tuple[str, ...]
+    proposals: Mapping[str, float | None] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def num_gt(self) -> int:
+        """Objects to be found."""
+        return sum(each.num_gt for each in self.per_class.values())
+
+    @property
+    def num_detections(self) -> int:
+        """Detections of any score and class."""
+        return sum(each.num_detections for each in self.per_class.values())
+
+    @property
+    def score_thresholds(self) -> dict[str, float | None]:
+        """Class name -> score threshold of the best F1, None if no detection is right."""
+        return {name: each.best.score_threshold if each.best else None for name, each in self.per_class.items()}
+
+    def to_metrics(self) -> dict[str, Any]:
+        """The contents of ``metrics.json``: numbers, strings and None only, never NaN or -1."""
+        return {
+            "coco": dict(self.coco),
+            "voc07": {"mAP": self.voc07},
+            "voc12": {"mAP": self.voc12},
+            "ilsvrc": {"mAP": self.ilsvrc},
+            "per_class": {name: each.to_metrics() for name, each in self.per_class.items()},
+            "proposals": dict(self.proposals),
+            "num_gt_per_size": dict(self.num_gt_per_band),
+            "num_images": self.num_images,
+            "num_gt": self.num_gt,
+            "num_detections": self.num_detections,
+            "warnings": list(self.warnings),
+            "failed_images": dict(self.failures),
+            "protocols": PROTOCOLS,
+        }
+
+
+def evaluate_detections(
+    data: DetectionData,
+    detections: Mapping[int, Detections],
+    *,
+    proposals: Mapping[str, float | None] | None = None,
+    failures: Mapping[str, str] | None = None,
+) -> Evaluation:
+    """Computes every number of a split.
+
+    Args:
+        data: The split.
+        detections: Image id -> detections in original pixels, labels in [0, C). An image without an entry has none.
+        proposals: Recall of the proposals (``proposal_recall``), if it was measured.
+        failures: File name -> reason, for images that could not be read.
+
+    Returns:
+        The numbers. Objects without any detection give 0, a class without objects gives None.
+
+    Raises:
+        ValueError: If detections belong to an unknown image or label.
+    """
+    packed = pack_by_class(data, detections)
+    coco = coco_map(data, detections)
+    per_class = [_evaluate_class(boxes, coco, label) for label, boxes in enumerate(packed)]
+    return Evaluation(
+        coco=coco.summary,
+        voc07=mean_average_precision(each.voc07 for each in per_class),
+        voc12=mean_average_precision(each.voc12 for each in per_class),
+        ilsvrc=mean_average_precision(each.ilsvrc for each in per_class),
+        per_class=dict(zip(data.class_names, per_class, strict=True)),
+        num_gt_per_band=count_per_band(data),
+        num_images=len(data.images),
+        warnings=_warnings(data, failures or {}),
+        proposals=proposals or {},
+        failures=failures or {},
+    )
+
+
+def _evaluate_class(boxes: ClassBoxes, coco: CocoMap, label: int) -> ClassEvaluation:
+    """All numbers of one class."""
+    curve = precision_recall(match_voc(boxes))
+    return ClassEvaluation(
+        ap=coco.ap[label],
+        ap50=coco.ap50[label],
+        voc07=average_precision_voc07(curve),
+        voc12=average_precision_voc12(curve),
+        ilsvrc=average_precision_voc12(precision_recall(match_ilsvrc(boxes))),
+        num_gt=boxes.num_gt,
+        num_detections=len(boxes.scores),
+        best=best_f1(curve),
+        curve=curve,
+    )
+
+
+def _warnings(data: DetectionData, failures: Mapping[str, str]) -> tuple[str, ...]:
+    """What lowers the numbers without being the detector's fault."""
+    warnings = []
+    crowded = crowded_images(data)
+    if crowded:
+        file_name = max(crowded, key=crowded.__getitem__)
+        warnings.append(
+            f"{len(crowded)} image(s) hold more than {MAX_DETECTIONS} objects of one class ({file_name} holds "
+            f"{crowded[file_name]}); COCO counts the best {MAX_DETECTIONS} detections per image and class, so its AP "
+            "and AR cannot reach 1 here"
+        )
+    if failures:
+        warnings.append(f"{len(failures)} image(s) could not be read and count as images without detections")
+    return tuple(warnings)

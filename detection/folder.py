@@ -1,0 +1,79 @@
+"""Detection over a folder of any size: reading overlaps computing, memory stays constant, bad files are told.
+
+Legend: B images of a batch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+from detection.data.image import find_images, read_image
+from detection.detector import Detector
+from detection.errors import InputError
+from detection.journal import Journal, JournalEntry
+from detection.preprocess import Image
+
+READ_AHEAD = 4
+"""Images that are read while others are computed."""
+
+
+def list_source(source: Path) -> list[tuple[str, Path]]:
+    """The images of a source as (name relative to it, path), sorted by name.
+
+    Raises:
+        InputError: If there is no such file or folder, or the folder has no images.
+    """
+    if source.is_file():
+        return [(source.name, source)]
+    if not source.is_dir():
+        raise InputError(f"{source}: no such file or folder; give an image or a folder of images")
+    found = [(path.relative_to(source).as_posix(), path) for path in find_images(source, recursive=True)]
+    if not found:
+        raise InputError(f"{source}: no images in this folder; `multibox detect --help` names the formats")
+    return sorted(found)
+
+
+def read_ahead(paths: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Image | InputError]]:
+    """Reads images in a second thread, a few ahead; a file that cannot be read gives its error instead."""
+    remaining = iter(paths)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pending: deque[tuple[str, Future[Image]]] = deque()
+        pending.extend((name, pool.submit(read_image, path)) for name, path in islice(remaining, READ_AHEAD))
+        while pending:
+            name, future = pending.popleft()
+            try:
+                result: Image | InputError = future.result()
+            except InputError as error:
+                result = error
+            pending.extend((n, pool.submit(read_image, path)) for n, path in islice(remaining, 1))
+            yield name, result
+
+
+def detect_folder(
+    detector: Detector,
+    images: Iterable[tuple[str, Path]],
+    journal: Journal,
+    *,
+    heard: Callable[[JournalEntry], None] | None = None,
+) -> None:
+    """Detects on every image that the journal does not hold yet, one at a time, and writes each down at once.
+
+    Args:
+        detector: The detector.
+        images: Name and path of each image.
+        journal: Where the answers go.
+        heard: Called after each image, for progress.
+    """
+    left = [(name, path) for name, path in images if name not in journal.done]
+    for name, image in read_ahead(left):
+        if isinstance(image, InputError):
+            entry = JournalEntry(name, None, str(image))
+        else:
+            entry = JournalEntry(name, detector.detect_image(image))
+        journal.append(entry)
+        if heard is not None:
+            heard(entry)

@@ -1,0 +1,139 @@
+"""The training objective: proposals, class scores and box refinement, learnt together in one pass.
+
+Legend: B images, K priors, G ground truths, R sampled RoIs of the batch, M members, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from detection.ensemble import EnsembleOutput, draw_member_samples
+from detection.network import DetectionNetwork, ProposalSettings
+from detection.postprocess import OFFSET_SCALE
+from detection.roi_sampling import SampledRois, sample_rois
+from detection.structures import Target
+from proposals.box_coder import decode
+from proposals.box_ops import paired_giou
+from proposals.generator import generate_proposals
+from proposals.matching import match_priors
+from proposals.multibox_loss import multibox_loss
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """What the network learns from.
+
+    Attributes:
+        proposal_settings: Proposals of the training pass, more than at inference.
+        positive_iou: See ``match_priors``.
+        min_matches: See ``match_priors``.
+        rois_per_image: Regions the classifier learns from, per image.
+        foreground_fraction: See ``sample_rois``.
+        foreground_iou: See ``sample_rois``.
+        sample_fraction: Share of the regions that each member sees.
+        weights: Weight of each loss by name.
+    """
+
+    proposal_settings: ProposalSettings
+    positive_iou: float
+    min_matches: int
+    rois_per_image: int
+    foreground_fraction: float
+    foreground_iou: float
+    sample_fraction: float
+    weights: dict[str, float]
+
+
+def region_losses(judged: EnsembleOutput, rois: SampledRois, member_samples: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross entropy of every member and generalised IoU of the refined objects, each over its own sample.
+
+    Args:
+        judged: Logits (M, R, C + 1) and offsets (M, R, C, 4).
+        rois: The R regions.
+        member_samples: (M, R) bool, which member learns from which region.
+
+    Returns:
+        Two scalars: classification, refinement. The refinement of a sample without objects is exactly 0.
+    """
+    members, num_rois, num_logits = judged.logits.shape
+    labels = rois.labels.expand(members, -1)
+    per_roi = cross_entropy(judged.logits.flatten(0, 1), labels.flatten(), reduction="none").view(members, num_rois)
+    classification = (per_roi * member_samples).sum() / member_samples.sum().clamp(min=1)
+    if judged.offsets is None:
+        return classification, judged.logits.sum() * 0
+    foreground = (rois.labels < num_logits - 1).nonzero().squeeze(1)
+    offsets = judged.offsets[:, foreground, rois.labels[foreground]]  # (M, Rf, 4)
+    boxes = decode(offsets * OFFSET_SCALE, rois.boxes[foreground])
+    distance = (1 - paired_giou(boxes, rois.gt_boxes[foreground])) * member_samples[:, foreground]
+    return classification, distance.sum() / member_samples[:, foreground].sum().clamp(min=1)
+
+
+class TrainingObjective(nn.Module):
+    """Network and losses as one module, so that a distributed wrapper sees a single forward pass.
+
+    Args:
+        network: The network to train.
+        settings: What it learns from.
+    """
+
+    def __init__(self, network: DetectionNetwork, settings: ObjectiveSettings) -> None:
+        super().__init__()
+        self.network = network
+        self.settings = settings
+
+    def forward(self, images: Tensor, targets: Sequence[Target], generator: torch.Generator) -> dict[str, Tensor]:
+        """One training pass.
+
+        Args:
+            images: (B, 3, H, W) uint8 RGB, padded.
+            targets: B targets in pixels of the input.
+            generator: Source of chance, on the CPU.
+
+        Returns:
+            Name -> weighted scalar loss; their sum is the objective. Finite also for images without objects.
+        """
+        s = self.settings
+        pyramid = self.network.extract(images)
+        output = self.network.multibox_head(pyramid)
+        priors = self.network.priors(images)
+        proposal_losses = self._proposal_losses(output, priors, targets)
+        sizes = [target.image_size_hw for target in targets]
+        proposals = generate_proposals(output, priors, sizes, **vars(s.proposal_settings))
+        rois = self._sample(proposals, targets, generator)
+        judged = self.network.classifier(pyramid, [r.boxes for r in rois])
+        every_roi = SampledRois(*(torch.cat([getattr(r, f) for r in rois]) for f in ("boxes", "labels", "gt_boxes")))
+        samples = draw_member_samples(
+            len(judged.logits), len(every_roi.labels), fraction=s.sample_fraction, generator=generator
+        ).to(images.device)
+        classification, refinement = region_losses(judged, every_roi, samples)
+        losses = {**proposal_losses, "region_class": classification, "region_box": refinement}
+        return {name: loss * s.weights[name] for name, loss in losses.items()}
+
+    def _proposal_losses(self, output, priors: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:  # type: ignore
+        s = self.settings
+        matches = [
+            match_priors(priors, t.boxes, t.ignore, positive_iou=s.positive_iou, min_matches=s.min_matches)
+            for t in targets
+        ]
+        losses = multibox_loss(output, priors, [t.boxes for t in targets], matches)
+        return {"proposal_objectness": losses.confidence, "proposal_box": losses.localization}
+
+    def _sample(self, proposals, targets, generator) -> list[SampledRois]:  # type: ignore
+        s = self.settings
+        return [
+            sample_rois(
+                p,
+                t,
+                num_classes=self.network.classifier.num_classes,
+                num_rois=s.rois_per_image,
+                foreground_fraction=s.foreground_fraction,
+                foreground_iou=s.foreground_iou,
+                generator=generator,
+            )
+            for p, t in zip(proposals, targets, strict=True)
+        ]

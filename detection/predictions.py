@@ -1,0 +1,238 @@
+"""Detections as COCO results: ``detections.json`` with ``images.json`` beside it, written and read.
+
+``detections.json`` is a list of ``{"image_id", "category_id", "bbox": [x, y, width, height], "score"}`` with the
+original category ids and boxes in pixels of the original image; ``images.json`` tells what is behind the ids:
+``{"images": [{"id", "file_name", "width", "height"}], "categories": [{"id", "name"}]}``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from detection.atomic import atomic_path
+from detection.data.records import DetectionData
+from detection.errors import InputError
+from detection.structures import Detections
+
+DETECTIONS_FILE = "detections.json"
+IMAGES_FILE = "images.json"
+
+Value = TypeVar("Value")
+
+_MAX_COORDINATE = 1e9
+"""Beyond any image, and well inside float32."""
+
+
+@dataclass(frozen=True)
+class ImageDetections:
+    """The detections of one image, and which image that is.
+
+    Attributes:
+        image_id: Id of the image in the results.
+        file_name: Name relative to the image folder, with forward slashes.
+        detections: Boxes in pixels of the original image; its size is ``detections.image_size_hw``.
+    """
+
+    image_id: int
+    file_name: str
+    detections: Detections
+
+
+def write_coco(
+    out: Path, images: Iterable[ImageDetections], *, class_names: Sequence[str], category_ids: Sequence[int]
+) -> None:
+    """Writes ``detections.json`` and ``images.json`` into a folder; the same detections give the same bytes.
+
+    The detections are written as they come, so memory does not grow with them.
+
+    Args:
+        out: The folder; it is made if it is missing.
+        images: The images in the order to be written, those without detections included.
+        class_names: C names by label.
+        category_ids: C original ids by label.
+    """
+    listed: list[dict[str, Any]] = []
+    with atomic_path(out / DETECTIONS_FILE) as draft, draft.open("w", encoding="ascii", newline="\n") as file:
+        separator = "[\n"
+        for image in images:
+            height, width = image.detections.image_size_hw
+            listed.append({"id": image.image_id, "file_name": image.file_name, "width": width, "height": height})
+            for row in coco_rows(image, category_ids=category_ids):
+                file.write(separator + json.dumps(row, allow_nan=False))
+                separator = ",\n"
+        file.write("[]\n" if separator == "[\n" else "\n]\n")
+    categories = [{"id": number, "name": name} for number, name in zip(category_ids, class_names, strict=True)]
+    with atomic_path(out / IMAGES_FILE) as draft:
+        text = json.dumps({"images": listed, "categories": categories}, indent=1)
+        draft.write_text(text + "\n", encoding="ascii", newline="\n")
+
+
+def coco_rows(image: ImageDetections, *, category_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Yields the rows of one image for ``detections.json``, best score first.
+
+    Width and height are differences in double precision, so ``x + width`` gives back the very float32 edge.
+    """
+    for (x1, y1, x2, y2), score, label in detection_rows(image.detections):
+        bbox = [x1, y1, x2 - x1, y2 - y1]
+        yield {"image_id": image.image_id, "category_id": category_ids[label], "bbox": bbox, "score": score}
+
+
+def detection_rows(detections: Detections) -> Iterator[tuple[list[float], float, int]]:
+    """Yields box xyxy, score and label of each detection as plain numbers that hold the float32 values exactly."""
+    yield from zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
+
+
+def read_detections(path: Path, data: DetectionData) -> dict[int, Detections]:
+    """Reads a COCO results file of any tool for the images and classes of a split.
+
+    If ``images.json`` lies beside the file, as ``write_coco`` leaves it, images are recognised by file name, since a
+    run over a folder numbers them in its own way; its rows for images outside the split are left out. Without it the
+    image ids are those of the split.
+
+    Args:
+        path: The results, a json list.
+        data: The split; its ``category_ids`` say which label a category id is.
+
+    Returns:
+        Image id of the split -> its detections, best score first; images without detections have no entry.
+
+    Raises:
+        InputError: If a row is not a detection of a known image and class: says which row, its value and the remedy.
+    """
+    rows = _load_json(path)
+    if not isinstance(rows, list):
+        raise InputError(
+            f"{path}: expected a list of detections (COCO results), got {_brief(rows)}; "
+            'write [{"image_id", "category_id", "bbox", "score"}, ...]'
+        )
+    image_ids = _split_image_ids(path, data)
+    labels = {category_id: label for label, category_id in enumerate(data.category_ids)}
+    found: dict[int, list[tuple[list[float], int]]] = defaultdict(list)
+    for number, row in enumerate(rows, start=1):
+        image_id, numbers, label = _read_row(row, f"{path}: row {number}", image_ids=image_ids, labels=labels)
+        if image_id is not None:
+            found[image_id].append((numbers, label))
+    sizes = {record.image_id: record.size_hw for record in data.images}
+    return {image_id: _to_detections(columns, sizes[image_id]) for image_id, columns in found.items()}
+
+
+def _to_detections(rows: list[tuple[list[float], int]], image_size_hw: tuple[int, int]) -> Detections:
+    """Sorts rows ([x, y, width, height, score], label) of one image; equal scores keep their order."""
+    numbers = np.array([row for row, _ in rows])
+    order = np.argsort(-numbers[:, 4], kind="stable")
+    numbers = numbers[order]
+    boxes = np.hstack([numbers[:, :2], numbers[:, :2] + numbers[:, 2:4]]).astype(np.float32)
+    labels = np.array([label for _, label in rows], dtype=np.int64)[order]
+    scores = numbers[:, 4].astype(np.float32)
+    return Detections(torch.from_numpy(boxes), torch.from_numpy(scores), torch.from_numpy(labels), image_size_hw)
+
+
+def _read_row(
+    row: object, where: str, *, image_ids: Mapping[int, int | None], labels: Mapping[int, int]
+) -> tuple[int | None, list[float], int]:
+    """Checks one row; returns image id of the split (None: outside), [x, y, width, height, score] and label."""
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: expected an object, got {_brief(row)}; write one object for each detection")
+    remedy = "give the split that these detections belong to, or remove the row"
+    image_id = _look_up(row, "image_id", where, image_ids, remedy)
+    remedy = "use the category ids of the data set"
+    label = _look_up(row, "category_id", where, labels, remedy)
+    bbox = row.get("bbox")
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        raise InputError(f"{where}: bbox is {_brief(bbox)}, expected four numbers [x, y, width, height]; mend the row")
+    numbers = [_number(value, where, "bbox") for value in bbox]
+    if min(numbers[2:]) < 0:
+        raise InputError(f"{where}: bbox is {_brief(bbox)}, its size is negative; write [x, y, width, height]")
+    score = _number(row.get("score"), where, "score")
+    if not 0 <= score <= 1:
+        raise InputError(f"{where}: score is {score}, expected 0 to 1; scale the scores (percentages by 1/100)")
+    return image_id, [*numbers, score], label
+
+
+def _look_up(row: Mapping[str, object], key: str, where: str, known: Mapping[int, Value], remedy: str) -> Value:
+    """What the integer under ``key`` stands for."""
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"{where}: {key} is {_brief(value)}, expected an integer; {remedy}")
+    if value not in known:
+        some = ", ".join(str(each) for each in list(known)[:10]) + (", ..." if len(known) > 10 else "")
+        raise InputError(f"{where}: {key} {value} is unknown, expected one of {some or 'none'}; {remedy}")
+    return known[value]
+
+
+def _number(value: object, where: str, key: str) -> float:
+    """A finite number of reasonable size."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{where}: {key} holds {_brief(value)}, expected a number; mend the row")
+    if not abs(value) <= _MAX_COORDINATE:
+        raise InputError(f"{where}: {key} holds {_brief(value)}, expected a finite number of pixels; remove the row")
+    return float(value)
+
+
+def _split_image_ids(path: Path, data: DetectionData) -> dict[int, int | None]:
+    """Image id in the results -> image id of the split, None for an image that the split does not have."""
+    listing = path.with_name(IMAGES_FILE)
+    if not listing.is_file():
+        return {record.image_id: record.image_id for record in data.images}
+    content = _load_json(listing)
+    _check_categories(listing, content, data)
+    by_name = {record.file_name: record.image_id for record in data.images}
+    ids = {number: by_name.get(name) for number, name in _pairs(listing, content, "images", "file_name")}
+    if ids and all(image_id is None for image_id in ids.values()):
+        raise InputError(
+            f"{listing}: none of its {len(ids)} images is in split '{data.split}', whose file names are like "
+            f"{_brief(next(iter(by_name), None))}; give the data set that these detections belong to"
+        )
+    return ids
+
+
+def _check_categories(listing: Path, content: object, data: DetectionData) -> None:
+    """Raises InputError if a category id names another class than in the data set."""
+    names = dict(zip(data.category_ids, data.class_names, strict=True))
+    listed = dict(_pairs(listing, content, "categories", "name"))
+    if any(names.get(number, name) != name for number, name in listed.items()):
+        raise InputError(
+            f"{listing}: the detector's classes {_brief(listed)} are not those of the data set {_brief(names)}; "
+            "evaluate on the data set it was trained for, or rename the classes there"
+        )
+
+
+def _pairs(listing: Path, content: object, table: str, key: str) -> list[tuple[int, str]]:
+    """(id, text) of each entry of one table of ``images.json``."""
+    entries = content.get(table) if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise InputError(f"{listing}: expected a list under '{table}'; write it again or remove the file")
+    pairs = []
+    for number, entry in enumerate(entries, start=1):
+        if not isinstance(entry, dict) or not isinstance(entry.get("id"), int) or not isinstance(entry.get(key), str):
+            raise InputError(
+                f"{listing}: entry {number} of '{table}' is {_brief(entry)}, expected an integer id and a text {key}; "
+                "write it again or remove the file"
+            )
+        pairs.append((entry["id"], entry[key]))
+    return pairs
+
+
+def _load_json(path: Path) -> object:
+    """Parses a json file of the user."""
+    try:
+        content: object = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a COCO results file") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({error}); give a COCO results file") from error
+    return content
+
+
+def _brief(value: object) -> str:
+    """A value for a message, cut where it grows long."""
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -1,0 +1,61 @@
+"""From an image of any size to the network's input, and boxes back again.
+
+An image is scaled so that its longer side fits, then padded at the right and below. The size depends on the image
+alone, never on its batch. Legend: B images, H/W padded size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+PAD_MULTIPLE = 32
+"""The largest stride of the pyramid: every level divides the input evenly."""
+
+PAD_COLOUR = (124, 116, 104)
+"""The mean colour: after normalisation the padding is about 0."""
+
+Image = npt.NDArray[np.uint8]
+
+
+def resized_size(size_hw: tuple[int, int], longest_side: int) -> tuple[int, int]:
+    """Height and width after scaling the longer side to ``longest_side``; at least 1 pixel each."""
+    height, width = size_hw
+    scale = longest_side / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def padded_size(size_hw: tuple[int, int]) -> tuple[int, int]:
+    """Height and width rounded up to multiples of ``PAD_MULTIPLE``."""
+    height, width = (-(-side // PAD_MULTIPLE) * PAD_MULTIPLE for side in size_hw)
+    return height, width
+
+
+def resize(image: Image, size_hw: tuple[int, int]) -> Image:
+    """Scales an (H, W, 3) image; averages when it shrinks, so that fine detail does not alias."""
+    if image.shape[:2] == size_hw:
+        return image
+    shrinks = size_hw[0] < image.shape[0]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size_hw[::-1], interpolation=interpolation), dtype=np.uint8)
+
+
+def stack_images(images: Sequence[Image]) -> Tensor:
+    """Pads images to the smallest common size that the pyramid divides: B x (h, w, 3) -> (B, 3, H, W) uint8."""
+    height, width = padded_size((max(i.shape[0] for i in images), max(i.shape[1] for i in images)))
+    batch = np.empty((len(images), height, width, 3), dtype=np.uint8)
+    batch[:] = PAD_COLOUR
+    for row, image in zip(batch, images, strict=True):
+        row[: image.shape[0], : image.shape[1]] = image
+    return torch.from_numpy(batch).permute(0, 3, 1, 2)  # channels last in memory
+
+
+def original_boxes(boxes: Tensor, scaled_size_hw: tuple[int, int], original_size_hw: tuple[int, int]) -> Tensor:
+    """Maps boxes (N, 4) from the scaled image back to the original one."""
+    height, width = (original / scaled for original, scaled in zip(original_size_hw, scaled_size_hw, strict=True))
+    return boxes * boxes.new_tensor([width, height, width, height])

@@ -1,0 +1,85 @@
+"""How far training has come, and what follows from it: learning rate and input size."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from detection.preprocess import PAD_MULTIPLE
+
+
+class Budget(Protocol):
+    """What a run may spend."""
+
+    def progress(self, step: int) -> float:
+        """Share of the budget spent before ``step``, in [0, 1]."""
+
+    def describe(self) -> str:
+        """The budget in words."""
+
+
+@dataclass(frozen=True)
+class StepBudget:
+    """A fixed number of steps: the run is the same on any machine."""
+
+    steps: int
+
+    def progress(self, step: int) -> float:
+        """Share of the steps done."""
+        return min(1.0, step / self.steps)
+
+    def describe(self) -> str:
+        """For example "1,480 steps"."""
+        return f"{self.steps:,} steps"
+
+
+class TimeBudget:
+    """A wall-clock budget: the schedule stretches to fit it, so results depend on the machine's speed.
+
+    Args:
+        seconds: The budget.
+        clock: Seconds of a steady clock.
+    """
+
+    def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self.restart()
+
+    def restart(self, spent: float = 0.0) -> None:
+        """Starts the clock, with the seconds that earlier sittings of the same run used."""
+        self._start = self._clock() - spent
+
+    @property
+    def spent(self) -> float:
+        """Seconds used so far, by all sittings."""
+        return self._clock() - self._start
+
+    def progress(self, step: int) -> float:
+        """Share of the time gone; the step does not matter."""
+        return min(1.0, self.spent / self.seconds)
+
+    def describe(self) -> str:
+        """For example "15 minutes"."""
+        return f"{self.seconds / 60:g} minutes"
+
+
+def learning_rate_factor(progress: float, warmup: float) -> float:
+    """Rises linearly over ``warmup`` of the run, then falls along a cosine to 0; in [0, 1]."""
+    if progress < warmup:
+        return max(progress / warmup, 1e-3)
+    rest = (progress - warmup) / (1 - warmup)
+    return 0.5 * (1 + math.cos(math.pi * rest))
+
+
+def input_side(progress: float, *, longest_side: int, fraction: float, scale: float) -> int:
+    """Longer side of the input: small for the first ``fraction`` of the run, then full.
+
+    Small inputs cost the square of ``scale``: the early epochs, which learn coarse things, pass several times faster.
+    """
+    if progress >= fraction:
+        return longest_side
+    return max(PAD_MULTIPLE, round(longest_side * scale / PAD_MULTIPLE) * PAD_MULTIPLE)

@@ -1,0 +1,46 @@
+"""What a run leaves behind about its course: ``metrics.jsonl`` and TensorBoard events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+
+class TrainingLog:
+    """Appends numbers of steps and evaluations to a run's folder.
+
+    Args:
+        folder: The run's folder.
+        first_step: Step at which this sitting starts; lines of later steps, from a sitting that was killed after its
+            last checkpoint, are dropped, so that no step stands twice.
+    """
+
+    def __init__(self, folder: Path, first_step: int = 0) -> None:
+        self._path = folder / "metrics.jsonl"
+        kept = self._lines_before(first_step) if first_step else []
+        self._path.write_text("".join(kept))
+        self._file = self._path.open("a")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step or None)
+
+    def _lines_before(self, step: int) -> list[str]:
+        if not self._path.is_file():
+            return []
+        lines = self._path.read_text().splitlines(keepends=True)
+        return [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step]
+
+    def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """Appends one line and its scalars: ``kind`` is ``train`` or ``validation``."""
+        self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        """Flushes and closes both files."""
+        self._file.close()
+        self._board.close()

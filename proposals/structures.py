@@ -1,0 +1,37 @@
+"""Records of the proposal stage. Legend: B images, K priors, P proposals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class MultiBoxOutput(NamedTuple):
+    """What the MultiBox head says about every prior: objectness logits (B, K) and offsets (B, K, 4), float32."""
+
+    logits: Tensor
+    offsets: Tensor
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Class-agnostic boxes of one image, best first.
+
+    Attributes:
+        boxes: (P, 4) float32 xyxy, pixels of the network's input, inside the image.
+        scores: (P,) float32 objectness in [0, 1], descending.
+        image_size_hw: Height and width of the image inside the (padded) input.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    image_size_hw: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if self.boxes.shape != (len(self.scores), 4):
+            raise ValueError(f"boxes must have shape ({len(self.scores)}, 4), got {tuple(self.boxes.shape)}")
+
+    def __len__(self) -> int:
+        return len(self.boxes)

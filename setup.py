@@ -1,0 +1,38 @@
+"""Packaging of multibox-rcnn. Lower bounds only; albumentations also has an upper bound: its successor is AGPL."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="multibox-rcnn",
+    version="0.1.0",
+    description="Object detection with a GoogLeNet backbone, MultiBox proposals and an ensemble region classifier",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["backbone", "proposals", "detection", "detection.*", "configs", "tools"]),
+    package_data={"configs": ["*.yaml"], "detection.evaluation": ["*.j2"]},
+    entry_points={"console_scripts": ["multibox = tools.main:main"]},
+    install_requires=[
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "pycocotools>=2.0.8",
+        "albumentations>=2.0.8,<3",
+        "opencv-python-headless>=4.9",
+        "scikit-image>=0.24",
+        "scipy",
+        "numpy>=2",
+        "accelerate>=1.0",
+        "safetensors>=0.4.5",
+        "pydantic>=2.7,<3",
+        "PyYAML>=6",
+        "typer>=0.12",
+        "rich>=13",
+        "tensorboard>=2.16",
+        "jinja2>=3.1",
+        "pillow>=10",
+    ],
+    extras_require={
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML"],
+        "demo": ["scikit-learn"],
+    },
+)

@@ -1,0 +1,186 @@
+"""COCO results: written exactly, read strictly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from detection.data.records import DetectionData
+from detection.errors import InputError
+from detection.evaluation.summary import evaluate_detections
+from detection.predictions import ImageDetections, read_detections, write_coco
+from detection.structures import Detections
+from tests.evaluation.splits import make_detections, make_record, make_split, random_split
+
+NAMES, IDS = ("cat", "dog"), (90, 11)
+ROW = {"image_id": 4, "category_id": 90, "bbox": [1.0, 2.0, 30.0, 40.0], "score": 0.5}
+
+
+@pytest.fixture
+def data() -> DetectionData:
+    """Images 4 and 7."""
+    return make_split([make_record(4), make_record(7)], class_names=NAMES, category_ids=IDS)
+
+
+def write_rows(folder: Path, content: Any) -> Path:
+    """A results file of another tool."""
+    path = folder / "results.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def awkward() -> Detections:
+    """Edges and scores that are not short in decimals, and far apart in size."""
+    generator = torch.Generator().manual_seed(3)
+    corners = torch.rand(50, 2, generator=generator) * torch.logspace(-3, 3, 50)[:, None]
+    boxes = torch.cat([corners, corners + torch.rand(50, 2, generator=generator) * 70], dim=1)
+    scores = torch.rand(50, generator=generator).sort(descending=True).values
+    return Detections(boxes, scores, torch.arange(50) % 2, (200, 300))
+
+
+def test_what_is_written_is_read_back_exactly(tmp_path: Path, data: DetectionData) -> None:
+    images = [ImageDetections(4, "image4.jpg", awkward()), ImageDetections(7, "image7.jpg", make_detections([]))]
+    write_coco(tmp_path, images, class_names=NAMES, category_ids=IDS)
+    read = read_detections(tmp_path / "detections.json", data)
+    assert list(read) == [4]
+    assert torch.equal(read[4].boxes, awkward().boxes)
+    assert torch.equal(read[4].scores, awkward().scores)
+    assert torch.equal(read[4].labels, awkward().labels)
+    assert read[4].image_size_hw == (200, 300)
+    assert json.loads((tmp_path / "images.json").read_text()) == {
+        "images": [
+            {"id": 4, "file_name": "image4.jpg", "width": 300, "height": 200},
+            {"id": 7, "file_name": "image7.jpg", "width": 300, "height": 200},
+        ],
+        "categories": [{"id": 90, "name": "cat"}, {"id": 11, "name": "dog"}],
+    }
+
+
+def test_the_file_is_a_plain_coco_list(tmp_path: Path) -> None:
+    found = make_detections([((1, 2, 31, 42), 0.5, 1), ((0, 0, 5, 5), 0.25, 0)])
+    write_coco(tmp_path, [ImageDetections(4, "é.jpg", found)], class_names=NAMES, category_ids=IDS)
+    assert (tmp_path / "detections.json").read_bytes() == (
+        b'[\n{"image_id": 4, "category_id": 11, "bbox": [1.0, 2.0, 30.0, 40.0], "score": 0.5},\n'
+        b'{"image_id": 4, "category_id": 90, "bbox": [0.0, 0.0, 5.0, 5.0], "score": 0.25}\n]\n'
+    )
+
+
+def test_no_detections_give_an_empty_list(tmp_path: Path, data: DetectionData) -> None:
+    write_coco(tmp_path, [], class_names=NAMES, category_ids=IDS)
+    assert json.loads((tmp_path / "detections.json").read_text()) == []
+    assert read_detections(tmp_path / "detections.json", data) == {}
+
+
+def test_numbers_are_the_same_after_a_trip_through_the_file(tmp_path: Path) -> None:
+    data, detections = random_split(7)
+    images = [
+        ImageDetections(record.image_id, record.file_name, detections.get(record.image_id, make_detections([])))
+        for record in data.images
+    ]
+    write_coco(tmp_path, images, class_names=data.class_names, category_ids=data.category_ids)
+    read = read_detections(tmp_path / "detections.json", data)
+    assert evaluate_detections(data, read).to_metrics() == evaluate_detections(data, detections).to_metrics()
+
+
+def test_rows_of_another_tool_are_sorted_and_labelled_by_the_original_ids(tmp_path: Path, data: DetectionData) -> None:
+    rows = [ROW | {"score": 0.25}, ROW | {"category_id": 11, "bbox": [0, 0, 5, 5], "score": 1}, ROW | {"image_id": 7}]
+    read = read_detections(write_rows(tmp_path, rows), data)
+    assert read[4].labels.tolist() == [1, 0]
+    assert read[4].scores.tolist() == [1.0, 0.25]
+    assert read[4].boxes.tolist() == [[0, 0, 5, 5], [1, 2, 31, 42]]
+    assert read[7].boxes.tolist() == [[1, 2, 31, 42]]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (ROW | {"category_id": 3}, "row 2: category_id 3 is unknown, expected one of 90, 11; use the category ids"),
+        (ROW | {"category_id": "cat"}, "row 2: category_id is 'cat', expected an integer"),
+        (ROW | {"category_id": True}, "row 2: category_id is True, expected an integer"),
+        (ROW | {"image_id": 5}, "row 2: image_id 5 is unknown, expected one of 4, 7; give the split"),
+        (ROW | {"image_id": "4"}, "row 2: image_id is '4', expected an integer"),
+        (ROW | {"bbox": [0, 0, float("nan"), 4]}, "row 2: bbox holds nan, expected a finite number"),
+        (ROW | {"bbox": [0, 0, float("inf"), 4]}, "row 2: bbox holds inf, expected a finite number"),
+        (ROW | {"bbox": [0, 0, 10**400, 4]}, "row 2: bbox holds 1000"),
+        (ROW | {"bbox": [0, 0, "3", 4]}, "row 2: bbox holds '3', expected a number"),
+        (ROW | {"bbox": [0, 0, 3]}, r"row 2: bbox is \[0, 0, 3\], expected four numbers"),
+        (ROW | {"bbox": [9, 9, -3, 4]}, "row 2: bbox is .* its size is negative"),
+        (ROW | {"score": None}, "row 2: score holds None, expected a number"),
+        (ROW | {"score": 87.5}, "row 2: score is 87.5, expected 0 to 1; scale"),
+        ({"image_id": 4}, "row 2: category_id is None"),
+        ([4, 90], r"row 2: expected an object, got \[4, 90\]"),
+    ],
+)
+def test_a_wrong_row_is_named(tmp_path: Path, data: DetectionData, row: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_detections(write_rows(tmp_path, [ROW, row]), data)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ('{"annotations": []}', "expected a list of detections"),
+        ("\xff\xfe", "not valid JSON"),
+    ],
+)
+def test_a_file_that_is_no_results_list_is_refused(
+    tmp_path: Path, data: DetectionData, text: str, message: str
+) -> None:
+    path = tmp_path / "results.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=message):
+        read_detections(path, data)
+
+
+def test_a_missing_file_is_an_input_error(tmp_path: Path, data: DetectionData) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_detections(tmp_path / "absent.json", data)
+
+
+def test_images_are_recognised_by_name_where_a_listing_tells_it(tmp_path: Path, data: DetectionData) -> None:
+    # A run over a folder numbers its images from 1: here 4 is not the image 4 of the split.
+    images = [
+        ImageDetections(1, "image4.jpg", make_detections([((0, 0, 5, 5), 0.5, 0)])),
+        ImageDetections(4, "image7.jpg", make_detections([((0, 0, 9, 9), 0.5, 1)])),
+        ImageDetections(5, "other.jpg", make_detections([((0, 0, 3, 3), 0.5, 1)])),
+    ]
+    write_coco(tmp_path, images, class_names=NAMES, category_ids=IDS)
+    read = read_detections(tmp_path / "detections.json", data)
+    assert {image_id: found.boxes.tolist() for image_id, found in read.items()} == {
+        4: [[0, 0, 5, 5]],
+        7: [[0, 0, 9, 9]],
+    }
+
+
+def test_a_listing_of_other_images_or_classes_is_refused(tmp_path: Path, data: DetectionData) -> None:
+    write_coco(tmp_path, [ImageDetections(4, "x.jpg", make_detections([]))], class_names=NAMES, category_ids=IDS)
+    with pytest.raises(InputError, match=r"none of its 1 images is in split 'test'.*'image4.jpg'"):
+        read_detections(tmp_path / "detections.json", data)
+    image = ImageDetections(4, "image4.jpg", make_detections([]))
+    write_coco(tmp_path, [image], class_names=("dog", "cat"), category_ids=IDS)
+    with pytest.raises(InputError, match=r"classes \{90: 'dog', 11: 'cat'\} are not those of the data set"):
+        read_detections(tmp_path / "detections.json", data)
+
+
+@pytest.mark.parametrize("content", [[], {}, {"images": [{}], "categories": []}, {"images": [], "categories": [3]}])
+def test_a_broken_listing_is_refused(tmp_path: Path, data: DetectionData, content: Any) -> None:
+    (tmp_path / "images.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="write it again or remove the file"):
+        read_detections(write_rows(tmp_path, [ROW]), data)
+
+
+def test_an_error_while_writing_leaves_the_old_files(tmp_path: Path) -> None:
+    image = ImageDetections(4, "image4.jpg", make_detections([((0, 0, 5, 5), 0.5, 0)]))
+    write_coco(tmp_path, [image], class_names=NAMES, category_ids=IDS)
+    before = (tmp_path / "detections.json").read_bytes()
+    unknown_label = ImageDetections(7, "image7.jpg", make_detections([((0, 0, 5, 5), 0.5, 2)]))
+    with pytest.raises(IndexError):
+        write_coco(tmp_path, [image, unknown_label], class_names=NAMES, category_ids=IDS)
+    assert (tmp_path / "detections.json").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["detections.json", "images.json"]

@@ -1,0 +1,47 @@
+"""``multibox demo``: the whole job on pictures that installed packages ship."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from detection.data.demo import build_demo_set
+from detection.errors import InputError
+from tools.detect import detect
+from tools.evaluate import evaluate
+from tools.train import train
+
+console = Console(soft_wrap=True)
+
+# Digits are not the same mirrored, and the pictures are small.
+SETTINGS = ["input.longest_side=320", "augment.horizontal_flip=0"]
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long to train.")] = 4.5,
+) -> None:
+    """Builds a small data set (handwritten digits on photographs), trains, detects, reports; needs no network.
+
+    Example: multibox demo --out demo
+    """
+    started = time.monotonic()
+    data, run, found, report = (out / name for name in ("data", "run", "found", "report"))
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out}: is not empty; remove it, or give another folder with --out")
+    console.rule("1. data: digits on photographs, in VOC layout")
+    build_demo_set(data)
+    console.print(f"{data}")
+    console.rule(f"2. multibox train {data} --out {run} --minutes {minutes:g}")
+    train(data, run, minutes=minutes, set_=SETTINGS)
+    model = run / "model.safetensors"
+    console.rule(f"3. multibox evaluate {model} {data} --out {report}")
+    evaluate(model, data, report)
+    console.rule(f"4. multibox detect {model} {data / 'unlabelled'} --out {found} --images")
+    detect(model, data / "unlabelled", found, images=True)
+    console.rule(f"done in {(time.monotonic() - started) / 60:.1f} minutes")
+    console.print(f"Look at {report / 'report.html'} and at the pictures in {found / 'images'}.")

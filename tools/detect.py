@@ -1,0 +1,106 @@
+"""``multibox detect``: boxes for an image or a folder of any size, by a journal that survives a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import typer
+from rich.console import Console
+
+from detection.atomic import atomic_path
+from detection.build import load_detector
+from detection.data.image import read_image
+from detection.detector import Detector
+from detection.errors import InputError
+from detection.exports import output_paths, write_csv, write_voc, write_yolo
+from detection.folder import detect_folder, list_source
+from detection.journal import Journal
+from detection.predictions import ImageDetections, write_coco
+from detection.visualize import draw_detections
+from tools.progress import counting
+
+FORMATS = ("coco", "csv", "yolo", "voc")
+EXIT_SOME_FAILED = 1
+
+console = Console(soft_wrap=True)
+
+
+def detect(
+    model: Annotated[Path, typer.Argument(help="model.safetensors of a run.")],
+    source: Annotated[Path, typer.Argument(help="An image, or a folder (with its subfolders).")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    formats: Annotated[str, typer.Option(help="Results besides detections.json: any of csv,yolo,voc.")] = "coco",
+    images: Annotated[bool, typer.Option("--images", help="Also draw the detections on the images.")] = False,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score that is drawn.")] = 0.5,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Detects objects in an image or in every image of a folder.
+
+    Writes detections.json (COCO results), images.json and errors.json. Ends with exit code 1 if an image could not be
+    read; the others are done all the same.
+
+    Example: multibox detect runs/first/model.safetensors photos --out found --formats coco,csv --images
+    """
+    chosen = _parse_formats(formats)
+    found = dict(list_source(source))
+    detector = load_detector(model, device=device)
+    settings = {"model": hashlib.sha256(model.read_bytes()).hexdigest(), "source": str(source.resolve())}
+    with closing(Journal(out / "journal.jsonl", settings, resume=resume)) as journal:
+        with counting(console, len(found), "detecting", done=len(journal.done)) as advance:
+            detect_folder(detector, found.items(), journal, heard=lambda _: advance())
+    errors = _write_results(out, detector, journal, chosen)
+    if images:
+        _draw(out, detector, journal, found, threshold)
+    console.print(f"{len(journal.done)} images, {errors} of them unreadable; results in {out}")
+    if errors:
+        console.print(f"{out / 'errors.json'} says why")
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _parse_formats(text: str) -> set[str]:
+    chosen = {part.strip() for part in text.split(",") if part.strip()}
+    if unknown := sorted(chosen - set(FORMATS)):
+        raise InputError(f"--formats: {', '.join(unknown)} is not known; choose from {', '.join(FORMATS)}")
+    return chosen
+
+
+def _write_results(out: Path, detector: Detector, journal: Journal, formats: set[str]) -> int:
+    """Makes the final files from the journal; returns how many images failed."""
+    readable = [
+        ImageDetections(number, entry.file_name, entry.detections)
+        for number, entry in enumerate(journal, start=1)
+        if entry.detections is not None
+    ]
+    names = detector.class_names
+    write_coco(out, readable, class_names=names, category_ids=detector.category_ids)
+    if "csv" in formats:
+        write_csv(out / "detections.csv", readable, class_names=names)
+    if "yolo" in formats:
+        write_yolo(out / "yolo", readable, class_names=names)
+    if "voc" in formats:
+        write_voc(out / "voc", readable, class_names=names)
+    errors = [{"file_name": entry.file_name, "error": entry.error} for entry in journal if entry.error is not None]
+    with atomic_path(out / "errors.json") as draft:
+        draft.write_text(json.dumps(errors, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return len(errors)
+
+
+def _draw(out: Path, detector: Detector, journal: Journal, found: dict[str, Path], threshold: float) -> None:
+    """Writes a picture with the drawn boxes for every image."""
+    entries = [entry for entry in journal if entry.detections is not None and entry.file_name in found]
+    paths = output_paths(out / "images", [entry.file_name for entry in entries], suffix=".jpg")
+    for entry, path in zip(entries, paths, strict=True):
+        assert entry.detections is not None
+        image = read_image(found[entry.file_name])
+        drawn = draw_detections(
+            image, entry.detections, class_names=detector.class_names, score_threshold=threshold
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
+        path.write_bytes(encoded.tobytes())

@@ -1,0 +1,47 @@
+"""Reading a data set for a command, with a line that says what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from detection.data.discover import UnknownClasses, load_dataset
+from detection.data.findings import summarize_findings
+from detection.data.records import DetectionData
+from detection.errors import InputError
+
+
+def read_data(
+    console: Console,
+    root: Path,
+    split: str,
+    *,
+    class_names: Sequence[str] | None = None,
+    unknown_classes: UnknownClasses = "error",
+) -> DetectionData:
+    """Reads a part and tells what it holds.
+
+    Args:
+        console: Where to tell.
+        root: Folder of the data set.
+        split: The part.
+        class_names: Fixes the class list; None takes the part's own.
+        unknown_classes: Whether an object of another class is an error or left out.
+
+    Raises:
+        InputError: If the part cannot be read or has no images.
+    """
+    data = load_dataset(root, split, class_names=class_names, unknown_classes=unknown_classes)
+    objects = sum(len(record.boxes) for record in data.images)
+    empty = sum(not len(record.boxes) for record in data.images)
+    console.print(
+        f"{root} {split}: {data.format} ({data.reason}); {len(data.images)} images, {empty} of them empty, "
+        f"{objects} objects, {len(data.class_names)} classes"
+    )
+    if data.findings:
+        console.print(summarize_findings(data.findings), markup=False)
+    if not data.images:
+        raise InputError(f"{root}: split {split!r} has no readable images; `multibox check {root}` lists why")
+    return data

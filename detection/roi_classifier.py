@@ -9,50 +9,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 
 from backbone.inception import ConvBNReLU
 from detection.ensemble import EnsembleOutput, MemberHeads
+from detection.roi_pooling import pool_rois
 from proposals.box_ops import enlarge
-
-_SAMPLES_PER_BIN = 2
-_CELLS_PER_ROI = 14.0  # An RoI goes to the level where it spans about this many cells (FPN, 1612.03144, eq. 1).
-
-
-def assign_levels(boxes: Tensor, strides: Sequence[int]) -> Tensor:
-    """Pyramid level of each RoI by its size, (R, 4) -> (R,) int64 in [0, L)."""
-    size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1).sqrt()
-    thresholds = torch.tensor([stride * _CELLS_PER_ROI for stride in strides[:-1]], device=boxes.device)
-    return torch.bucketize(size, thresholds)
-
-
-def pool_rois(
-    pyramid: Sequence[Tensor], boxes_per_image: Sequence[Tensor], *, strides: Sequence[int], pool_size: int
-) -> Tensor:
-    """RoIAlign (1703.06870, section 3) on the level that fits each RoI.
-
-    Args:
-        pyramid: L maps (B, F, H, W).
-        boxes_per_image: B tensors (Ri, 4) xyxy, pixels of the input; they may leave the image.
-        strides: L strides.
-        pool_size: Side S of the pooled grid.
-
-    Returns:
-        (R, F, S, S) float32 in the order of the boxes. No RoIs give (0, F, S, S). Differentiable in the maps.
-    """
-    boxes = torch.cat(list(boxes_per_image))
-    counts = torch.tensor([len(b) for b in boxes_per_image], device=boxes.device)
-    image_index = torch.repeat_interleave(torch.arange(len(counts), device=boxes.device), counts)
-    rois = torch.cat([image_index[:, None].to(boxes.dtype), boxes], dim=1)
-    levels = assign_levels(boxes, strides)
-    pooled = boxes.new_zeros(len(boxes), pyramid[0].shape[1], pool_size, pool_size)
-    for level, (features, stride) in enumerate(zip(pyramid, strides, strict=True)):
-        rows = (levels == level).nonzero().squeeze(1)
-        values = roi_align(
-            features.float(), rois[rows], pool_size, 1 / stride, sampling_ratio=_SAMPLES_PER_BIN, aligned=True
-        )
-        pooled = pooled.index_put((rows,), values)
-    return pooled
 
 
 class RoiClassifier(nn.Module):
@@ -113,7 +74,6 @@ class RoiClassifier(nn.Module):
                 for context in self.contexts
             ]
         )
-        pooled = pooled.to(memory_format=torch.channels_last)
         features = torch.relu(self.trunk(self.conv(pooled).flatten(1)))  # (T R, hidden)
         by_context = features.reshape(len(self.contexts), -1, features.shape[1])
         return self.heads(by_context)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
@@ -198,6 +198,10 @@ FAULTS: list[tuple[str, str]] = [
         "classifier.contexts=[1.0, 0.5]",
         "classifier.contexts: got [1.0, 0.5] (--set), expected enlargements from 1 to 4",
     ),
+    (
+        "classifier.contexts=[1, 1, 1, 1, 1, 1, 2]",
+        "classifier.contexts: got [1, 1, 1, 1, 1, 1, 2] (--set), expected no more contexts than classifier.members = 6",
+    ),
     ("augment.scale=[0.5, '2']", "augment.scale[1]: got '2' (--set), expected a number"),
     ("augment.scale=[0.5]", "augment.scale[1]: got nothing (--set), expected a value here"),
     (
@@ -335,6 +339,7 @@ def test_json_form_reads_back_equal() -> None:
     assert config_from_dict({}) == Config()
 
 
+@settings(deadline=None)  # machines may be busy
 @given(
     epochs=st.integers(1, 100_000),
     learning_rate=st.floats(0, 1, exclude_min=True),
@@ -369,6 +374,7 @@ PLAIN = st.recursive(
 )
 
 
+@settings(deadline=None)  # machines may be busy
 @given(st.dictionaries(st.sampled_from(list(Config.model_fields)) | st.text(), PLAIN, max_size=4))
 def test_any_mapping_gives_a_configuration_or_its_faults(values: dict[str, Any]) -> None:
     try:

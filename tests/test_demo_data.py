@@ -62,6 +62,20 @@ def test_annotations_fit_their_pictures(demo_set: Path) -> None:
         assert {item.findtext("name") for item in root.iter("object")} <= set(demo.CLASS_NAMES)
 
 
+def test_annotated_boxes_start_at_one_and_include_their_last_pixel() -> None:
+    scene = demo._Scene(np.zeros((20, 30, 3), np.uint8), [(0, 2, 10, 20)], [7])
+
+    root = ElementTree.fromstring(demo._annotation("a", scene))
+
+    assert root.findtext("object/name") == "seven"
+    assert {corner.tag: corner.text for corner in root.iterfind("object/bndbox/*")} == {
+        "xmin": "1",
+        "ymin": "3",
+        "xmax": "10",
+        "ymax": "20",
+    }
+
+
 def test_each_15th_picture_is_empty_and_the_others_hold_two_to_eight(demo_set: Path) -> None:
     counts = {file.stem: len(read_boxes(file)) for file in (demo_set / "Annotations").iterdir()}
 
@@ -132,6 +146,15 @@ def test_ink_reaches_all_sides_of_its_box() -> None:
     assert 55 <= ink.shape[0] <= 75  # 6 cells of 10 pixels, turned by at most 12 degrees
     assert 15 <= ink.shape[1] <= 36
     assert ink.max() == 1.0
+
+
+def test_every_scan_keeps_ink_to_draw() -> None:
+    from sklearn.datasets import load_digits
+
+    generator = np.random.default_rng(0)
+    for scan in load_digits().images:
+        ink = demo._enlarge((scan / 16).astype(np.float32), demo.DIGIT_SIDE[0], generator)
+        assert min(ink.shape) >= 5
 
 
 def test_overlap_is_the_share_of_the_smaller_box() -> None:

@@ -240,8 +240,8 @@ def _enlarge(scan: Floats, side: float, generator: np.random.Generator) -> Float
     matrix[:, 2] = matrix[:, 2] + (side / 2 + margin - 3.5)
     canvas = int(np.ceil(side + 2 * margin))
     smooth = cv2.warpAffine(scan, matrix, (canvas, canvas), flags=cv2.INTER_CUBIC)
-    smooth = cv2.GaussianBlur(smooth, (0, 0), 0.04 * side)
-    opacity = np.asarray(np.clip((smooth - 0.3) / 0.25, 0.0, 1.0), dtype=np.float32)
+    smooth = cv2.GaussianBlur(smooth, (0, 0), 0.03 * side)
+    opacity = np.asarray(np.clip((smooth - 0.36) / 0.25, 0.0, 1.0), dtype=np.float32)
     rows = np.flatnonzero((opacity > 0.5).any(axis=1))
     columns = np.flatnonzero((opacity > 0.5).any(axis=0))
     return opacity[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -283,7 +283,7 @@ def _choose_colour(beneath: Picture, generator: np.random.Generator) -> Floats:
     grey_weights = np.array([0.114, 0.587, 0.299], np.float32)  # blue, green, red (ITU-R BT.601)
     colours = generator.uniform(0, 255, (32, 3)).astype(np.float32)
     contrast = np.abs((colours - beneath.mean(axis=(0, 1))) @ grey_weights)
-    wanted = generator.uniform(60, 150)
+    wanted = generator.uniform(70, 150)
     return np.asarray(colours[np.argmin(np.abs(contrast - wanted))], dtype=np.float32)
 
 

@@ -51,8 +51,8 @@ _FIRST_QUARTER_TURN = 5  # From orientation 5 on, height and width change places
 # Pillow's format plugins answer damaged bytes with any of these.
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error, zlib.error)
 
-# The limit is ours (MAX_PIXELS) and an error; Pillow's warning at half of it would only be noise.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# What matters is an error here; warnings (half of MAX_PIXELS reached, odd EXIF block) would be noise at each image.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class ImageHeader(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth")
+WEIGHTS_SUFFIX = ".safetensors"
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 """A part of a whole, a probability or an IoU."""
@@ -28,9 +28,6 @@ class InputConfig(Section):
     longest_side: int = Field(
         default=416, ge=64, le=4096, multiple_of=32, description="Longer side of a resized image, in pixels."
     )
-    pad_multiple: int = Field(
-        default=32, ge=32, le=512, multiple_of=32, description="Both sides are padded up to a multiple of this."
-    )
 
 
 class BackboneConfig(Section):
@@ -39,13 +36,12 @@ class BackboneConfig(Section):
     weights: str = Field(
         default="none", description="none (random start), torchvision (downloads ImageNet weights) or a weights file."
     )
-    norm: Literal["batchnorm"] = Field(default="batchnorm", description="Normalisation after each convolution.")
 
     @field_validator("weights")
     @classmethod
     def _known_source(cls, weights: str) -> str:
-        if weights not in ("none", "torchvision") and not weights.endswith(WEIGHTS_SUFFIXES):
-            raise ValueError(f"none, torchvision or the path of a {', '.join(WEIGHTS_SUFFIXES)} file")
+        if weights not in ("none", "torchvision") and not weights.endswith(WEIGHTS_SUFFIX):
+            raise ValueError(f"none, torchvision or the path of a {WEIGHTS_SUFFIX} file")
         return weights
 
 
@@ -178,6 +174,7 @@ class TrainConfig(Section):
     low_resolution: LowResolutionConfig = Field(
         default=LowResolutionConfig(), description="Smaller images at the start of the training."
     )
+    evaluate_every: int = Field(default=2, ge=1, le=100_000, description="Epochs between validations, with --val.")
     loss_weights: LossWeightsConfig = Field(
         default=LossWeightsConfig(), description="Weight of each part of the objective."
     )

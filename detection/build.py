@@ -26,9 +26,11 @@ from detection.device import choose_device, choose_precision
 from detection.engine import TrainingSettings
 from detection.errors import InputError
 from detection.losses import ObjectiveSettings, TrainingObjective
-from detection.network import DetectionNetwork, DetectionSettings, ProposalSettings
+from detection.network import DetectionNetwork, InferenceSettings, ProposalSettings
+from detection.postprocess import DetectionSettings
 from detection.preprocess import resized_size
-from detection.roi_classifier import RoiClassifier
+from detection.roi_classifier import RoiClassifier, RoiClassifierSettings
+from detection.roi_sampling import RoiSamplingSettings
 from proposals.multibox_head import MultiBoxHead
 from proposals.priors import fallback_sizes, fit_prior_sizes
 from proposals.pyramid import FeaturePyramid
@@ -63,27 +65,27 @@ def build_network(config: Config, num_classes: int, prior_sizes: Tensor | None =
     return DetectionNetwork(
         backbone,
         pyramid,
-        head,
-        classifier,
+        multibox_head=head,
+        classifier=classifier,
         prior_sizes=prior_sizes,
-        proposal_settings=_proposal_settings(config, config.proposals.num_detect),
-        detection_settings=DetectionSettings(**config.postprocess.model_dump()),
+        inference=InferenceSettings(
+            _proposal_settings(config, config.proposals.num_detect),
+            DetectionSettings(**config.postprocess.model_dump()),
+        ),
     )
 
 
 def _build_classifier(config: Config, num_classes: int, strides: Sequence[int]) -> RoiClassifier:
     c = config.classifier
-    return RoiClassifier(
-        config.pyramid.channels,
-        num_classes,
+    settings = RoiClassifierSettings(
         members=c.members,
         contexts=c.contexts,
-        strides=strides,
         pool_size=c.pool_size,
         hidden=c.hidden,
         member_hidden=c.member_hidden,
         box_regression=c.box_regression,
     )
+    return RoiClassifier(config.pyramid.channels, num_classes, strides=strides, settings=settings)
 
 
 def _proposal_settings(config: Config, num_proposals: int) -> ProposalSettings:
@@ -97,9 +99,7 @@ def build_objective(config: Config, network: DetectionNetwork) -> TrainingObject
         proposal_settings=_proposal_settings(config, p.num_train),
         positive_iou=p.positive_iou,
         min_matches=p.min_matches,
-        rois_per_image=c.rois_per_image,
-        foreground_fraction=c.foreground_fraction,
-        foreground_iou=c.foreground_iou,
+        sampling=RoiSamplingSettings(c.rois_per_image, c.foreground_fraction, c.foreground_iou),
         sample_fraction=c.sample_fraction,
         weights=config.train.loss_weights.model_dump(),
     )

@@ -17,6 +17,7 @@ from detection.errors import InputError
 
 MODEL_FORMAT = "multibox-rcnn model 1"
 STATE_FORMAT = "multibox-rcnn training state 1"
+METADATA_KEY = "multibox-rcnn"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class ModelHeader:
 
 def _save(path: Path, tensors: Mapping[str, Tensor], file_format: str, header: Mapping[str, Any]) -> None:
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"format": file_format, "header": json.dumps(header, ensure_ascii=False)}
+    # One key only: the order of several would differ from write to write, and equal models have equal bytes.
+    metadata = {METADATA_KEY: json.dumps({"format": file_format, **header}, ensure_ascii=False)}
     with atomic_path(path) as draft:
         save_file(contiguous, draft, metadata=metadata)
 
@@ -50,12 +52,12 @@ def _load(path: Path, file_format: str, remedy: str) -> tuple[dict[str, Tensor],
         raise InputError(f"{path}: no such file; {remedy}")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != file_format:
-                raise InputError(f"{path}: expected a file of format {file_format!r}, got {metadata.get('format')!r}")
-            header = json.loads(metadata["header"])
+            header = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            found = header.pop("format", None)
+            if found != file_format:
+                raise InputError(f"{path}: expected a file of format {file_format!r}, got {found!r}; {remedy}")
             return {name: file.get_tensor(name) for name in file.keys()}, header
-    except (SafetensorError, OSError, json.JSONDecodeError, KeyError) as error:
+    except (SafetensorError, OSError, json.JSONDecodeError, AttributeError) as error:
         raise InputError(f"{path}: damaged or not a safetensors file ({error}); {remedy}") from error
 
 

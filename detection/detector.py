@@ -39,7 +39,7 @@ class Detector:
         device: torch.device,
         precision: torch.dtype,
     ) -> None:
-        self.network = network.eval().to(device, memory_format=torch.channels_last)
+        self.network = network.eval().to(device).to(memory_format=torch.channels_last)
         self.class_names = tuple(class_names)
         self.category_ids = tuple(category_ids)
         self.longest_side = longest_side

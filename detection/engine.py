@@ -114,7 +114,7 @@ class Trainer:
         self.state_path = state_path
         self.training_set = training_set
         self.network = objective.network
-        objective.to(accelerator.device, memory_format=torch.channels_last)
+        objective.to(accelerator.device).to(memory_format=torch.channels_last)
         self.average = AveragedWeights(self.network, settings.ema_decay)
         optimizer = make_optimizer(
             self.network, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay

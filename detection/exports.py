@@ -59,7 +59,7 @@ def write_yolo(out: Path, images: Sequence[ImageDetections], *, class_names: Seq
         class_names: Names by label.
     """
     names = [image.file_name for image in images]
-    for image, path in zip(images, _output_paths(out, names, suffix=".txt", reserved="classes.txt"), strict=True):
+    for image, path in zip(images, output_paths(out, names, suffix=".txt", reserved="classes.txt"), strict=True):
         height, width = image.detections.image_size_hw
         lines = []
         for (x1, y1, x2, y2), score, label in detection_rows(image.detections):
@@ -82,7 +82,7 @@ def write_voc(out: Path, images: Sequence[ImageDetections], *, class_names: Sequ
         class_names: Names by label.
     """
     names = [image.file_name for image in images]
-    for image, path in zip(images, _output_paths(out, names, suffix=".xml"), strict=True):
+    for image, path in zip(images, output_paths(out, names, suffix=".xml"), strict=True):
         tree = ET.ElementTree(_voc_element(image, class_names))
         ET.indent(tree)
         with atomic_path(path) as draft:
@@ -123,7 +123,7 @@ def _decimal(value: float) -> str:
     return np.format_float_positional(value, trim="0")
 
 
-def _output_paths(out: Path, file_names: Sequence[str], *, suffix: str, reserved: str = "") -> list[Path]:
+def output_paths(out: Path, file_names: Sequence[str], *, suffix: str, reserved: str = "") -> list[Path]:
     """A path of its own below ``out`` for each image, whatever its name.
 
     The suffix of the image is replaced; where two names would then be the same (``a.jpg`` and ``a.png``), it stays:

@@ -15,13 +15,14 @@ from torch.nn.functional import cross_entropy
 from detection.ensemble import EnsembleOutput, draw_member_samples
 from detection.network import DetectionNetwork, ProposalSettings
 from detection.postprocess import OFFSET_SCALE
-from detection.roi_sampling import SampledRois, sample_rois
+from detection.roi_sampling import RoiSamplingSettings, SampledRois, concatenate_rois, sample_rois
 from detection.structures import Target
 from proposals.box_coder import decode
 from proposals.box_ops import paired_giou
 from proposals.generator import generate_proposals
 from proposals.matching import match_priors
 from proposals.multibox_loss import multibox_loss
+from proposals.structures import MultiBoxOutput, Proposals
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,7 @@ class ObjectiveSettings:
         proposal_settings: Proposals of the training pass, more than at inference.
         positive_iou: See ``match_priors``.
         min_matches: See ``match_priors``.
-        rois_per_image: Regions the classifier learns from, per image.
-        foreground_fraction: See ``sample_rois``.
-        foreground_iou: See ``sample_rois``.
+        sampling: Regions that the classifier learns from, per image.
         sample_fraction: Share of the regions that each member sees.
         weights: Weight of each loss by name.
     """
@@ -42,9 +41,7 @@ class ObjectiveSettings:
     proposal_settings: ProposalSettings
     positive_iou: float
     min_matches: int
-    rois_per_image: int
-    foreground_fraction: float
-    foreground_iou: float
+    sampling: RoiSamplingSettings
     sample_fraction: float
     weights: dict[str, float]
 
@@ -106,15 +103,12 @@ class TrainingObjective(nn.Module):
         proposals = generate_proposals(output, priors, sizes, **vars(s.proposal_settings))
         rois = self._sample(proposals, targets, generator)
         judged = self.network.classifier(pyramid, [r.boxes for r in rois])
-        every_roi = SampledRois(*(torch.cat([getattr(r, f) for r in rois]) for f in ("boxes", "labels", "gt_boxes")))
-        samples = draw_member_samples(
-            len(judged.logits), len(every_roi.labels), fraction=s.sample_fraction, generator=generator
-        ).to(images.device)
-        classification, refinement = region_losses(judged, every_roi, samples)
+        samples = draw_member_samples(*judged.logits.shape[:2], fraction=s.sample_fraction, generator=generator)
+        classification, refinement = region_losses(judged, concatenate_rois(rois), samples.to(images.device))
         losses = {**proposal_losses, "region_class": classification, "region_box": refinement}
         return {name: loss * s.weights[name] for name, loss in losses.items()}
 
-    def _proposal_losses(self, output, priors: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:  # type: ignore
+    def _proposal_losses(self, output: MultiBoxOutput, priors: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         s = self.settings
         matches = [
             match_priors(priors, t.boxes, t.ignore, positive_iou=s.positive_iou, min_matches=s.min_matches)
@@ -123,17 +117,11 @@ class TrainingObjective(nn.Module):
         losses = multibox_loss(output, priors, [t.boxes for t in targets], matches)
         return {"proposal_objectness": losses.confidence, "proposal_box": losses.localization}
 
-    def _sample(self, proposals, targets, generator) -> list[SampledRois]:  # type: ignore
-        s = self.settings
+    def _sample(
+        self, proposals: Sequence[Proposals], targets: Sequence[Target], generator: torch.Generator
+    ) -> list[SampledRois]:
+        num_classes = self.network.classifier.num_classes
         return [
-            sample_rois(
-                p,
-                t,
-                num_classes=self.network.classifier.num_classes,
-                num_rois=s.rois_per_image,
-                foreground_fraction=s.foreground_fraction,
-                foreground_iou=s.foreground_iou,
-                generator=generator,
-            )
+            sample_rois(p, t, num_classes=num_classes, settings=self.settings.sampling, generator=generator)
             for p, t in zip(proposals, targets, strict=True)
         ]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from backbone.googlenet import GoogLeNet
 from backbone.weights import IMAGENET_MEAN, IMAGENET_STD
 from detection.ensemble import mean_offsets, mean_probabilities
-from detection.postprocess import select_detections
+from detection.postprocess import DetectionSettings, select_detections
 from detection.roi_classifier import RoiClassifier
 from detection.structures import Detections
 from proposals.generator import generate_proposals
@@ -35,13 +35,11 @@ class ProposalSettings:
 
 
 @dataclass(frozen=True)
-class DetectionSettings:
-    """How judged regions become detections; see ``select_detections``."""
+class InferenceSettings:
+    """What the network does with its answers when it detects."""
 
-    score_threshold: float
-    nms_iou_threshold: float
-    max_detections: int
-    objectness_power: float
+    proposals: ProposalSettings
+    detections: DetectionSettings
 
 
 class Answer(NamedTuple):
@@ -60,8 +58,7 @@ class DetectionNetwork(nn.Module):
         multibox_head: Judges the priors.
         classifier: Judges the regions.
         prior_sizes: (L, A, 2) widths and heights in pixels of the input; saved with the weights.
-        proposal_settings: For inference.
-        detection_settings: For inference.
+        inference: How many proposals and detections there are.
     """
 
     prior_sizes: Tensor
@@ -72,20 +69,19 @@ class DetectionNetwork(nn.Module):
         self,
         backbone: GoogLeNet,
         pyramid: FeaturePyramid,
+        *,
         multibox_head: MultiBoxHead,
         classifier: RoiClassifier,
-        *,
         prior_sizes: Tensor,
-        proposal_settings: ProposalSettings,
-        detection_settings: DetectionSettings,
+        inference: InferenceSettings,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.pyramid = pyramid
         self.multibox_head = multibox_head
         self.classifier = classifier
-        self.proposal_settings = proposal_settings
-        self.detection_settings = detection_settings
+        self.proposal_settings = inference.proposals
+        self.detection_settings = inference.detections
         self.register_buffer("prior_sizes", prior_sizes)
         self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(3, 1, 1) * 255, persistent=False)
@@ -125,6 +121,6 @@ class DetectionNetwork(nn.Module):
         probabilities = mean_probabilities(judged.logits).split(counts)
         offsets = [None] * len(counts) if judged.offsets is None else mean_offsets(judged.offsets).split(counts)
         return [
-            Answer(p, select_detections(p, probability, offset, **vars(self.detection_settings)))
+            Answer(p, select_detections(p, probability, offset, self.detection_settings))
             for p, probability, offset in zip(proposals, probabilities, offsets, strict=True)
         ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
@@ -15,41 +17,51 @@ OFFSET_SCALE = 0.1
 """Refinements are small; the heads predict them in units of a tenth, so that outputs are near 1."""
 
 
+@dataclass(frozen=True)
+class DetectionSettings:
+    """How judged regions become detections.
+
+    Attributes:
+        score_threshold: Detections below are dropped.
+        nms_iou_threshold: Overlap above which the lower-scored of two boxes of one class goes.
+        max_detections: D at most.
+        objectness_power: Exponent of the objectness in the score; 0 ignores it.
+    """
+
+    score_threshold: float
+    nms_iou_threshold: float
+    max_detections: int
+    objectness_power: float
+
+
 @torch.no_grad()
 def select_detections(
     proposals: Proposals,
     probabilities: Tensor,
     offsets: Tensor | None,
-    *,
-    score_threshold: float,
-    nms_iou_threshold: float,
-    max_detections: int,
-    objectness_power: float,
+    settings: DetectionSettings,
 ) -> Detections:
     """Scores every region for every class, refines, suppresses duplicates per class and keeps the best.
 
-    The score is the ensemble's mean probability times objectness ** ``objectness_power``: the classifier knows what it
+    The score is the ensemble's mean probability times a power of the objectness: the classifier knows what it
     is, the proposal stage knows how well the box fits.
 
     Args:
         proposals: R proposals.
         probabilities: (R, C + 1), background last.
         offsets: (R, C, 4) in units of ``OFFSET_SCALE``, or None for no refinement.
-        score_threshold: Detections below are dropped.
-        nms_iou_threshold: Overlap above which the lower-scored of two boxes of one class goes.
-        max_detections: D at most.
-        objectness_power: 0 ignores objectness.
+        settings: Thresholds.
 
     Returns:
         Detections in pixels of the network's input, best first; possibly empty.
     """
-    objectness = proposals.scores.pow(objectness_power)
+    objectness = proposals.scores.pow(settings.objectness_power)
     scores = probabilities[:, :-1] * objectness[:, None]
-    rows, labels = (scores > score_threshold).nonzero(as_tuple=True)
+    rows, labels = (scores > settings.score_threshold).nonzero(as_tuple=True)
     boxes = proposals.boxes[rows]
     if offsets is not None:
         boxes = clip(decode(offsets[rows, labels] * OFFSET_SCALE, boxes), proposals.image_size_hw)
     kept = is_valid(boxes)
     boxes, scores, labels = boxes[kept], scores[rows, labels][kept], labels[kept]
-    keep = batched_nms(boxes, scores, labels, nms_iou_threshold)[:max_detections]
+    keep = batched_nms(boxes, scores, labels, settings.nms_iou_threshold)[: settings.max_detections]
     return Detections(boxes[keep], scores[keep], labels[keep], proposals.image_size_hw)

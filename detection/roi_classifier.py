@@ -6,6 +6,7 @@ Legend: B images, L pyramid levels, F pyramid channels, R RoIs of the batch, M m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,30 @@ from backbone.inception import ConvBNReLU
 from detection.ensemble import EnsembleOutput, MemberHeads
 from detection.roi_pooling import pool_rois
 from proposals.box_ops import enlarge
+
+CONV_WIDTH = 128
+"""Channels of the convolution on the pooled grid."""
+
+
+@dataclass(frozen=True)
+class RoiClassifierSettings:
+    """Sizes of the region classifier.
+
+    Attributes:
+        members: M.
+        contexts: T factors by which a region is enlarged before pooling.
+        pool_size: Side of the pooled grid.
+        hidden: Units that the trunk hands to the members.
+        member_hidden: Units of each member's own hidden layer.
+        box_regression: Whether members also refine the box, per class.
+    """
+
+    members: int
+    contexts: tuple[float, ...]
+    pool_size: int
+    hidden: int
+    member_hidden: int
+    box_regression: bool
 
 
 class RoiClassifier(nn.Module):
@@ -24,41 +49,29 @@ class RoiClassifier(nn.Module):
     Args:
         channels: F.
         num_classes: C.
-        members: M.
-        contexts: T factors by which a region is enlarged before pooling.
         strides: L strides of the pyramid.
-        pool_size: Side of the pooled grid.
-        hidden: Units that the trunk hands to the members.
-        member_hidden: Units of each member's own hidden layer.
-        box_regression: Whether members also refine the box, per class.
+        settings: Sizes.
     """
 
     def __init__(
-        self,
-        channels: int,
-        num_classes: int,
-        *,
-        members: int,
-        contexts: Sequence[float],
-        strides: Sequence[int],
-        pool_size: int,
-        hidden: int,
-        member_hidden: int,
-        box_regression: bool,
+        self, channels: int, num_classes: int, *, strides: Sequence[int], settings: RoiClassifierSettings
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.contexts = tuple(contexts)
+        self.contexts = settings.contexts
         self.strides = tuple(strides)
-        self.pool_size = pool_size
-        width = 128
-        reduced = (pool_size + 1) // 2
+        self.pool_size = settings.pool_size
+        reduced = (settings.pool_size + 1) // 2
         # A stride of 2 keeps the fine sampling of the pool at a quarter of the cost of a dense convolution.
-        self.conv = ConvBNReLU(channels, width, 3, stride=2, padding=1)
+        self.conv = ConvBNReLU(channels, CONV_WIDTH, 3, stride=2, padding=1)
         nn.init.kaiming_normal_(self.conv.conv.weight, mode="fan_out", nonlinearity="relu")
-        self.trunk = nn.Linear(width * reduced * reduced, hidden)
+        self.trunk = nn.Linear(CONV_WIDTH * reduced * reduced, settings.hidden)
         self.heads = MemberHeads(
-            hidden, num_classes, members=members, hidden=member_hidden, box_regression=box_regression
+            settings.hidden,
+            num_classes,
+            members=settings.members,
+            hidden=settings.member_hidden,
+            box_regression=settings.box_regression,
         )
 
     def forward(self, pyramid: Sequence[Tensor], boxes_per_image: Sequence[Tensor]) -> EnsembleOutput:
@@ -76,4 +89,5 @@ class RoiClassifier(nn.Module):
         )
         features = torch.relu(self.trunk(self.conv(pooled).flatten(1)))  # (T R, hidden)
         by_context = features.reshape(len(self.contexts), -1, features.shape[1])
-        return self.heads(by_context)
+        output: EnsembleOutput = self.heads(by_context)
+        return output

@@ -1,9 +1,9 @@
 """RoIAlign (Mask R-CNN, 1703.06870, section 3) as two matrix products, over the levels of a pyramid.
 
-Averaged bilinear sampling on a regular grid is separable: a region's pooled grid is ``Wy @ features @ Wx^T``, where each
-row of ``Wy`` (``Wx``) holds the weights that one bin gives to the rows (columns) of the map. Matrix products use all
-cores and bfloat16 units and are deterministic; torchvision's kernel, whose values these are, runs on one core in float32
-(measured in docs/decisions.md). Legend: L levels, F channels, R RoIs, S bins per side, H/W size of a map.
+Averaged bilinear sampling on a regular grid is separable: a region's pooled grid is ``Wy @ features @ Wx^T``, where
+each row of ``Wy`` (``Wx``) holds the weights that one bin gives to the rows (columns) of the map. Matrix products use
+all cores and bfloat16 units and are deterministic; torchvision's kernel, whose values these are, runs on one core in
+float32 (measured in docs/decisions.md). Legend: L levels, F channels, R RoIs, S bins per side, H/W size of a map.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,21 @@ class SampledRois:
     gt_boxes: Tensor
 
 
+@dataclass(frozen=True)
+class RoiSamplingSettings:
+    """How regions are drawn.
+
+    Attributes:
+        num_rois: R at most; fewer where there are not enough regions.
+        foreground_fraction: Share of R that objects take at most.
+        foreground_iou: Overlap from which a region counts as the object.
+    """
+
+    num_rois: int
+    foreground_fraction: float
+    foreground_iou: float
+
+
 def jitter(boxes: Tensor, image_size_hw: tuple[int, int], *, amount: float, generator: torch.Generator) -> Tensor:
     """Moves every edge by up to ``amount`` of the box's size, as proposals of middling quality would lie: (G, 4)."""
     size = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
@@ -39,9 +55,7 @@ def sample_rois(
     target: Target,
     *,
     num_classes: int,
-    num_rois: int,
-    foreground_fraction: float,
-    foreground_iou: float,
+    settings: RoiSamplingSettings,
     generator: torch.Generator,
 ) -> SampledRois:
     """Draws a fixed budget of regions: objects up to their share, the rest background.
@@ -54,9 +68,7 @@ def sample_rois(
         proposals: Proposals of one image.
         target: Its objects.
         num_classes: C.
-        num_rois: R at most; fewer where there are not enough regions.
-        foreground_fraction: Share of R that objects take at most.
-        foreground_iou: Overlap from which a region counts as the object.
+        settings: How many of which kind.
         generator: Source of chance, on the CPU.
 
     Returns:
@@ -67,18 +79,25 @@ def sample_rois(
     boxes = torch.cat([proposals.boxes, gt_boxes, jittered])
     boxes = boxes[is_valid(boxes, min_size=1.0)]
     iou, gt_index = _best_overlap(boxes, gt_boxes)
-    is_foreground = iou >= foreground_iou
+    is_foreground = iou >= settings.foreground_iou
     is_background = ~is_foreground
     if target.ignore.any():
         is_background &= coverage(boxes, target.boxes[target.ignore]).amax(dim=1) <= 0.5
-    foreground = _draw(is_foreground, int(num_rois * foreground_fraction), generator)
-    background = _draw(is_background, num_rois - len(foreground), generator)
+    foreground = _draw(is_foreground, int(settings.num_rois * settings.foreground_fraction), generator)
+    background = _draw(is_background, settings.num_rois - len(foreground), generator)
     rows = torch.cat([foreground, background])
     labels = torch.full((len(rows),), num_classes, dtype=torch.int64, device=boxes.device)
     matched = boxes[rows].clone()
     labels[: len(foreground)] = gt_labels[gt_index[foreground]]
     matched[: len(foreground)] = gt_boxes[gt_index[foreground]]
     return SampledRois(boxes[rows], labels, matched)
+
+
+def concatenate_rois(rois: Sequence[SampledRois]) -> SampledRois:
+    """The samples of several images as one, in order."""
+    return SampledRois(
+        torch.cat([r.boxes for r in rois]), torch.cat([r.labels for r in rois]), torch.cat([r.gt_boxes for r in rois])
+    )
 
 
 def _best_overlap(boxes: Tensor, gt_boxes: Tensor) -> tuple[Tensor, Tensor]:

@@ -44,9 +44,7 @@ class Target:
 
     def to(self, device: torch.device) -> Target:
         """Returns the same target on ``device``."""
-        return replace(
-            self, boxes=self.boxes.to(device), labels=self.labels.to(device), ignore=self.ignore.to(device)
-        )
+        return replace(self, boxes=self.boxes.to(device), labels=self.labels.to(device), ignore=self.ignore.to(device))
 
 
 @dataclass(frozen=True)

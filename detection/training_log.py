@@ -15,22 +15,22 @@ class TrainingLog:
 
     Args:
         folder: The run's folder.
-        first_step: Step at which this sitting starts; lines of later steps, from a sitting that was killed after its
-            last checkpoint, are dropped, so that no step stands twice.
+        done: Steps that earlier sittings have done; lines of later steps, from a sitting that was killed after its last
+            checkpoint, are dropped, so that no step stands twice.
     """
 
-    def __init__(self, folder: Path, first_step: int = 0) -> None:
+    def __init__(self, folder: Path, done: int = 0) -> None:
         self._path = folder / "metrics.jsonl"
-        kept = self._lines_before(first_step) if first_step else []
-        self._path.write_text("".join(kept))
-        self._file = self._path.open("a")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step or None)
+        kept = self._lines_until(done)
+        self._path.write_text("".join(kept), encoding="utf-8")
+        self._file = self._path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1 if done else None)
 
-    def _lines_before(self, step: int) -> list[str]:
-        if not self._path.is_file():
+    def _lines_until(self, step: int) -> list[str]:
+        if not step or not self._path.is_file():
             return []
-        lines = self._path.read_text().splitlines(keepends=True)
-        return [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step]
+        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Appends one line and its scalars: ``kind`` is ``train`` or ``validation``."""

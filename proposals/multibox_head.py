@@ -36,8 +36,19 @@ class SharedConv(nn.Module):
     def fold(self) -> None:
         """Merges each level's normalisation with a copy of the shared convolution, in place."""
         if self.conv is not None:
-            self.norms = nn.ModuleList(fuse_conv_bn_eval(self.conv, norm) for norm in self.norms)
+            norms = [norm for norm in self.norms if isinstance(norm, nn.BatchNorm2d)]
+            self.norms = nn.ModuleList(fuse_conv_bn_eval(self.conv, norm) for norm in norms)
             self.conv = None
+
+
+def _projection(channels: int, priors_per_cell: int) -> nn.Conv2d:
+    """1x1 convolution to A logits and 4 A offsets, in this order."""
+    projection = nn.Conv2d(channels, priors_per_cell * 5, 1)
+    nn.init.normal_(projection.weight, std=0.01)
+    assert projection.bias is not None
+    nn.init.zeros_(projection.bias)
+    nn.init.constant_(projection.bias[:priors_per_cell], -math.log(1 / _PRIOR_OBJECTNESS - 1))
+    return projection
 
 
 class MultiBoxHead(nn.Module):
@@ -53,13 +64,8 @@ class MultiBoxHead(nn.Module):
     def __init__(self, channels: int, *, num_levels: int, priors_per_cell: int, depth: int) -> None:
         super().__init__()
         self.tower = nn.ModuleList(SharedConv(channels, num_levels) for _ in range(depth))
-        # One projection per level: A logits and 4 A offsets, in this order.
-        self.projections = nn.ModuleList(nn.Conv2d(channels, priors_per_cell * 5, 1) for _ in range(num_levels))
+        self.projections = nn.ModuleList(_projection(channels, priors_per_cell) for _ in range(num_levels))
         self.priors_per_cell = priors_per_cell
-        for projection in self.projections:
-            nn.init.normal_(projection.weight, std=0.01)
-            nn.init.zeros_(projection.bias)
-            nn.init.constant_(projection.bias[:priors_per_cell], -math.log(1 / _PRIOR_OBJECTNESS - 1))
 
     def forward(self, pyramid: Sequence[Tensor]) -> MultiBoxOutput:
         """L maps (B, F, Hl, Wl) -> logits (B, K) and offsets (B, K, 4) in float32, in the order of ``lay_priors``."""

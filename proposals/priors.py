@@ -1,7 +1,7 @@
 """Priors of MultiBox: sizes fitted to the training boxes, laid over the grids of the feature pyramid.
 
-Erhan et al. (1312.2249) cluster the training boxes by k-means and let each cluster be a prior; Szegedy et al. (1412.1441)
-lay priors over grids of several resolutions. Here the clusters give sizes, the grids give centres.
+Erhan et al. (1312.2249) cluster the training boxes by k-means and let each cluster be a prior; Szegedy et al.
+(1412.1441) lay priors over grids of several resolutions. Here the clusters give sizes, the grids give centres.
 Legend: N training boxes, L pyramid levels, A priors per cell, K = sum over levels of A * H * W.
 """
 

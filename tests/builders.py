@@ -146,9 +146,7 @@ def yolo_lines(image: ToyImage, class_names: Sequence[str]) -> str:
     return "".join(lines)
 
 
-def write_yolo(
-    root: Path, splits: Mapping[str, Sequence[ToyImage]], class_names: Sequence[str] = CLASS_NAMES
-) -> Path:
+def write_yolo(root: Path, splits: Mapping[str, Sequence[ToyImage]], class_names: Sequence[str] = CLASS_NAMES) -> Path:
     """Writes a YOLO data set (data.yaml, images/SPLIT/, labels/SPLIT/) and returns its folder; it knows no ignore."""
     for split, images in splits.items():
         write_pixels(root / "images" / split, images)

@@ -82,7 +82,7 @@ def test_configuration_is_frozen() -> None:
 def test_field_names_list_sections_before_their_values() -> None:
     names = field_names()
 
-    assert names[:3] == ("input", "input.longest_side", "input.pad_multiple")
+    assert names[:3] == ("input", "input.longest_side", "backbone")
     assert names.index("train.low_resolution") + 1 == names.index("train.low_resolution.fraction")
     assert len(set(names)) == len(names)
 
@@ -214,8 +214,7 @@ FAULTS: list[tuple[str, str]] = [
     ),
     (
         "backbone.weights=torchvison",
-        "backbone.weights: got 'torchvison' (--set), expected none, torchvision or the path of a "
-        ".safetensors, .pt, .pth file",
+        "backbone.weights: got 'torchvison' (--set), expected none, torchvision or the path of a .safetensors file",
     ),
     ("backbone.weights=3", "backbone.weights: got 3 (--set), expected text"),
     ("train=5", "train: got 5 (--set), expected a section of names and values"),
@@ -347,7 +346,7 @@ def test_json_form_reads_back_equal() -> None:
     device=st.sampled_from(["auto", "cpu", "cuda:3"]),
     box_regression=st.booleans(),
     contexts=st.lists(st.floats(1, 4), min_size=1, max_size=6),
-    weights=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])).map(lambda stem: f"{stem}.pt"),
+    weights=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])).map(lambda stem: f"{stem}.safetensors"),
 )
 def test_any_valid_configuration_survives_yaml(tmp_path_factory: pytest.TempPathFactory, **values: Any) -> None:
     train = {name: values[name] for name in ("epochs", "learning_rate", "device")}

@@ -98,9 +98,7 @@ def _draw(out: Path, detector: Detector, journal: Journal, found: dict[str, Path
     for entry, path in zip(entries, paths, strict=True):
         assert entry.detections is not None
         image = read_image(found[entry.file_name])
-        drawn = draw_detections(
-            image, entry.detections, class_names=detector.class_names, score_threshold=threshold
-        )
+        drawn = draw_detections(image, entry.detections, class_names=detector.class_names, score_threshold=threshold)
         path.parent.mkdir(parents=True, exist_ok=True)
         _, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
         path.write_bytes(encoded.tobytes())

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from detection.build import load_detector
+from detection.data.classes import UnknownClasses
 from detection.data.records import DetectionData
 from detection.detector import Detector
-from detection.evaluation.figures import number_text
 from detection.evaluation.proposal_recall import proposal_recall
 from detection.evaluation.report import write_report
+from detection.evaluation.report_view import number_text
 from detection.evaluation.summary import Evaluation, evaluate_detections
 from detection.inference import SplitAnswers, detect_records
 from detection.predictions import read_detections
@@ -38,7 +39,7 @@ def evaluate(
 
     Example: multibox evaluate runs/first/model.safetensors my-data --split test --out report
     """
-    unknown = "drop" if drop_unknown else "error"
+    unknown: UnknownClasses = "drop" if drop_unknown else "error"
     if model.suffix == ".json":
         labelled = read_data(console, data, split)
         answers = SplitAnswers(detections=read_detections(model, labelled))

@@ -26,7 +26,8 @@ PLAIN_SECONDS = 15.0
 def _describe(report: StepReport) -> str:
     parts = "  ".join(f"{name} {value:.3f}" for name, value in report.losses.items())
     total = sum(report.losses.values())
-    return f"epoch {report.epoch + 1}  step {report.step}  loss {total:.3f} ({parts})  {report.images_per_second:.1f} img/s"
+    speed = f"{report.images_per_second:.1f} img/s"
+    return f"epoch {report.epoch + 1}  step {report.step}  loss {total:.3f} ({parts})  {speed}"
 
 
 class TrainingDisplay:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from detection.data.discover import UnknownClasses, load_dataset
+from detection.data.classes import UnknownClasses
+from detection.data.discover import load_dataset
 from detection.data.findings import summarize_findings
 from detection.data.records import DetectionData
 from detection.errors import InputError

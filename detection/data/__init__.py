@@ -1,0 +1,1 @@
+"""Data sets: readers, the image loader, checks, and training batches."""

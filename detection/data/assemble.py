@@ -27,12 +27,13 @@ def assemble(raw: RawSplit, class_names: Sequence[str] | None, unknown_classes: 
         unknown_classes: What to do with objects of another class.
 
     Returns:
-        The images that can be opened, in the order of the split, and everything that was wrong.
+        The images that can be opened, in the order of the split, and everything that was wrong. Where all images had
+        to be left out, none.
 
     Raises:
         InputError: If the split lists no image, or an object has an unknown class and that is to be an error.
     """
-    if not raw.images:
+    if not raw.images and not raw.findings:
         raise InputError(f"{raw.root}: split '{raw.split}' lists no image; name another split or fill it")
     classes = match_classes(raw, class_names, unknown_classes)
     sizes_hw, image_findings = _read_sizes(raw.images)

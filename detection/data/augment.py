@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # Its import would ask the network for a newer version.
-import albumentations as A  # noqa: E402, N812
+import albumentations as A
 
 MIN_VISIBLE = 0.3
 """An object of which less than this share is left in the view is no longer trained on."""

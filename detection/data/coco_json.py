@@ -133,10 +133,10 @@ def list_objects(content: CocoJson, row_of_id: Mapping[EntryId, int]) -> tuple[l
             objects.append(parsed)
         else:
             faulty.setdefault(parsed, []).append(_annotation_name(entry, position))
-    findings = [
-        Finding(kind, content.file, f"{first_names(names, count=1)} {fault}", _REMEDY)
-        for (kind, fault), names in faulty.items()
-    ]
+    findings = []
+    for (kind, fault), names in faulty.items():
+        others = f"; {len(names) - 1} more annotations too" if len(names) > 1 else ""
+        findings.append(Finding(kind, content.file, f"{names[0]} {fault}{others}", _REMEDY))
     return objects, [*findings, *_repeated_ids(content)]
 
 

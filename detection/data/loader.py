@@ -27,7 +27,7 @@ _GROUPS = 16  # Batches that are sorted by shape together; more wastes less padd
 class SampleKey(NamedTuple):
     """One view to make: image, seed of its chance, length of its longer side."""
 
-    index: int
+    image: int
     seed: int
     longest_side: int
 
@@ -93,9 +93,9 @@ class TrainingSet(Dataset[Sample]):
 
     def __getitem__(self, key: SampleKey) -> Sample:
         """Makes the view that ``key`` asks for."""
-        record = self.records[key.index]
+        record = self.records[key.image]
         size_hw = resized_size(record.size_hw, key.longest_side)
-        image = resize(self.cache.get(key.index, record), size_hw)
+        image = resize(self.cache.get(key.image, record), size_hw)
         height, width = (new / old for new, old in zip(size_hw, record.size_hw, strict=True))
         scale = np.array([width, height, width, height], dtype=np.float32)
         image, boxes, rows = self.augmentation(image, record.boxes * scale, seed=key.seed)

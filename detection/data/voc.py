@@ -7,6 +7,7 @@ else by ``<filename>``, and never outside the data folder.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,7 @@ ALL = "all"  # The split of every annotation file, listed or not.
 _ANNOTATION_FOLDERS = ("Annotations", "annotations")
 _IMAGE_FOLDERS = ("JPEGImages", "images")
 _SPLIT_FOLDER = "ImageSets/Main"
+_CLASS_COLUMN = re.compile(r"\s+(-1|0|1)$")
 
 
 def _to_xyxy(values: Float64Array, sizes_hw: Int64Array) -> Float64Array:
@@ -162,7 +164,7 @@ def _names_in_split(root: Path, split: str, annotations: Path) -> tuple[list[str
             raise InputError(f"{root}: no split '{split}' in {_SPLIT_FOLDER}/; choose one of {choices}")
         return sorted(relative_name(file, annotations)[: -len(".xml")] for file in annotations.rglob("*.xml")), []
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    listed = [line.split()[0] for line in lines if line.strip()]  # A second column tells of one class: 1, 0 or -1.
+    listed = [_listed_name(line.strip(), annotations) for line in lines if line.strip()]
     list_file = relative_name(path, root)
     findings = [
         Finding("unsafe-name", list_file, f"'{name}' leads out of the data folder", "write a name inside it; left out")
@@ -174,6 +176,11 @@ def _names_in_split(root: Path, split: str, annotations: Path) -> tuple[list[str
         message = f"lists {repeats} more than once"
         findings.append(Finding("duplicate-image", list_file, message, "delete the repeats; each is used once"))
     return [name for name in dict.fromkeys(listed) if is_inside(name)], findings
+
+
+def _listed_name(line: str, annotations: Path) -> str:
+    """The name in a line of a list; a second column may tell of one class, and names may contain spaces."""
+    return line if (annotations / f"{line}.xml").is_file() else _CLASS_COLUMN.sub("", line)
 
 
 def _index_images(folder: Path) -> dict[str, Path]:

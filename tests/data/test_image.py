@@ -87,8 +87,8 @@ def test_jpeg_pixels_equal_opencv(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
 @pytest.mark.parametrize("orientation", SIDES)
 def test_all_exif_orientations_show_the_same_picture(tmp_path: Path, orientation: int, suffix: str) -> None:
-    lossless = {"jpg": {"quality": 100, "subsampling": 0}, "webp": {"lossless": True}}
-    options: dict[str, Any] = lossless.get(suffix, {})
+    lossless: dict[str, dict[str, Any]] = {"jpg": {"quality": 100, "subsampling": 0}, "webp": {"lossless": True}}
+    options = lossless.get(suffix, {})
     stored = stored_pixels(blocks(), orientation)
     path = save_image(tmp_path / f"a.{suffix}", stored, exif=exif(orientation), **options)
     reference = read_image(save_image(tmp_path / f"upright.{suffix}", blocks(), **options))
@@ -120,7 +120,8 @@ def test_cmyk_becomes_rgb(tmp_path: Path, suffix: str) -> None:
     ink = np.zeros((8, 16, 4), np.uint8)
     ink[:, 8:, 0] = 255
     path = tmp_path / f"a.{suffix}"
-    Image.fromarray(ink, mode="CMYK").save(path, **({"quality": 100} if suffix == "jpg" else {}))
+    options: dict[str, Any] = {"quality": 100} if suffix == "jpg" else {}
+    Image.fromarray(ink, mode="CMYK").save(path, **options)
 
     read = read_image(path).astype(int)
 
@@ -303,6 +304,14 @@ def test_limit_on_pixels_can_be_set(tmp_path: Path) -> None:
     assert read_image(path, max_pixels=384).shape == (*SIZE_HW, 3)
 
 
+def pixels_or_message(path: Path) -> npt.NDArray[np.uint8] | str:
+    try:
+        return read_image(path, max_pixels=1_000_000)
+    except InputError as error:
+        return str(error)
+
+
+@pytest.mark.filterwarnings("ignore")
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), suffix=st.sampled_from(["jpg", "png", "gif", "bmp", "tif", "webp", "ppm", "jp2"]))
 def test_damaged_bytes_give_pixels_or_an_input_error(
@@ -314,12 +323,12 @@ def test_damaged_bytes_give_pixels_or_an_input_error(
         content[position] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(1, len(content)))])
 
-    try:
-        pixels = read_image(path, max_pixels=1_000_000)
-    except InputError as error:
-        assert str(error).startswith(f"{path}: ")
+    outcome = pixels_or_message(path)
+
+    if isinstance(outcome, str):
+        assert outcome.startswith(f"{path}: ")
     else:
-        assert pixels.shape == (*read_image_size(path), 3)
+        assert outcome.shape == (*read_image_size(path), 3)
 
 
 def test_find_images_is_sorted_and_passes_hidden_and_other_files_over(tmp_path: Path) -> None:

@@ -1,0 +1,151 @@
+"""The audit of a whole data set, and the command that shows it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from detection.data.audit import audit_dataset
+from detection.errors import InputError
+from tests.builders import ToyImage, ToyObject, toy_images, write_coco, write_voc
+from tests.data.contracts import only_finding
+from tools.check import check
+
+IMAGE = ToyImage("a", (40, 60), (ToyObject("cat", (0, 0, 10, 20)), ToyObject("dog", (5, 5, 45, 35), ignore=True)))
+EMPTY = ToyImage("b", (40, 60))
+
+app = typer.Typer()
+app.command()(check)
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Path:
+    return write_voc(tmp_path / "clean", {"train": [IMAGE, EMPTY], "test": toy_images(2)})
+
+
+def test_figures_of_a_clean_set(clean: Path) -> None:
+    audit = audit_dataset(clean, ["train"])
+
+    assert audit.findings == ()
+    assert (audit.format, audit.reason) == ("voc", "VOC: has Annotations/*.xml and ImageSets/Main/")
+    (summary,) = audit.splits
+    assert (summary.split, summary.num_images, summary.num_empty_images) == ("train", 2, 1)
+    assert (summary.num_objects, summary.num_ignored) == (2, 1)
+    assert summary.objects_per_class == {"cat": 1, "dog": 1}
+    assert (summary.smallest_box_wh, summary.largest_box_wh) == ((10, 20), (40, 30))
+
+
+def test_split_without_objects_has_no_box_sizes(tmp_path: Path) -> None:
+    (summary,) = audit_dataset(write_coco(tmp_path, {"train": [EMPTY]})).splits
+
+    assert (summary.num_objects, summary.smallest_box_wh, summary.largest_box_wh) == (0, None, None)
+    assert summary.objects_per_class == {"bird": 0, "cat": 0, "dog": 0}
+
+
+def test_every_split_is_read_and_every_image_decoded_once(tmp_path: Path) -> None:
+    splits = {"train": [IMAGE], "val": [EMPTY], "trainval": [IMAGE, EMPTY]}
+    decoded: list[str] = []
+
+    audit = audit_dataset(write_voc(tmp_path, splits), on_image=lambda path: decoded.append(path.name))
+
+    assert [summary.split for summary in audit.splits] == ["train", "trainval", "val"]
+    assert sorted(decoded) == ["a.jpg", "b.jpg"]
+    assert audit.findings == ()  # trainval holds train and val on purpose.
+
+
+def test_truncated_image_is_a_finding_though_the_reader_keeps_it(clean: Path) -> None:
+    path = clean / "JPEGImages/b.jpg"
+    path.write_bytes(path.read_bytes()[:-300])
+
+    finding = only_finding(audit_dataset(clean, ["train"]).findings, "unreadable-image")
+
+    assert finding.file == "b.jpg"
+    assert finding.message.startswith("truncated JPEG (")
+
+
+def test_findings_of_the_readers_are_told_once(tmp_path: Path) -> None:
+    bad = IMAGE._replace(objects=(ToyObject("cat", (9, 9, 9, 9)),))
+
+    audit = audit_dataset(write_voc(tmp_path, {"train": [bad], "trainval": [bad]}))
+
+    only_finding(audit.findings, "degenerate-box")
+
+
+def test_class_that_only_another_split_has(clean: Path) -> None:
+    finding = only_finding(audit_dataset(clean).findings, "foreign-class")
+
+    assert str(finding) == (
+        "split test: has classes that split 'train' has not: bird; "
+        "correct the names, or add such objects; 'train' has cat, dog"
+    )
+
+
+def test_same_image_in_two_splits(tmp_path: Path) -> None:
+    root = write_voc(tmp_path, {"trainval": [IMAGE], "test": [IMAGE._replace(name="copy"), EMPTY]})
+    shutil.copy(root / "JPEGImages/a.jpg", root / "JPEGImages/copy.jpg")
+
+    finding = only_finding(audit_dataset(root).findings, "shared-image")
+
+    assert finding.file == "a.jpg"
+    assert finding.message == "split 'trainval' has the same image as 'copy.jpg' in split 'test'"
+
+
+def test_no_readable_image_at_all(clean: Path) -> None:
+    for path in (clean / "JPEGImages").iterdir():
+        path.write_bytes(b"")
+
+    audit = audit_dataset(clean)
+
+    assert [summary.num_images for summary in audit.splits] == [0, 0]
+    assert {finding.kind for finding in audit.findings} == {"unreadable-image", "foreign-class"}
+
+
+def test_command_on_a_clean_set(clean: Path) -> None:
+    result = CliRunner().invoke(app, [str(clean), "--split", "train"])
+
+    assert result.exit_code == 0
+    assert "is VOC: has Annotations/*.xml and ImageSets/Main/" in result.output
+    assert "no findings" in result.output
+    assert "10x20" in result.output
+
+
+def test_command_with_findings(clean: Path, tmp_path: Path) -> None:
+    (clean / "JPEGImages/b.jpg").write_bytes(b"")
+    report = tmp_path / "findings.json"
+
+    result = CliRunner().invoke(app, [str(clean), "--split", "train", "--json", str(report)])
+
+    assert result.exit_code == 1
+    assert "1 x unreadable-image\n    b.jpg: 0 bytes; copy or export the file again; left out" in result.output
+    content = json.loads(report.read_text(encoding="utf-8"))
+    assert content["findings"] == [
+        {
+            "kind": "unreadable-image",
+            "file": "b.jpg",
+            "message": "0 bytes; copy or export the file again",
+            "remedy": "left out",
+        }
+    ]
+    assert content["root"] == str(clean)
+    assert content["splits"][0]["objects_per_class"] == {"cat": 1, "dog": 1}
+
+
+def test_command_on_what_cannot_be_read(tmp_path: Path) -> None:
+    """The program ends with the message of an InputError and exit code 2; see tools/main.py."""
+    result = CliRunner().invoke(app, [str(tmp_path / "nowhere")])
+
+    assert isinstance(result.exception, InputError)
+
+
+def test_names_that_look_like_markup(tmp_path: Path) -> None:
+    objects = (ToyObject("[bold]cat[/nothing]", (0, 0, 10, 20)),)
+
+    result = CliRunner().invoke(app, [str(write_voc(tmp_path, {"train": [IMAGE._replace(objects=objects)]}))])
+
+    assert result.exit_code == 0
+    assert "[bold]cat[/nothing]" in result.output

@@ -1,0 +1,265 @@
+"""What is special about YOLO: the yaml, label files parallel to the images, shares instead of pixels, polygons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from detection.data.records import DetectionData
+from detection.data.yolo import label_path, list_splits, read_yolo, recognise
+from detection.errors import InputError
+from tests.builders import ToyImage, ToyObject, toy_images, write_pixels, write_yolo
+from tests.data.contracts import assert_valid_data, only_finding
+
+PICTURE = ToyImage("a", (40, 80), (ToyObject("cat", (20, 10, 40, 30)),))
+
+
+def write_lines(root: Path, *lines: str) -> Path:
+    """A data set of one 80x40 image with these label lines."""
+    write_yolo(root, {"train": [PICTURE]})
+    (root / "labels/train/a.txt").write_text("\n".join(lines), encoding="utf-8")
+    return root
+
+
+def rewrite_yaml(root: Path, **changes: Any) -> Path:
+    path = root / "data.yaml"
+    content = {**yaml.safe_load(path.read_text(encoding="utf-8")), **changes}
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return root
+
+
+def read_train(root: Path) -> DetectionData:
+    data = read_yolo(root, "train")
+    assert_valid_data(data)
+    return data
+
+
+def test_shares_become_pixels(tmp_path: Path) -> None:
+    """Centre (0.375, 0.5) of 80x40 is (30, 20); size (0.25, 0.5) is 20x20."""
+    data = read_train(write_lines(tmp_path, "1 0.375 0.5 0.25 0.5"))
+
+    assert data.images[0].boxes.tolist() == [[20, 10, 40, 30]]
+    assert data.images[0].labels.tolist() == [1]
+    assert data.images[0].area.tolist() == [400]
+    assert data.images[0].ignore.tolist() == [False]
+
+
+def test_polygon_becomes_its_bounding_box(tmp_path: Path) -> None:
+    data = read_train(write_lines(tmp_path, "2 0.5 0.25 0.25 0.5 0.375 0.75"))
+
+    assert data.images[0].boxes.tolist() == [[20, 10, 40, 30]]
+    assert data.findings == ()
+
+
+def test_class_number_with_a_decimal_point_and_blank_lines(tmp_path: Path) -> None:
+    data = read_train(write_lines(tmp_path, "", "2.0  0.375\t0.5 0.25 0.5", "   ", ""))
+
+    assert data.images[0].labels.tolist() == [2]
+    assert data.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1 0.5 0.5 0.25", "has 4 values, expected class cx cy w h or a class and a polygon of 3 or more points"),
+        ("1 0.5 0.5 0.25 0.25 0.9", "has 6 values, expected"),
+        ("1 0.1 0.1 0.2 0.2 0.3 0.3 0.4", "has 8 values, expected"),
+        ("1", "has 1 values, expected"),
+        ("cat 0.5 0.5 0.25 0.25", "is 'cat 0.5 0.5 0.25 0.25', expected numbers: class cx cy w h"),
+        ("7 0.5 0.5 0.25 0.25", "has class 7, expected one of 0, 1, 2"),
+        ("-1 0.5 0.5 0.25 0.25", "has class -1, expected one of 0, 1, 2"),
+        ("0.5 0.5 0.5 0.25 0.25", "has class 0.5, expected one of 0, 1, 2"),
+        ("nan 0.5 0.5 0.25 0.25", "has class nan, expected one of 0, 1, 2"),
+    ],
+)
+def test_line_that_cannot_be_used_is_left_out(tmp_path: Path, line: str, message: str) -> None:
+    data = read_train(write_lines(tmp_path, "0 0.375 0.5 0.25 0.5", line, "1 0.375 0.5 0.5 0.5"))
+
+    assert data.images[0].labels.tolist() == [0, 1]
+    finding = only_finding(data.findings, "bad-object")
+    assert str(finding).startswith(f"labels/train/a.txt: line 2 {message}")
+    assert finding.remedy == "correct or delete it; left out"
+
+
+def test_faulty_box_is_told_as_written(tmp_path: Path) -> None:
+    data = read_train(write_lines(tmp_path, "0 0.375 0.5 0.25 0.5", "1 0.5 0.5 0 0.25", "1 0.5 inf 0.1 0.1"))
+
+    assert [finding.kind for finding in data.findings] == ["degenerate-box", "non-finite-box"]
+    assert data.findings[0].message.startswith("line 2 of images/train/a.jpg has cx 0.5, cy 0.5, w 0, h 0.25, which")
+
+
+def test_pixels_instead_of_shares_are_suspected(tmp_path: Path) -> None:
+    data = read_train(write_lines(tmp_path, "1 30 20 20 20", "1 40 20 20 20"))
+
+    finding = next(finding for finding in data.findings if finding.kind == "misread-boxes")
+    assert "2 of 2 boxes leave their image as [cx, cy, w, h] but fit as [cx px, cy px, w px, h px]" in finding.message
+
+
+def test_label_file_that_is_no_text(tmp_path: Path) -> None:
+    root = write_lines(tmp_path)
+    (root / "labels/train/a.txt").write_bytes(bytes(range(128, 256)))
+
+    assert only_finding(read_train(root).findings, "bad-object").file == "labels/train/a.txt"
+
+
+def test_images_without_label_file_are_empty_and_told_once(tmp_path: Path) -> None:
+    root = write_yolo(tmp_path, {"train": toy_images(4)})
+    for name in ("image2", "image3"):
+        (root / f"labels/train/{name}.txt").unlink()
+
+    data = read_train(root)
+
+    assert [len(image.boxes) for image in data.images] == [3, 0, 0, 0]
+    finding = only_finding(data.findings, "no-label-file")
+    assert finding.message == "2 images have no label file: images/train/image2.jpg, images/train/image3.jpg"
+
+
+@pytest.mark.parametrize(
+    ("image", "labels"),
+    [
+        ("root/images/train/a.jpg", "root/labels/train/a.txt"),
+        ("images/root/images/a.b.png", "images/root/labels/a.b.txt"),
+        ("root/train/images/a.jpg", "root/train/labels/a.txt"),
+        ("root/train/a.jpg", "root/train/a.txt"),
+        ("root/images", "root/images.txt"),
+    ],
+)
+def test_label_files_lie_parallel(image: str, labels: str) -> None:
+    assert label_path(Path(image)) == Path(labels)
+
+
+def test_names_as_a_mapping_keep_their_numbers(tmp_path: Path) -> None:
+    root = rewrite_yaml(write_lines(tmp_path, "7 0.375 0.5 0.25 0.5"), names={7: "dog", 0: "cat"})
+
+    data = read_train(root)
+
+    assert data.class_names == ("cat", "dog")
+    assert data.category_ids == (0, 7)
+    assert data.images[0].labels.tolist() == [1]
+
+
+def test_given_class_names_are_matched_by_name(tmp_path: Path) -> None:
+    data = read_yolo(write_lines(tmp_path, "1 0.375 0.5 0.25 0.5"), "train", ("cat", "dog"))
+
+    assert data.images[0].labels.tolist() == [0]
+    assert data.category_ids == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (None, "'names' is None; list the class names"),
+        ("cat", "'names' is 'cat'; list the class names"),
+        ({"cat": 0}, "'names' is {'cat': 0}; list the class names, or map class numbers to them"),
+        (["cat", "cat"], "class name cat stands more than once"),
+        ([], "names no class"),
+    ],
+)
+def test_class_names_that_cannot_be_used(tmp_path: Path, names: object, message: str) -> None:
+    root = rewrite_yaml(write_lines(tmp_path), names=names)
+
+    with pytest.raises(InputError) as caught:
+        read_yolo(root, "train")
+
+    assert str(caught.value).startswith(f"{root / 'data.yaml'}: {message}")
+
+
+def test_count_that_differs_from_the_names(tmp_path: Path) -> None:
+    finding = only_finding(read_train(rewrite_yaml(write_lines(tmp_path), nc=5)).findings, "class-count")
+
+    assert str(finding) == "data.yaml: nc is 5, but there are 3 names; correct one of them; the names count"
+
+
+@pytest.mark.parametrize("text", ["names: [a", "a: !!python/object/apply:os.system ['true']", "\0"])
+def test_broken_or_dangerous_yaml(tmp_path: Path, text: str) -> None:
+    (tmp_path / "data.yaml").write_text(text, encoding="utf-8")
+
+    with pytest.raises(InputError, match=r"data\.yaml: not valid yaml"):
+        read_yolo(tmp_path, "train")
+
+
+@pytest.mark.parametrize("source", ["../images/train", ["images/train"], "./images/train/", "images"])
+def test_sources_as_people_write_them(tmp_path: Path, source: object) -> None:
+    """Roboflow's yaml points one folder too high."""
+    root = rewrite_yaml(write_yolo(tmp_path / "data", {"train": toy_images(3)}), train=source)
+
+    assert [len(image.boxes) for image in read_train(root).images] == [3, 0, 3]
+
+
+def test_path_in_the_yaml_is_the_base_if_it_exists(tmp_path: Path) -> None:
+    root = write_yolo(tmp_path / "data", {"train": toy_images(2)})
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    (root / "data.yaml").rename(other / "set.yaml")
+    path = other / "set.yaml"
+    path.write_text(path.read_text(encoding="utf-8") + f"path: {root}\n", encoding="utf-8")
+
+    assert [image.file_name for image in read_train(path).images] == [
+        "images/train/image0.jpg",
+        "images/train/image1.jpg",
+    ]
+    assert recognise(other) == "YOLO: has set.yaml with class names"
+
+    rewritten = rewrite_yaml(write_yolo(tmp_path / "third", {"train": toy_images(2)}), path="/no/such/place")
+    assert len(read_train(rewritten).images) == 2
+
+
+def test_list_file(tmp_path: Path) -> None:
+    root = rewrite_yaml(write_yolo(tmp_path, {"train": toy_images(3)}), train="list.txt")
+    folder = root / "images/train"
+    text = f"./images/train/image2.jpg\n\n{folder}/image0.jpg\nimages\\train\\image1.jpg\n"
+    (root / "list.txt").write_text(text, encoding="utf-8")
+
+    data = read_train(root)
+
+    assert [image.file_name for image in data.images] == [f"images/train/image{i}.jpg" for i in (2, 0, 1)]
+    assert data.findings == ()
+
+
+def test_list_file_that_leads_out_or_repeats(tmp_path: Path) -> None:
+    write_pixels(tmp_path, [PICTURE])
+    root = rewrite_yaml(write_yolo(tmp_path / "data", {"train": toy_images(1)}), train="list.txt")
+    lines = ["images/train/image0.jpg", "../a.jpg", f"{tmp_path}/a.jpg", "images/train/image0.jpg"]
+    (root / "list.txt").write_text("\n".join(lines), encoding="utf-8")
+
+    data = read_train(root)
+
+    assert [image.file_name for image in data.images] == ["images/train/image0.jpg"]
+    assert [finding.kind for finding in data.findings] == ["duplicate-image", "unsafe-name", "unsafe-name"]
+    assert data.findings[1].message == "'../a.jpg' leads out of the data folder"
+
+
+def test_missing_source(tmp_path: Path) -> None:
+    root = rewrite_yaml(write_lines(tmp_path), train="nowhere")
+
+    with pytest.raises(InputError, match=r"train: no such folder or list file '.*nowhere'; correct the path"):
+        read_yolo(root, "train")
+
+
+def test_splits_are_those_of_the_yaml(tmp_path: Path) -> None:
+    root = rewrite_yaml(write_lines(tmp_path), test="", val="images/train")
+
+    assert list_splits(root) == ("train", "val")
+    assert recognise(root) == "YOLO: has data.yaml with class names"
+
+
+def test_folder_of_another_format(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("lr: 1", encoding="utf-8")
+    (tmp_path / "broken.yaml").write_text("names [", encoding="utf-8")
+
+    with pytest.raises(InputError, match=r"not a YOLO data set; expected data\.yaml with 'names'"):
+        read_yolo(tmp_path, "train")
+
+
+def test_boxes_survive_the_way_through_the_format(tmp_path: Path) -> None:
+    images = toy_images(3, seed=5)
+
+    data = read_train(write_yolo(tmp_path, {"train": images}))
+
+    for record, image in zip(data.images, images, strict=True):
+        expected = np.array([item.box for item in image.objects], np.float32).reshape(-1, 4)
+        np.testing.assert_allclose(record.boxes, expected, atol=1e-5)

@@ -1,0 +1,222 @@
+"""Model files, training states and the journal: whole or not at all, and never code."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from detection.build import load_detector
+from detection.checkpoint import ModelHeader, load_model, load_state, save_model, save_state
+from detection.errors import InputError
+from detection.folder import detect_folder, list_source
+from detection.journal import Journal, JournalEntry
+from detection.structures import Detections
+from detection.training_log import TrainingLog
+from tests.builders import random_pixels, save_image
+from tests.detection.tiny import CLASSES, tiny_config, tiny_network
+
+SETTINGS = {"model": "abc", "source": "photos"}
+
+
+def header() -> ModelHeader:
+    return ModelHeader(
+        config=tiny_config().model_dump(mode="json"),
+        class_names=CLASSES,
+        category_ids=(3, 11, 90),
+        training={"steps": 7},
+    )
+
+
+def saved_model(folder: Path) -> Path:
+    save_model(folder / "model.safetensors", tiny_network().state_dict(), header())
+    return folder / "model.safetensors"
+
+
+def test_model_round_trip(tmp_path: Path) -> None:
+    network = tiny_network()
+    save_model(tmp_path / "m.safetensors", network.state_dict(), header())
+    tensors, found = load_model(tmp_path / "m.safetensors")
+    assert found == header()
+    assert all(torch.equal(tensors[name], value) for name, value in network.state_dict().items())
+
+
+def test_detector_comes_back_with_names_and_ids(tmp_path: Path) -> None:
+    detector = load_detector(saved_model(tmp_path), device="cpu", precision="float32")
+    assert detector.class_names == CLASSES
+    assert detector.category_ids == (3, 11, 90)
+    assert detector.longest_side == 96
+
+
+class Bomb:
+    """Runs code when unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (print, ("boom",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "damaged or not a safetensors file"),
+        (b"\xff" * 100, "damaged or not a safetensors file"),
+        (pickle.dumps(Bomb()), "damaged or not a safetensors file"),
+    ],
+)
+def test_other_files_are_refused(
+    tmp_path: Path, content: bytes, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        load_model(path)
+    assert "boom" not in capsys.readouterr().out
+
+
+def test_cut_model_file_is_refused(tmp_path: Path) -> None:
+    path = saved_model(tmp_path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="damaged"):
+        load_model(path)
+
+
+def test_missing_and_foreign_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"m\.safetensors: no such file; give a model\.safetensors"):
+        load_model(tmp_path / "m.safetensors")
+    save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(InputError, match="expected a file of format 'multibox-rcnn model 1', got None"):
+        load_model(tmp_path / "foreign.safetensors")
+    save_state(tmp_path / "state.safetensors", {"x": torch.zeros(1)}, {"step": 1})
+    with pytest.raises(InputError, match="got 'multibox-rcnn training state 1'"):
+        load_model(tmp_path / "state.safetensors")
+
+
+def test_weights_and_header_must_fit(tmp_path: Path) -> None:
+    save_model(tmp_path / "m.safetensors", tiny_network(num_classes=5).state_dict(), header())
+    with pytest.raises(InputError, match="weights and header do not fit together"):
+        load_detector(tmp_path / "m.safetensors")
+
+
+def test_state_round_trip(tmp_path: Path) -> None:
+    save_state(tmp_path / "s.safetensors", {"a.b": torch.arange(3)}, {"step": 5, "seconds": None})
+    tensors, found = load_state(tmp_path / "s.safetensors")
+    assert torch.equal(tensors["a.b"], torch.arange(3))
+    assert found == {"step": 5, "seconds": None}
+
+
+def entries() -> list[JournalEntry]:
+    found = Detections(torch.tensor([[1.5, 2.25, 3.1, 4.7]]), torch.tensor([0.123456789]), torch.tensor([2]), (10, 20))
+    return [
+        JournalEntry("a.jpg", found),
+        JournalEntry("sub/ü.jpg", None, "sub/ü.jpg: 0 bytes"),
+        JournalEntry("c.jpg", Detections.empty((5, 6))),
+    ]
+
+
+def written(path: Path) -> Journal:
+    journal = Journal(path, SETTINGS, resume=False)
+    for entry in entries():
+        journal.append(entry)
+    journal.close()
+    return journal
+
+
+def test_journal_gives_back_every_bit(tmp_path: Path) -> None:
+    back = list(written(tmp_path / "journal.jsonl"))
+    for entry, found in zip(entries(), back, strict=True):
+        assert (found.file_name, found.error) == (entry.file_name, entry.error)
+        if entry.detections is not None:
+            assert found.detections is not None
+            assert torch.equal(found.detections.boxes, entry.detections.boxes)
+            assert torch.equal(found.detections.scores, entry.detections.scores)
+            assert torch.equal(found.detections.labels, entry.detections.labels)
+            assert found.detections.image_size_hw == entry.detections.image_size_hw
+
+
+@pytest.mark.parametrize("cut", [1, 5, 40])
+def test_a_line_that_a_kill_left_half_written_is_done_again(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "journal.jsonl"
+    written(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    journal = Journal(path, SETTINGS, resume=True)
+    assert journal.done == {"a.jpg", "sub/ü.jpg"}
+    journal.append(entries()[2])
+    journal.close()
+    assert path.read_bytes() == whole
+
+
+def test_journal_killed_in_its_first_line(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b'{"journal": 1, "mod')
+    journal = Journal(path, SETTINGS, resume=True)
+    assert journal.done == set()
+    journal.append(entries()[0])
+    journal.close()
+    assert [entry.file_name for entry in journal] == ["a.jpg"]
+
+
+def test_journal_refuses_to_mix_runs(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    written(path)
+    with pytest.raises(InputError, match="holds detections already; add --resume"):
+        Journal(path, SETTINGS, resume=False)
+    with pytest.raises(InputError, match="give another --out"):
+        Journal(path, {**SETTINGS, "model": "other"}, resume=True)
+
+
+def test_folder_detection_goes_on_and_equals_an_uninterrupted_run(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for index in range(4):
+        save_image(photos / f"{index}.png", random_pixels((40, 50), index))
+    (photos / "2b.jpg").write_bytes(b"not a jpeg")
+    detector = load_detector(saved_model(tmp_path), device="cpu", precision="float32")
+    images = list_source(photos)
+
+    whole = Journal(tmp_path / "whole.jsonl", SETTINGS, resume=False)
+    detect_folder(detector, images, whole)
+    whole.close()
+
+    class KillError(Exception):
+        pass
+
+    def kill_after_two(entry: JournalEntry) -> None:
+        if entry.file_name == "1.png":
+            raise KillError
+
+    parts = Journal(tmp_path / "parts.jsonl", SETTINGS, resume=False)
+    with pytest.raises(KillError):
+        detect_folder(detector, images, parts, heard=kill_after_two)
+    parts.close()
+    parts = Journal(tmp_path / "parts.jsonl", SETTINGS, resume=True)
+    detect_folder(detector, images, parts)
+    parts.close()
+    assert parts.path.read_bytes() == whole.path.read_bytes()
+    errors = {entry.file_name: entry.error for entry in parts if entry.error}
+    assert list(errors) == ["2b.jpg"]
+    assert "not an image" in str(errors["2b.jpg"])
+
+
+def test_source_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file or folder"):
+        list_source(tmp_path / "nothing")
+    with pytest.raises(InputError, match="no images in this folder"):
+        list_source(tmp_path)
+
+
+def test_training_log_drops_steps_after_the_resumed_one(tmp_path: Path) -> None:
+    log = TrainingLog(tmp_path)
+    for step in range(1, 5):
+        log.write("train", step, {"loss": step / 10})
+    log.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "st')  # killed while writing
+    again = TrainingLog(tmp_path, done=2)
+    again.write("train", 3, {"loss": 0.3})
+    again.close()
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3]

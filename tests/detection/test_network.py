@@ -1,0 +1,160 @@
+"""The composed network and the detector around it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from detection.data.discover import load_dataset
+from detection.data.records import DetectionData
+from detection.detector import Detector
+from detection.errors import InputError
+from detection.inference import detect_records
+from detection.network import DetectionNetwork
+from detection.preprocess import PAD_COLOUR, original_boxes, padded_size, resize, resized_size, stack_images
+from detection.structures import Detections
+from tests.builders import random_pixels, save_image, toy_images, write_voc
+from tests.detection.tiny import CLASSES, tiny_config, tiny_network
+
+
+@torch.no_grad()
+def settle_statistics(network: DetectionNetwork) -> None:
+    """Gives every normalisation the statistics of one batch: activations get the scale of a trained network."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    network.train()
+    pyramid = network.extract(stack_images([random_pixels((96, 96), seed) for seed in range(4)]))
+    network.multibox_head(pyramid)
+    network.classifier(pyramid, [torch.tensor([[0.0, 0.0, 60.0, 60.0]])] * 4)
+    network.eval()
+
+
+@pytest.fixture(scope="module")
+def lively_network() -> DetectionNetwork:
+    """An untrained network whose heads answer at random, so that there are many detections."""
+    network = tiny_network()
+    torch.manual_seed(3)
+    settle_statistics(network)
+    with torch.no_grad():
+        for projection in network.multibox_head.projections:
+            torch.nn.init.normal_(projection.weight, std=0.02)
+            torch.nn.init.zeros_(projection.bias)
+        torch.nn.init.normal_(network.classifier.heads.logit_weight, std=0.1)
+        assert network.classifier.heads.offset_weight is not None
+        torch.nn.init.normal_(network.classifier.heads.offset_weight, std=0.05)
+    return network
+
+
+def detector_of(network: DetectionNetwork) -> Detector:
+    return Detector(
+        network,
+        class_names=CLASSES,
+        category_ids=(1, 7, 9),
+        longest_side=tiny_config().input.longest_side,
+        device=torch.device("cpu"),
+        precision=torch.float32,
+    )
+
+
+def assert_valid_detections(found: Detections, size_hw: tuple[int, int], num_classes: int) -> None:
+    height, width = size_hw
+    assert found.image_size_hw == size_hw
+    assert (found.boxes >= 0).all()
+    assert (found.boxes[:, [0, 2]] <= width + 1e-3).all()
+    assert (found.boxes[:, [1, 3]] <= height + 1e-3).all()
+    assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
+    assert (found.scores[:-1] >= found.scores[1:]).all()
+    assert ((found.scores >= 0) & (found.scores <= 1)).all()
+    assert ((found.labels >= 0) & (found.labels < num_classes)).all()
+
+
+def test_an_image_alone_and_in_a_batch_gets_the_same_answer(lively_network: DetectionNetwork) -> None:
+    detector = detector_of(lively_network)
+    sizes = [(96, 80), (60, 100), (300, 200), (96, 80), (7, 90)]
+    images = [random_pixels(size, seed) for seed, size in enumerate(sizes)]
+    together = detector.detect_images(images)
+    for image, size, batched in zip(images, sizes, together, strict=True):
+        alone = detector.detect_image(image)
+        assert len(alone) > 0
+        torch.testing.assert_close(batched.boxes, alone.boxes, atol=1e-3, rtol=0)
+        torch.testing.assert_close(batched.scores, alone.scores, atol=1e-5, rtol=0)
+        assert torch.equal(batched.labels, alone.labels)
+        assert_valid_detections(alone, size, len(CLASSES))
+
+
+def test_answer_holds_the_proposals_in_original_pixels(lively_network: DetectionNetwork) -> None:
+    answer = detector_of(lively_network).answer([random_pixels((300, 200))])[0]
+    assert answer.proposals.image_size_hw == (300, 200)
+    assert answer.proposals.boxes[:, 3].max() > 96  # beyond the network's input: mapped back
+    assert (answer.proposals.boxes <= torch.tensor([200.0, 300.0, 200.0, 300.0]) + 1e-3).all()
+
+
+def test_folding_keeps_the_answers(lively_network: DetectionNetwork) -> None:
+    image = random_pixels((96, 96))
+    before = detector_of(lively_network).detect_image(image)
+    folded = detector_of(copy.deepcopy(lively_network))
+    folded.fold()
+    after = folded.detect_image(image)
+    torch.testing.assert_close(after.boxes, before.boxes, atol=0.05, rtol=0)
+    torch.testing.assert_close(after.scores, before.scores, atol=1e-4, rtol=0)
+
+
+def test_one_pixel_image(lively_network: DetectionNetwork) -> None:
+    assert_valid_detections(detector_of(lively_network).detect_image(random_pixels((1, 1))), (1, 1), len(CLASSES))
+
+
+def test_detect_walks_a_folder_and_names_a_missing_one(lively_network: DetectionNetwork, tmp_path: Path) -> None:
+    save_image(tmp_path / "b.png", random_pixels((20, 30)))
+    save_image(tmp_path / "a.png", random_pixels((20, 30)))
+    detector = detector_of(lively_network)
+    assert [path.name for path, _ in detector.detect(tmp_path)] == ["a.png", "b.png"]
+    with pytest.raises(InputError, match="no such file or folder"):
+        list(detector.detect(tmp_path / "missing"))
+
+
+def test_unreadable_image_is_told_and_does_not_end_the_run(lively_network: DetectionNetwork, tmp_path: Path) -> None:
+    root = write_voc(tmp_path, {"test": toy_images(3)})
+    data: DetectionData = load_dataset(root, "test")
+    data.images[0].path.write_bytes(data.images[0].path.read_bytes()[:100])
+    answers = detect_records(detector_of(lively_network), data.images)
+    assert len(answers.detections) == 2
+    assert list(answers.failures) == [data.images[0].file_name]
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "resized", "padded"),
+    [
+        ((480, 640), (312, 416), (320, 416)),  # 480 * 416 / 640 = 312, rounded up to 320
+        ((640, 480), (416, 312), (416, 320)),
+        ((1, 1000), (1, 416), (32, 416)),  # 0.416 px would vanish: at least one
+        ((32, 32), (416, 416), (416, 416)),
+    ],
+)
+def test_sizes(size_hw: tuple[int, int], resized: tuple[int, int], padded: tuple[int, int]) -> None:
+    assert resized_size(size_hw, 416) == resized
+    assert padded_size(resized) == padded
+
+
+def test_padding_is_the_mean_colour_right_and_below() -> None:
+    batch = stack_images([random_pixels((33, 10)), random_pixels((5, 40))])
+    assert batch.shape == (2, 3, 64, 64)
+    assert np.array_equal(batch[0, :, :33, :10].permute(1, 2, 0).numpy(), random_pixels((33, 10)))
+    assert batch[1, :, 5, 0].tolist() == list(PAD_COLOUR)
+    assert batch[0, :, 0, 10].tolist() == list(PAD_COLOUR)
+
+
+def test_boxes_map_back_exactly() -> None:
+    boxes = torch.tensor([[0.0, 0.0, 416.0, 312.0], [104.0, 78.0, 208.0, 156.0]])
+    expected = torch.tensor([[0.0, 0.0, 640.0, 480.0], [160.0, 120.0, 320.0, 240.0]])
+    torch.testing.assert_close(original_boxes(boxes, (312, 416), (480, 640)), expected)
+
+
+def test_resize_keeps_an_image_of_the_right_size() -> None:
+    image = random_pixels((20, 30))
+    assert resize(image, (20, 30)) is image
+    assert resize(image, (10, 15)).shape == (10, 15, 3)

@@ -1,0 +1,78 @@
+"""Budgets and what follows from them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from detection.averaging import AveragedWeights
+from detection.schedule import StepBudget, TimeBudget, input_side, learning_rate_factor
+from tests.detection.tiny import tiny_network
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_step_budget() -> None:
+    budget = StepBudget(8)
+    assert [budget.progress(step) for step in (0, 2, 8, 9)] == [0, 0.25, 1, 1]
+    assert budget.describe() == "8 steps"
+
+
+def test_time_budget_counts_earlier_sittings() -> None:
+    clock = Clock()
+    budget = TimeBudget(60, clock=clock)
+    clock.now += 15
+    assert budget.progress(0) == pytest.approx(0.25)
+    budget.restart(spent=30)
+    assert budget.progress(0) == pytest.approx(0.5)
+    clock.now += 45
+    assert budget.progress(12345) == 1
+    assert budget.spent == pytest.approx(75)
+    assert budget.describe() == "1 minutes"
+
+
+def test_learning_rate_rises_then_falls_to_zero() -> None:
+    assert learning_rate_factor(0.05, 0.1) == pytest.approx(0.5)
+    assert learning_rate_factor(0.1, 0.1) == pytest.approx(1)
+    assert learning_rate_factor(0.55, 0.1) == pytest.approx(0.5)  # half-way of the cosine
+    assert learning_rate_factor(1.0, 0.1) == pytest.approx(0)
+    assert learning_rate_factor(0.0, 0.1) > 0
+    assert learning_rate_factor(0.0, 0.0) == 1
+
+
+def test_input_side_is_small_first_and_a_multiple_of_the_stride() -> None:
+    sides = [input_side(p, longest_side=416, fraction=0.5, scale=0.6) for p in (0.0, 0.49, 0.5, 1.0)]
+    assert sides == [256, 256, 416, 416]  # 0.6 * 416 = 249.6, the nearest multiple of 32 is 256
+    assert input_side(0.0, longest_side=416, fraction=0.0, scale=0.6) == 416
+    assert input_side(0.0, longest_side=32, fraction=0.5, scale=0.25) == 32
+
+
+def test_average_follows_the_weights() -> None:
+    network = tiny_network()
+    average = AveragedWeights(network, decay=0.5)
+    start = network.pyramid.laterals[0].conv.weight.detach().clone()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1.0)
+        network.backbone.conv1.bn.num_batches_tracked += 3
+    average.update(network)
+    # First update: decay = min(0.5, 1 / 11), so 10/11 of the step is taken.
+    torch.testing.assert_close(average.network.pyramid.laterals[0].conv.weight, start + 10 / 11)
+    assert average.network.backbone.conv1.bn.num_batches_tracked == 3
+    assert not any(parameter.requires_grad for parameter in average.network.parameters())
+
+
+def test_without_decay_the_average_is_the_network() -> None:
+    network = tiny_network()
+    average = AveragedWeights(network, decay=0.0)
+    with torch.no_grad():
+        network.multibox_head.projections[0].bias.fill_(7.0)
+    average.update(network)
+    assert (average.network.multibox_head.projections[0].bias == 7).all()

@@ -1,0 +1,75 @@
+"""A detector small enough for tests: real parts, small inputs, few regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+
+from configs.load import config_from_dict
+from configs.schema import Config
+from detection import build
+from detection.data.records import ImageRecord
+from detection.engine import StepReport, Trainer
+from detection.network import DetectionNetwork
+from detection.schedule import StepBudget
+from detection.structures import Target
+
+CLASSES = ("cat", "dog", "owl")
+
+
+def tiny_config(**train: object) -> Config:
+    """Inputs of 96 pixels, two members, float32."""
+    return config_from_dict(
+        {
+            "input": {"longest_side": 96},
+            "pyramid": {"channels": 16},
+            "proposals": {"candidates": 100, "num_train": 32, "num_detect": 20},
+            "classifier": {"members": 2, "hidden": 32, "member_hidden": 16, "rois_per_image": 16},
+            "train": {"batch_size": 2, "precision": "float32", "device": "cpu", **train},
+        }
+    )
+
+
+def tiny_network(config: Config | None = None, num_classes: int = len(CLASSES)) -> DetectionNetwork:
+    """An untrained network in evaluation mode."""
+    return build.build_network(config or tiny_config(), num_classes).eval()
+
+
+def target_of(boxes: Sequence[Sequence[float]], labels: Sequence[int], ignore: Sequence[bool] | None = None) -> Target:
+    """A target on a 96 x 96 image; no boxes give an empty one."""
+    return Target(
+        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        torch.tensor(labels, dtype=torch.int64),
+        torch.tensor(ignore if ignore is not None else [False] * len(boxes), dtype=torch.bool),
+        (96, 96),
+    )
+
+
+def tiny_trainer(records: Sequence[ImageRecord], config: Config, *, steps: int, state_path: Path) -> Trainer:
+    """A trainer over a fixed number of steps on the CPU."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    network = build.build_network(config, len(CLASSES), build.fit_priors(config, records))
+    return Trainer(
+        build.build_objective(config, network),
+        build.build_training_set(config, records),
+        settings=build.training_settings(config),
+        budget=StepBudget(steps),
+        accelerator=Accelerator(cpu=True, mixed_precision="no"),
+        state_path=state_path,
+    )
+
+
+def run_losses(trainer: Trainer) -> list[float]:
+    """Trains to the end and returns the total loss of each step."""
+    totals: list[float] = []
+
+    def listen(report: StepReport) -> None:
+        totals.append(sum(report.losses.values()))
+
+    trainer.fit(listen, None)
+    return totals

@@ -1,0 +1,213 @@
+"""Every command on a tiny data set, and what it says to wrong input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from accelerate.state import AcceleratorState, GradientState
+
+from tests.builders import random_pixels, save_image, toy_images, write_coco, write_voc
+from tools.main import main
+
+TINY = [
+    "--set=input.longest_side=64",
+    "--set=pyramid.channels=8",
+    "--set=proposals.candidates=50",
+    "--set=proposals.num_train=16",
+    "--set=proposals.num_detect=10",
+    "--set=classifier.hidden=16",
+    "--set=classifier.member_hidden=8",
+    "--set=classifier.rois_per_image=8",
+    "--set=postprocess.score_threshold=0",
+    "--set=train.batch_size=2",
+    "--set=train.precision=float32",
+    "--set=train.device=cpu",
+]
+
+
+def run(*arguments: object) -> int:
+    """Runs the command line in this process; returns its exit code."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    argv, sys.argv = sys.argv, ["multibox", *map(str, arguments)]
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = argv
+    return 0
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "toy"
+    parts = {"trainval": toy_images(4), "test": toy_images(3, prefix="test", seed=1)}
+    return write_voc(root, parts)
+
+
+@pytest.fixture(scope="module")
+def model(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert run("train", toy, "--out", out, "--epochs", 1, *TINY) == 0
+    return out / "model.safetensors"
+
+
+def test_train_fills_the_run_folder(model: Path) -> None:
+    run_folder = model.parent
+    assert model.is_file()
+    assert (run_folder / "last" / "state.safetensors").is_file()
+    assert "longest_side: 64" in (run_folder / "config.yaml").read_text()
+    lines = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert set(lines[0]) >= {"proposal_objectness", "region_class", "learning_rate", "images_per_second"}
+    assert list((run_folder / "tensorboard").iterdir())
+
+
+def test_train_refuses_a_used_folder_and_resumes_it(toy: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", toy, "--out", model.parent, "--epochs", 1, *TINY) == 2
+    assert "holds a run already; add --resume" in capsys.readouterr().err
+    before = model.read_bytes()
+    assert run("train", toy, "--out", model.parent, "--epochs", 1, "--resume", *TINY) == 0
+    assert "goes on at step 2" in capsys.readouterr().out
+    assert model.read_bytes() == before
+    assert run("train", toy, "--out", model.parent, "--epochs", 2, "--resume", *TINY) == 2
+    assert "another configuration" in capsys.readouterr().err
+
+
+def test_train_with_validation_keeps_the_best(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", toy, "--out", tmp_path, "--val", "test", "--epochs", 2, *TINY) == 0
+    assert "validation after step" in capsys.readouterr().out
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert kinds == ["train"] * 4 + ["validation"]
+    assert (tmp_path / "model.safetensors").is_file()
+
+
+def test_train_for_minutes(toy: Path, tmp_path: Path) -> None:
+    assert run("train", toy, "--out", tmp_path, "--minutes", 0.02, *TINY) == 0
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["progress"] > lines[0]["progress"]
+
+
+def test_evaluate_a_model(toy: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("evaluate", model, toy, "--out", tmp_path) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(metrics["coco"]) >= {"AP", "AP50", "AP75", "AR100"}
+    assert metrics["num_images"] == 3
+    assert "recall@100" in metrics["proposals"]
+    assert "<html" in (tmp_path / "report.html").read_text()
+    assert "COCO  AP" in capsys.readouterr().out
+
+
+def test_detect_then_evaluate_its_results(
+    toy: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = toy / "JPEGImages"
+    found = tmp_path / "found"
+    assert run("detect", model, photos, "--out", found, "--formats", "coco,csv,yolo,voc", "--images") == 0
+    listing = json.loads((found / "images.json").read_text())
+    assert len(listing["images"]) == len(list(photos.iterdir()))
+    assert json.loads((found / "errors.json").read_text()) == []
+    assert (found / "detections.csv").is_file()
+    assert (found / "yolo" / "classes.txt").is_file()
+    assert len(list((found / "images").glob("*.jpg"))) == len(listing["images"])
+    assert run("evaluate", found / "detections.json", toy, "--out", tmp_path / "from_json") == 0
+    assert run("evaluate", model, toy, "--out", tmp_path / "from_model") == 0
+    by_file, by_model = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("from_json", "from_model"))
+    assert by_file["coco"] == by_model["coco"]
+
+
+def test_detect_names_the_bad_file_and_goes_on(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_image(tmp_path / "in" / "good.png", random_pixels((30, 40)))
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"")
+    assert run("detect", model, tmp_path / "in", "--out", tmp_path / "out") == 1
+    errors = json.loads((tmp_path / "out" / "errors.json").read_text())
+    assert [error["file_name"] for error in errors] == ["bad.jpg"]
+    assert "errors.json says why" in capsys.readouterr().out
+    assert run("detect", model, tmp_path / "in", "--out", tmp_path / "out") == 2
+    assert "add --resume" in capsys.readouterr().err
+
+
+def test_resumed_detection_writes_the_same_bytes(toy: Path, model: Path, tmp_path: Path) -> None:
+    photos, whole, parts = toy / "JPEGImages", tmp_path / "whole", tmp_path / "parts"
+    assert run("detect", model, photos, "--out", whole) == 0
+    assert run("detect", model, photos, "--out", parts) == 0
+    lines = (parts / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    (parts / "journal.jsonl").write_bytes(b"".join(lines[:3]) + lines[3][:20])  # a kill in the third image
+    assert run("detect", model, photos, "--out", parts, "--resume") == 0
+    for name in ("detections.json", "images.json", "errors.json", "journal.jsonl"):
+        assert (parts / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_info_shows_a_model_and_a_preset(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info", model) == 0
+    shown = capsys.readouterr().out
+    assert "bird" in shown
+    assert "steps: 2" in shown
+    assert run("info", "default", "--set", "train.seed=5") == 0
+    shown = capsys.readouterr().out
+    assert "train.seed" in shown
+    assert "--set" in shown
+
+
+def test_check_tells_findings_by_exit_code(toy: Path, tmp_path: Path) -> None:
+    assert run("check", tmp_path / "nothing") == 2
+    broken = write_voc(tmp_path / "broken", {"train": toy_images(2)})
+    xml = broken / "Annotations" / "image0.xml"
+    xml.write_text(xml.read_text().replace("<xmax>", "<xmax>9"))
+    assert run("check", broken) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "TOY", "--out", "OUT", "--minutes", "1", "--epochs", "1"], "exclude each other"),
+        (["train", "TOY", "--out", "OUT", "--set", "train.lerning_rate=1"], "train.learning_rate"),
+        (["train", "TOY", "--out", "OUT", "--config", "fats"], "did you mean fast?"),
+        (["train", "TOY", "--out", "OUT", "--split", "trian"], "trainval"),
+        (["train", "missing", "--out", "OUT"], "missing"),
+        (["train", "TOY", "--out", "OUT", "--set", "backbone.weights=x.safetensors"], "no such file"),
+        (["train", "TOY", "--out", "OUT", "--set", "train.device=cuda:7"], "not available on this machine"),
+        (["evaluate", "MODEL", "TOY", "--out", "OUT", "--split", "tset"], "test"),
+        (["evaluate", "gone.safetensors", "TOY", "--out", "OUT"], "no such file"),
+        (["detect", "MODEL", "missing", "--out", "OUT"], "no such file or folder"),
+        (["detect", "MODEL", "TOY", "--out", "OUT", "--formats", "coco,xsl"], "xsl is not known"),
+        (["info", "gone.safetensors"], "no such file"),
+    ],
+)
+def test_wrong_input_is_answered_in_words(
+    arguments: list[str], message: str, toy: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"TOY": str(toy), "MODEL": str(model), "OUT": str(tmp_path / "out")}
+    assert run(*[places.get(argument, argument) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_unknown_class_in_the_test_part(
+    toy: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_voc(tmp_path / "other", {"test": toy_images(3, class_names=("bird", "cat", "dgo"), seed=1)})
+    assert run("evaluate", model, other, "--out", tmp_path / "r") == 2
+    error = capsys.readouterr().err
+    assert "dgo" in error
+    assert "dog" in error
+    assert run("evaluate", model, other, "--out", tmp_path / "r", "--drop-unknown") == 0
+
+
+def test_coco_ids_and_names_come_back_unchanged(tmp_path: Path) -> None:
+    ids = {"bird": 90, "cat": 3, "dog": 17}
+    root = write_coco(tmp_path / "coco", {"train": toy_images(4), "val": toy_images(3, prefix="v", seed=1)}, ids)
+    assert run("train", root, "--out", tmp_path / "run", "--epochs", 1, *TINY) == 0
+    model = tmp_path / "run" / "model.safetensors"
+    assert run("evaluate", model, root, "--split", "val", "--out", tmp_path / "report") == 0
+    assert run("detect", model, root / "val", "--out", tmp_path / "found") == 0
+    listing = json.loads((tmp_path / "found" / "images.json").read_text())
+    assert {c["name"]: c["id"] for c in listing["categories"]} == ids
+    rows = json.loads((tmp_path / "found" / "detections.json").read_text())
+    assert {row["category_id"] for row in rows} <= set(ids.values())
+    assert rows

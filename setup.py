@@ -13,8 +13,8 @@ setup(
     package_data={"configs": ["*.yaml"], "detection.evaluation": ["*.j2"]},
     entry_points={"console_scripts": ["multibox = tools.main:main"]},
     install_requires=[
-        "torch>=2.4",
-        "torchvision>=0.19",
+        "torch>=2.6",
+        "torchvision>=0.21",
         "pycocotools>=2.0.8",
         "albumentations>=2.0.8,<3",
         "opencv-python-headless>=4.9",

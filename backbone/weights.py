@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -43,6 +44,19 @@ def load_trunk(network: GoogLeNet, state_dict: Mapping[str, Tensor], origin: str
     network.load_state_dict(given)
 
 
+@torch.no_grad()
+def _take_imagenet_colours(network: GoogLeNet) -> None:
+    """Fits weights that were trained on (pixel - 0.5) / 0.5 to images normalised by IMAGENET_MEAN and IMAGENET_STD.
+
+    Torchvision's ``transform_input``: x * (std / 0.5) + (mean - 0.5) / 0.5, here merged into the first convolution
+    and its normalisation. Exact but for the border, where padding now means the mean colour instead of grey.
+    """
+    scale, shift = ((torch.tensor(v) - o) / 0.5 for v, o in ((IMAGENET_STD, 0.0), (IMAGENET_MEAN, 0.5)))
+    conv, bn = network.conv1.conv, network.conv1.bn
+    bn.get_buffer("running_mean").sub_((conv.weight.sum(dim=(2, 3)) * shift).sum(dim=1))
+    conv.weight.mul_(scale[:, None, None])
+
+
 def load_backbone_weights(network: GoogLeNet, source: str) -> None:
     """Fills ``network`` from ``source``, in place.
 
@@ -57,6 +71,7 @@ def load_backbone_weights(network: GoogLeNet, source: str) -> None:
         return
     if source == "torchvision":
         load_trunk(network, GoogLeNet_Weights.IMAGENET1K_V1.get_state_dict(progress=True), "torchvision")
+        _take_imagenet_colours(network)
         return
     if not Path(source).is_file():
         raise ValueError(f"backbone weights {source!r}: no such file; give a safetensors file, torchvision or none")

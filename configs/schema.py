@@ -26,7 +26,7 @@ class InputConfig(Section):
     """The size of what the network sees."""
 
     longest_side: int = Field(
-        default=416, ge=64, le=4096, multiple_of=32, description="Longer side of a resized image, in pixels."
+        default=384, ge=64, le=4096, multiple_of=32, description="Longer side of a resized image, in pixels."
     )
 
 
@@ -59,7 +59,7 @@ class ProposalsConfig(Section):
     positive_iou: Share = Field(default=0.5, description="A prior is positive above this IoU with an object.")
     min_matches: int = Field(default=4, ge=1, le=64, description="This many best priors of an object are positive too.")
     nms_iou_threshold: Share = Field(default=0.7, description="Of two proposals with more overlap only one stays.")
-    candidates: int = Field(default=1000, ge=1, le=100_000, description="Best boxes of an image that enter the NMS.")
+    candidates: int = Field(default=600, ge=1, le=100_000, description="Best boxes of an image that enter the NMS.")
     num_train: int = Field(default=256, ge=1, le=10_000, description="Proposals per image in training; <= candidates.")
     num_detect: int = Field(default=100, ge=1, le=10_000, description="Proposals per image in use; <= candidates.")
 

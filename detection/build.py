@@ -168,14 +168,13 @@ def load_start_weights(config: Config, network: DetectionNetwork) -> None:
         raise InputError(f"backbone.weights: {error}") from error
 
 
-def load_detector(path: Path, *, device: str = "auto", precision: str = "auto", fold: bool = True) -> Detector:
+def load_detector(path: Path, *, device: str = "auto", precision: str = "auto") -> Detector:
     """Reads a model file and composes the detector it describes.
 
     Args:
         path: ``model.safetensors`` of a run.
         device: See ``choose_device``.
         precision: See ``choose_precision``.
-        fold: Merge batch normalisation into the convolutions.
 
     Raises:
         InputError: If the file is missing, damaged, or not a model.
@@ -196,6 +195,5 @@ def load_detector(path: Path, *, device: str = "auto", precision: str = "auto", 
         device=chosen,
         precision=choose_precision(chosen, precision),
     )
-    if fold:
-        detector.fold()
+    detector.prepare()
     return detector

@@ -32,8 +32,9 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        abilities = torch.backends.cpu.get_cpu_capability(), torch.cpu._is_avx512_bf16_supported()
-        return abilities[1] or torch.cpu._is_amx_tile_supported()
+        # torch has no public question for this that all its releases answer.
+        units = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, unit, bool)() for unit in units)
     return False
 
 

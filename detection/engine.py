@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from detection.averaging import AveragedWeights
 from detection.checkpoint import load_state, save_state
-from detection.data.loader import Batch, BatchPlan, TrainingSet, make_loader, plan_epoch
+from detection.data.loader import Batch, BatchPlan, TrainingSet, make_loader
 from detection.errors import InputError
 from detection.losses import TrainingObjective
 from detection.network import DetectionNetwork
@@ -45,7 +45,16 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What happened in one step: losses by name, images per second so far in this sitting, share of the budget."""
+    """What happened in one step.
+
+    Attributes:
+        step: Steps done, this one included.
+        epoch: Whole passes over the images done.
+        losses: Weighted losses by name.
+        learning_rate: Of the step.
+        images_per_second: So far in this sitting.
+        progress: Share of the budget spent before the step.
+    """
 
     step: int
     epoch: int
@@ -123,6 +132,7 @@ class Trainer:
         self.step = 0
         self.best_metric: float | None = None
         self._seen = 0
+        self._evaluated_at = -1
         self._seconds_before = 0.0
         self._saved_at = self._started_at = time.monotonic()
 
@@ -138,38 +148,40 @@ class Trainer:
             NonFiniteLossError: If a loss is not finite; the weights are those of the step before.
         """
         self._start_clocks()
-        aspects = np.array([r.size_hw[0] / r.size_hw[1] for r in self.training_set.records])
-        plan = plan_epoch(aspects, batch_size=self.settings.batch_size, seed=self.settings.seed, epoch=0)
-        steps_per_epoch = len(plan)
-        while self.budget.progress(self.step) < 1:
-            epoch, done = divmod(self.step, steps_per_epoch)
-            batches = plan_epoch(aspects, batch_size=self.settings.batch_size, seed=self.settings.seed, epoch=epoch)
-            self._train_epoch(batches, epoch=epoch, done=done, listener=listener)
-            finished = self.budget.progress(self.step) >= 1
-            if evaluate is not None and (finished or (epoch + 1) % evaluate_every == 0):
-                metric = evaluate(self.average.network, self.step)
-                self.best_metric = metric if self.best_metric is None else max(metric, self.best_metric)
+        plan = self._plan()
+        for batch in make_loader(self.training_set, plan, workers=self.settings.workers):
+            progress = self.budget.progress(self.step)
+            if progress >= 1:
+                break
+            losses = self._train_step(batch, progress)
+            self._seen += len(batch.targets)
+            epoch, done = divmod(self.step, plan.steps_per_epoch)
+            listener(self._report(epoch, losses, progress))
+            if evaluate is not None and done == 0 and epoch % evaluate_every == 0:
+                self._evaluate(evaluate)
+            if time.monotonic() - self._saved_at > self.settings.checkpoint_seconds:
+                self.save()
+        if evaluate is not None and self._evaluated_at != self.step:
+            self._evaluate(evaluate)
         self.save()
+
+    def _plan(self) -> BatchPlan:
+        s = self.settings
+        aspects = np.array([record.size_hw[0] / record.size_hw[1] for record in self.training_set.records])
+        return BatchPlan(
+            aspects, batch_size=s.batch_size, seed=s.seed, first_step=self.step, side_at=self._input_side
+        )
+
+    def _evaluate(self, evaluate: Evaluate) -> None:
+        metric = evaluate(self.average.network, self.step)
+        self.best_metric = metric if self.best_metric is None else max(metric, self.best_metric)
+        self._evaluated_at = self.step
 
     def _start_clocks(self) -> None:
         """What came before the first step (building, reading) does not count."""
         self._saved_at = self._started_at = time.monotonic()
         if isinstance(self.budget, TimeBudget):
             self.budget.restart(self._seconds_before)
-
-    def _train_epoch(self, batches: list[list[int]], *, epoch: int, done: int, listener: Listener) -> None:
-        plan = BatchPlan(
-            batches, first_step=self.step - done, start=done, seed=self.settings.seed, side_at=self._input_side
-        )
-        for batch in make_loader(self.training_set, plan, workers=self.settings.workers):
-            progress = self.budget.progress(self.step)
-            if progress >= 1:
-                return
-            losses = self._train_step(batch, progress)
-            self._seen += len(batch.targets)
-            listener(self._report(epoch, losses, progress))
-            if time.monotonic() - self._saved_at > self.settings.checkpoint_seconds:
-                self.save()
 
     def _input_side(self, step: int) -> int:
         s = self.settings

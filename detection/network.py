@@ -89,7 +89,8 @@ class DetectionNetwork(nn.Module):
     def extract(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) uint8 RGB -> L pyramid maps (B, F, H / stride, W / stride)."""
         normalised = (images.float() - self.pixel_mean) / self.pixel_std
-        normalised = normalised.contiguous(memory_format=torch.channels_last)
+        weights = self.backbone.conv1.conv.weight  # bfloat16 in a prepared detector
+        normalised = normalised.to(weights.dtype, memory_format=torch.channels_last)
         return self.pyramid(self.backbone.features(normalised))
 
     def priors(self, images: Tensor) -> Tensor:

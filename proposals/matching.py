@@ -25,6 +25,23 @@ class Matches(NamedTuple):
     iou: Tensor
 
 
+def _serve_losers(iou: Tensor, owner: Tensor, owner_iou: Tensor) -> None:
+    """Gives every object that lost all its priors to others the best one that its owner can spare, in place.
+
+    Args:
+        iou: (G, K) overlaps.
+        owner: (K,) int64: object of each prior or ``BACKGROUND``.
+        owner_iou: (K,) overlap of the prior with its owner.
+    """
+    counts = torch.bincount(owner[owner >= 0], minlength=len(iou))
+    for loser in (counts == 0).nonzero().squeeze(1).tolist():
+        counts = torch.bincount(owner[owner >= 0], minlength=len(iou))
+        spare = (owner < 0) | (counts[owner] > 1)
+        if spare.any():  # else there are more objects than priors
+            prior = torch.where(spare, iou[loser], -1.0).argmax()
+            owner[prior], owner_iou[prior] = loser, iou[loser, prior]
+
+
 def match_priors(
     priors: Tensor, gt_boxes: Tensor, gt_ignore: Tensor, *, positive_iou: float = 0.5, min_matches: int = 4
 ) -> Matches:
@@ -53,8 +70,10 @@ def match_priors(
         best_priors = iou.topk(min(min_matches, len(priors)), dim=1).indices
         candidate.scatter_(1, best_priors, True)
         best_iou, best_object = torch.where(candidate, iou, -1.0).max(dim=0)
-        gt_index = torch.where(best_iou >= 0, objects[best_object], gt_index)
+        owner = torch.where(best_iou >= 0, best_object, BACKGROUND)
         best_iou = best_iou.clamp(min=0)
+        _serve_losers(iou, owner, best_iou)
+        gt_index = torch.where(owner >= 0, objects[owner], gt_index)
     if len(objects) < len(gt_boxes):
         inside = coverage(priors, gt_boxes[gt_ignore]).amax(dim=1) > 0.5
         gt_index[inside & (gt_index == BACKGROUND)] = IGNORED

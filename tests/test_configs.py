@@ -210,7 +210,7 @@ FAULTS: list[tuple[str, str]] = [
     ),
     (
         "proposals.num_detect=2000",
-        "proposals.num_detect: got 2000 (--set), expected at most proposals.candidates = 1000",
+        "proposals.num_detect: got 2000 (--set), expected at most proposals.candidates = 600",
     ),
     (
         "backbone.weights=torchvison",

@@ -13,7 +13,7 @@ import numpy as np
 from detection.data.boxes_check import PackedObjects, check_boxes
 from detection.data.classes import UNKNOWN_LABEL, UnknownClasses, match_classes
 from detection.data.image import ImageHeader, read_image_header
-from detection.data.raw import Int64Array, ListedImage, RawSplit
+from detection.data.raw import Int64Array, ListedImage, RawSplit, relative_name
 from detection.data.records import DetectionData, Finding, ImageRecord
 from detection.errors import InputError
 
@@ -36,7 +36,7 @@ def assemble(raw: RawSplit, class_names: Sequence[str] | None, unknown_classes: 
     if not raw.images and not raw.findings:
         raise InputError(f"{raw.root}: split '{raw.split}' lists no image; name another split or fill it")
     classes = match_classes(raw, class_names, unknown_classes)
-    sizes_hw, image_findings = _read_sizes(raw.images)
+    sizes_hw, image_findings = _read_sizes(raw)
     objects, box_findings = check_boxes(_pack(raw, classes.label_of, sizes_hw), raw)
     return DetectionData(
         root=raw.root,
@@ -50,30 +50,31 @@ def assemble(raw: RawSplit, class_names: Sequence[str] | None, unknown_classes: 
     )
 
 
-def unreadable_image(file: str, path: Path, error: InputError) -> Finding:
+def unreadable_image(path: Path, root: Path, error: InputError) -> Finding:
     """Turns the error of reading an image into a finding.
 
     Args:
-        file: The image as the data set names it.
-        path: Where it lies: what the error's text starts with.
+        path: The image; the error's text starts with it.
+        root: The data folder, or the file in it that was given.
         error: Raised by the image loader.
 
     Returns:
         The finding.
     """
     kind = "unreadable-image" if path.exists() else "missing-image"
+    file = relative_name(path, root if root.is_dir() else root.parent)
     return Finding(kind, file, str(error).removeprefix(f"{path}: "), "left out")
 
 
-def _read_sizes(images: Sequence[ListedImage]) -> tuple[Int64Array, list[Finding]]:
+def _read_sizes(raw: RawSplit) -> tuple[Int64Array, list[Finding]]:
     """Reads the (I, 2) upright height and width of the images, (0, 0) for those that cannot be opened."""
-    sizes_hw = np.zeros((len(images), 2), dtype=np.int64)
+    sizes_hw = np.zeros((len(raw.images), 2), dtype=np.int64)
     findings = []
-    for index, image in enumerate(images):
+    for index, image in enumerate(raw.images):
         try:
             header = read_image_header(image.path)
         except InputError as error:
-            findings.append(unreadable_image(image.file_name, image.path, error))
+            findings.append(unreadable_image(image.path, raw.root, error))
             continue
         sizes_hw[index] = header.size_hw
         if image.label_size_hw not in (None, header.size_hw):

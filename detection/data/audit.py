@@ -12,7 +12,7 @@ import numpy as np
 from detection.data.assemble import unreadable_image
 from detection.data.discover import list_splits, load_dataset
 from detection.data.image import read_image
-from detection.data.records import DetectionData, Finding, ImageRecord
+from detection.data.records import DetectionData, Finding
 from detection.errors import InputError
 
 # Splits that hold others on purpose: VOC's trainval is train and val.
@@ -87,7 +87,7 @@ def audit_dataset(
     for part in parts:
         for image in part.images:
             if image.path not in digests:
-                findings += _decode(image)
+                findings += _decode(image.path, root)
                 digests[image.path] = hashlib.blake2b(image.path.read_bytes()).hexdigest()
                 on_image(image.path)
     findings += [*find_foreign_classes(parts), *find_shared_images(parts, digests)]
@@ -154,12 +154,12 @@ def find_shared_images(parts: Sequence[DetectionData], digests: Mapping[Path, st
     """
     findings = []
     for position, part in enumerate(parts):
-        first_of = {digests[image.path]: image for image in reversed(part.images)}
+        image_of = {digests[image.path]: image for image in part.images}
         for other in parts[position + 1 :]:
             if _is_union(part.split, other.split):
                 continue
             for image in other.images:
-                twin = first_of.get(digests[image.path])
+                twin = image_of.get(digests[image.path])
                 if twin is not None:
                     message = f"split '{other.split}' has the same image as '{twin.file_name}' in split '{part.split}'"
                     findings.append(Finding("shared-image", image.file_name, message, "keep it in one split only"))
@@ -170,9 +170,9 @@ def _is_union(split: str, other: str) -> bool:
     return split in _UNIONS.get(other, ()) or other in _UNIONS.get(split, ())
 
 
-def _decode(image: ImageRecord) -> Iterable[Finding]:
+def _decode(path: Path, root: Path) -> Iterable[Finding]:
     """Decodes an image whose header was in order; yields why it cannot be, if so."""
     try:
-        read_image(image.path)
+        read_image(path)
     except InputError as error:
-        yield unreadable_image(image.file_name, image.path, error)
+        yield unreadable_image(path, root, error)

@@ -210,7 +210,10 @@ def _numbers(bbox: Any) -> tuple[float, float, float, float] | None:
 
 
 def _area(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and 0 < value < math.inf else math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def _repeated_ids(content: CocoJson) -> Iterable[Finding]:

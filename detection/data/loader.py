@@ -140,37 +140,44 @@ def plan_epoch(aspects: npt.NDArray[np.float64], *, batch_size: int, seed: int, 
 
 
 class BatchPlan(Sampler[list[SampleKey]]):
-    """The batches of one epoch as sample keys, from a given batch on.
+    """The batches of a whole run as sample keys, epoch after epoch without end, from a given step on.
 
     Args:
-        batches: Indices of every batch of the epoch.
-        first_step: Number of the epoch's first step in the run.
-        start: Batches to leave out at the front (a resumed epoch).
+        aspects: (N,) height / width of each image.
+        batch_size: B.
         seed: Of the run.
+        first_step: Step to begin with; a resumed run begins in the middle of an epoch.
         side_at: Length of the longer side at a step.
     """
 
     def __init__(
-        self, batches: list[list[int]], *, first_step: int, start: int, seed: int, side_at: Callable[[int], int]
+        self,
+        aspects: npt.NDArray[np.float64],
+        *,
+        batch_size: int,
+        seed: int,
+        first_step: int,
+        side_at: Callable[[int], int],
     ) -> None:
-        self.batches = batches
-        self.first_step = first_step
-        self.start = start
+        self.aspects = aspects
+        self.batch_size = batch_size
         self.seed = seed
+        self.first_step = first_step
         self.side_at = side_at
+        self.steps_per_epoch = len(self._batches(0))
 
-    def __len__(self) -> int:
-        return len(self.batches) - self.start
+    def _batches(self, epoch: int) -> list[list[int]]:
+        return plan_epoch(self.aspects, batch_size=self.batch_size, seed=self.seed, epoch=epoch)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        """Yields one list of keys per step."""
-        for position in range(self.start, len(self.batches)):
-            step = self.first_step + position
-            side = self.side_at(step)
-            yield [
-                SampleKey(index, view_seed(self.seed, step, row), side)
-                for row, index in enumerate(self.batches[position])
-            ]
+        """Yields the keys of one step after the other."""
+        step = self.first_step
+        while True:
+            epoch, done = divmod(step, self.steps_per_epoch)
+            for batch in self._batches(epoch)[done:]:
+                side = self.side_at(step)
+                yield [SampleKey(image, view_seed(self.seed, step, row), side) for row, image in enumerate(batch)]
+                step += 1
 
 
 def view_seed(seed: int, step: int, row: int) -> int:
@@ -179,5 +186,5 @@ def view_seed(seed: int, step: int, row: int) -> int:
 
 
 def make_loader(training_set: TrainingSet, plan: BatchPlan, *, workers: int) -> DataLoader[Sample]:
-    """A loader over one epoch; 0 workers make the views in this process."""
+    """A loader over a whole run, so that workers and their caches live as long; 0 workers read in this process."""
     return DataLoader(training_set, batch_sampler=plan, collate_fn=collate, num_workers=workers)

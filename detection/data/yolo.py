@@ -15,6 +15,7 @@ import numpy as np
 
 from detection.data.assemble import assemble
 from detection.data.classes import UnknownClasses
+from detection.data.image import find_images
 from detection.data.raw import (
     BoxNotation,
     Float64Array,
@@ -34,6 +35,7 @@ LAYOUT = "data.yaml with 'names' and 'train'/'val'/'test', images/ and, parallel
 _IMAGES, _LABELS = "images", "labels"
 _BOX_NUMBERS = 4
 _MIN_POLYGON_NUMBERS = 6
+_NO_LABEL_FILE = "classes.txt"  # labelImg writes the class names there.
 
 
 def _shares_to_xyxy(values: Float64Array, sizes_hw: Int64Array) -> Float64Array:
@@ -170,7 +172,23 @@ def _list_images(yaml: YoloYaml, split: str) -> _Listing:
         else:
             listing.unlabelled.append(file_name)
         listing.images.append(ListedImage(position, path, file_name, label_file, None))
+    listing.findings += _orphaned_labels(paths, yaml.base)
     return listing
+
+
+def _orphaned_labels(images: Sequence[Path], base: Path) -> list[Finding]:
+    """One finding for the files of the label folders that belong to no image, listed or not."""
+    folders = {label_path(image).parent: image.parent for image in images}
+    known = {label_path(image) for image in images}
+    orphans: list[str] = []
+    for labels, pictures in folders.items():
+        if labels != pictures:  # Beside the images any text may lie.
+            known |= {labels / f"{image.stem}.txt" for image in find_images(pictures)} | {labels / _NO_LABEL_FILE}
+            orphans += [relative_name(path, base) for path in sorted(labels.glob("*.txt")) if path not in known]
+    if not orphans:
+        return []
+    message = f"{len(orphans)} label files have no image: {first_names(orphans)}"
+    return [Finding("missing-image", orphans[0], message, "add the images; their objects are left out")]
 
 
 def _add_objects(listing: _Listing, path: Path, label_file: str, label_of_id: Mapping[int, int]) -> None:

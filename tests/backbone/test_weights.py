@@ -148,11 +148,6 @@ def pretend_download(monkeypatch: pytest.MonkeyPatch, state_dict: dict[str, Tens
     monkeypatch.setattr(GoogLeNet_Weights, "get_state_dict", get_state_dict)
 
 
-# DEFECT (backbone/weights.py): torchvision's ImageNet weights want (pixel - 0.5) / 0.5: `googlenet(weights=...)` sets
-# transform_input=True, which maps ImageNet-normalised images there. Our network gets (pixel - mean) / std instead, so
-# with `weights: torchvision` its first layer sees every colour about 2.2 times too strong, and shifted.
-# The state dict goes in unchanged; conv1 and its normalisation must take over the map. Remove the mark with the fix.
-@pytest.mark.xfail(strict=True, reason="defect: torchvision's transform_input is lost")
 def test_torchvision_weights_see_the_colours_that_they_know(monkeypatch: pytest.MonkeyPatch) -> None:
     reference = make_torchvision(transform_input=True).eval()
     pretend_download(monkeypatch, dict(reference.state_dict()))

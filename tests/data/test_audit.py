@@ -64,7 +64,7 @@ def test_truncated_image_is_a_finding_though_the_reader_keeps_it(clean: Path) ->
 
     finding = only_finding(audit_dataset(clean, ["train"]).findings, "unreadable-image")
 
-    assert finding.file == "b.jpg"
+    assert finding.file == "JPEGImages/b.jpg"
     assert finding.message.startswith("truncated JPEG (")
 
 
@@ -121,12 +121,14 @@ def test_command_with_findings(clean: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [str(clean), "--split", "train", "--json", str(report)])
 
     assert result.exit_code == 1
-    assert "1 x unreadable-image\n    b.jpg: 0 bytes; copy or export the file again; left out" in result.output
+    assert (
+        "1 x unreadable-image\n    JPEGImages/b.jpg: 0 bytes; copy or export the file again; left out" in result.output
+    )
     content = json.loads(report.read_text(encoding="utf-8"))
     assert content["findings"] == [
         {
             "kind": "unreadable-image",
-            "file": "b.jpg",
+            "file": "JPEGImages/b.jpg",
             "message": "0 bytes; copy or export the file again",
             "remedy": "left out",
         }

@@ -89,6 +89,13 @@ def test_difficult_is_ignored(tmp_path: Path) -> None:
     assert data.images[0].ignore.tolist() == [True, False]
 
 
+@pytest.mark.parametrize("text", ["", "<difficult/>", "<difficult>Unspecified</difficult>", "<difficult>0</difficult>"])
+def test_only_1_means_difficult(tmp_path: Path, text: str) -> None:
+    data = read_train(write_one(tmp_path, corners_xml(1, 1, 9, 9, extra=text)))
+
+    assert data.images[0].ignore.tolist() == [False]
+
+
 def test_classes_are_those_of_the_split_alone(tmp_path: Path) -> None:
     only_dogs = ToyImage("b", (40, 60), (ToyObject("dog", (1, 2, 30, 40)),))
     root = write_voc(tmp_path, {"train": [only_dogs], "test": [PICTURE]})

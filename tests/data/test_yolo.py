@@ -118,6 +118,19 @@ def test_images_without_label_file_are_empty_and_told_once(tmp_path: Path) -> No
     assert finding.message == "2 images have no label file: images/train/image2.jpg, images/train/image3.jpg"
 
 
+def test_label_files_without_an_image_are_told_once(tmp_path: Path) -> None:
+    root = write_yolo(tmp_path, {"train": toy_images(3), "val": toy_images(2, prefix="val")})
+    (root / "images/train/image0.jpg").unlink()
+    (root / "labels/train/classes.txt").write_text("cat", encoding="utf-8")
+
+    finding = only_finding(read_train(root).findings, "missing-image")
+
+    assert str(finding) == (
+        "labels/train/image0.txt: 1 label files have no image: labels/train/image0.txt; "
+        "add the images; their objects are left out"
+    )
+
+
 @pytest.mark.parametrize(
     ("image", "labels"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -133,16 +134,18 @@ def test_images_of_like_shape_share_a_batch() -> None:
 
 
 def test_a_resumed_plan_gives_the_keys_that_are_left() -> None:
-    batches = [[0, 1], [2, 3], [4, 0]]
+    def keys(first_step: int, count: int) -> list[list[SampleKey]]:
+        plan = BatchPlan(
+            np.ones(5), batch_size=2, seed=9, first_step=first_step, side_at=lambda step: 64 if step < 4 else 96
+        )
+        assert plan.steps_per_epoch == 3
+        return list(islice(plan, count))
 
-    def keys(start: int) -> list[list[SampleKey]]:
-        plan = BatchPlan(batches, first_step=30, start=start, seed=9, side_at=lambda step: 64 if step < 31 else 96)
-        assert len(plan) == 3 - start
-        return list(plan)
-
-    assert keys(1) == keys(0)[1:]
-    assert [key[0].longest_side for key in keys(0)] == [64, 96, 96]
-    assert keys(0)[0][1] == SampleKey(1, view_seed(9, 30, 1), 64)
+    whole = keys(0, 7)
+    assert keys(4, 3) == whole[4:]
+    assert [batch[0].longest_side for batch in whole] == [64] * 4 + [96] * 3
+    assert [key.image for key in whole[3]] == plan_epoch(np.ones(5), batch_size=2, seed=9, epoch=1)[0]
+    assert whole[4][1].seed == view_seed(9, 4, 1)
 
 
 def test_view_seeds_differ() -> None:

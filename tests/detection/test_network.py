@@ -94,12 +94,12 @@ def test_answer_holds_the_proposals_in_original_pixels(lively_network: Detection
     assert (answer.proposals.boxes <= torch.tensor([200.0, 300.0, 200.0, 300.0]) + 1e-3).all()
 
 
-def test_folding_keeps_the_answers(lively_network: DetectionNetwork) -> None:
+def test_preparing_keeps_the_answers(lively_network: DetectionNetwork) -> None:
     image = random_pixels((96, 96))
     before = detector_of(lively_network).detect_image(image)
-    folded = detector_of(copy.deepcopy(lively_network))
-    folded.fold()
-    after = folded.detect_image(image)
+    prepared = detector_of(copy.deepcopy(lively_network))
+    prepared.prepare()
+    after = prepared.detect_image(image)
     torch.testing.assert_close(after.boxes, before.boxes, atol=0.05, rtol=0)
     torch.testing.assert_close(after.scores, before.scores, atol=1e-4, rtol=0)
 

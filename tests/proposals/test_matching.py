@@ -123,10 +123,6 @@ def grid_priors() -> Tensor:
     return lay_priors(torch.tensor([[[16.0, 16.0], [40.0, 40.0]]]), strides=(8,), input_size_hw=(64, 64))
 
 
-# DEFECT (proposals/matching.py): "no object stays without a prior" does not hold. Both objects lie inside the same
-# 16 px priors, so their four best priors are the same, and the IoU there is area / 256: the larger takes all four.
-# The smaller one of two neighbours smaller than the priors (cells, birds, platelets) is background to the first stage.
-@pytest.mark.xfail(strict=True, reason="defect: the larger of two small neighbours takes every prior")
 @pytest.mark.parametrize(
     "gt_boxes",
     [as_boxes((17, 17, 22, 22), (18, 18, 22, 22)), as_boxes((20, 20, 40, 44), (20, 20, 40, 44))],

@@ -18,8 +18,6 @@ setup(
         "pycocotools>=2.0.8",
         "albumentations>=2.0.8,<3",
         "opencv-python-headless>=4.9",
-        "scikit-image>=0.24",
-        "scipy",
         "numpy>=2",
         "accelerate>=1.0",
         "safetensors>=0.4.5",
@@ -33,6 +31,6 @@ setup(
     ],
     extras_require={
         "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML"],
-        "demo": ["scikit-learn"],
+        "demo": ["scikit-image>=0.24", "scikit-learn"],
     },
 )

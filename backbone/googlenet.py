@@ -123,7 +123,8 @@ class GoogLeNet(nn.Module):
             images: (B, 3, H, W), normalised RGB.
 
         Returns:
-            Stage name -> (B, channels, ceil(H / stride), ceil(W / stride)), for every entry of ``STAGES``.
+            Stage name -> (B, channels, H / stride, W / stride), for every entry of ``STAGES``. Sides that the stride
+            does not divide are rounded up or down by the pools, as in torchvision.
         """
         pool_before = {"inception3a": self.maxpool2, "inception4a": self.maxpool3, "inception5a": self.maxpool4}
         x = self.conv3(self.conv2(self.maxpool1(self.conv1(images))))

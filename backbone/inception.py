@@ -93,8 +93,13 @@ class InceptionBlock(nn.Module):
 def fold_batch_norm(network: nn.Module) -> None:
     """Merges every normalisation of ``network`` into its convolution, in place; for inference only.
 
-    Any submodule with a ``fold`` method takes part. Outputs in evaluation mode are equal up to rounding.
+    Any module with a ``fold`` method takes part. Outputs in evaluation mode are equal up to rounding.
+
+    Raises:
+        ValueError: If the network is in training mode, where the statistics to merge are not settled.
     """
+    if network.training:
+        raise ValueError("batch normalisation can be folded in evaluation mode only; call eval() first")
     for module in list(network.modules()):
-        if module is not network and callable(fold := getattr(module, "fold", None)):
+        if callable(fold := getattr(module, "fold", None)):
             fold()

@@ -131,18 +131,26 @@ class Trainer:
         self.objective, self.optimizer = accelerator.prepare(objective.train(), optimizer)
         self.step = 0
         self.best_metric: float | None = None
+        self._stop_requested = False
         self._seen = 0
         self._evaluated_at = -1
         self._seconds_before = 0.0
         self._saved_at = self._started_at = time.monotonic()
 
-    def fit(self, listener: Listener, evaluate: Evaluate | None, *, evaluate_every: int = 1) -> None:
+    def request_stop(self) -> None:
+        """Asks ``fit`` to save and return after the step it is in; for signal handlers."""
+        self._stop_requested = True
+
+    def fit(self, listener: Listener, evaluate: Evaluate | None, *, evaluate_every: int = 1) -> bool:
         """Trains until the budget is spent.
 
         Args:
             listener: Hears about every step.
             evaluate: Judges the average every ``evaluate_every`` epochs and at the end; None never does.
             evaluate_every: Epochs between evaluations.
+
+        Returns:
+            True if the budget is spent; False if a stop was requested before. The state is saved either way.
 
         Raises:
             NonFiniteLossError: If a loss is not finite; the weights are those of the step before.
@@ -159,18 +167,20 @@ class Trainer:
             listener(self._report(epoch, losses, progress))
             if evaluate is not None and done == 0 and epoch % evaluate_every == 0:
                 self._evaluate(evaluate)
+            if self._stop_requested:
+                self.save()
+                return False
             if time.monotonic() - self._saved_at > self.settings.checkpoint_seconds:
                 self.save()
         if evaluate is not None and self._evaluated_at != self.step:
             self._evaluate(evaluate)
         self.save()
+        return True
 
     def _plan(self) -> BatchPlan:
         s = self.settings
         aspects = np.array([record.size_hw[0] / record.size_hw[1] for record in self.training_set.records])
-        return BatchPlan(
-            aspects, batch_size=s.batch_size, seed=s.seed, first_step=self.step, side_at=self._input_side
-        )
+        return BatchPlan(aspects, batch_size=s.batch_size, seed=s.seed, first_step=self.step, side_at=self._input_side)
 
     def _evaluate(self, evaluate: Evaluate) -> None:
         metric = evaluate(self.average.network, self.step)

@@ -37,7 +37,7 @@ def fit_prior_sizes(
 
     Returns:
         (L, A, 2) float32 prior widths and heights in pixels, areas ascending. With fewer than L * A distinct
-        boxes some priors repeat with a small spread; without boxes squares of 4 to 8 strides.
+        boxes some priors repeat with a small spread; fewer than two boxes give squares of 4 to 8 strides.
     """
     if len(sizes_wh) < _MIN_BOXES:
         return fallback_sizes(strides, priors_per_level)

@@ -346,7 +346,9 @@ def test_json_form_reads_back_equal() -> None:
     device=st.sampled_from(["auto", "cpu", "cuda:3"]),
     box_regression=st.booleans(),
     contexts=st.lists(st.floats(1, 4), min_size=1, max_size=6),
-    weights=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])).map(lambda stem: f"{stem}.safetensors"),
+    weights=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])).map(
+        lambda stem: f"{stem}.safetensors"
+    ),
 )
 def test_any_valid_configuration_survives_yaml(tmp_path_factory: pytest.TempPathFactory, **values: Any) -> None:
     train = {name: values[name] for name in ("epochs", "learning_rate", "device")}

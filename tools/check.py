@@ -14,6 +14,7 @@ from rich.table import Table
 
 from detection.data.audit import Audit, SplitSummary, audit_dataset
 from detection.data.findings import summarize_findings
+from tools.cli import run_alone
 
 EXIT_FINDINGS = 1  # 2, the data set cannot be read, is the exit code of every InputError.
 _EXAMPLES_PER_KIND = 3
@@ -68,3 +69,7 @@ def _classes_table(splits: tuple[SplitSummary, ...]) -> Table:
 
 def _box(size_wh: tuple[float, float] | None) -> str:
     return "none" if size_wh is None else f"{size_wh[0]:.0f}x{size_wh[1]:.0f}"
+
+
+if __name__ == "__main__":
+    run_alone(check)

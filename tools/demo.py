@@ -11,6 +11,7 @@ from rich.console import Console
 
 from detection.data.demo import build_demo_set
 from detection.errors import InputError
+from tools.cli import run_alone
 from tools.detect import detect
 from tools.evaluate import evaluate
 from tools.train import train
@@ -45,3 +46,7 @@ def demo(
     detect(model, data / "unlabelled", found, images=True)
     console.rule(f"done in {(time.monotonic() - started) / 60:.1f} minutes")
     console.print(f"Look at {report / 'report.html'} and at the pictures in {found / 'images'}.")
+
+
+if __name__ == "__main__":
+    run_alone(demo)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +23,7 @@ from detection.folder import detect_folder, list_source
 from detection.journal import Journal
 from detection.predictions import ImageDetections, write_coco
 from detection.visualize import draw_detections
+from tools.cli import run_alone
 from tools.progress import counting
 
 FORMATS = ("coco", "csv", "yolo", "voc")
@@ -72,23 +74,25 @@ def _parse_formats(text: str) -> set[str]:
 
 def _write_results(out: Path, detector: Detector, journal: Journal, formats: set[str]) -> int:
     """Makes the final files from the journal; returns how many images failed."""
-    readable = [
-        ImageDetections(number, entry.file_name, entry.detections)
-        for number, entry in enumerate(journal, start=1)
-        if entry.detections is not None
-    ]
     names = detector.class_names
-    write_coco(out, readable, class_names=names, category_ids=detector.category_ids)
+    write_coco(out, _readable(journal), class_names=names, category_ids=detector.category_ids)
     if "csv" in formats:
-        write_csv(out / "detections.csv", readable, class_names=names)
+        write_csv(out / "detections.csv", _readable(journal), class_names=names)
     if "yolo" in formats:
-        write_yolo(out / "yolo", readable, class_names=names)
+        write_yolo(out / "yolo", list(_readable(journal)), class_names=names)
     if "voc" in formats:
-        write_voc(out / "voc", readable, class_names=names)
+        write_voc(out / "voc", list(_readable(journal)), class_names=names)
     errors = [{"file_name": entry.file_name, "error": entry.error} for entry in journal if entry.error is not None]
     with atomic_path(out / "errors.json") as draft:
         draft.write_text(json.dumps(errors, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return len(errors)
+
+
+def _readable(journal: Journal) -> Iterator[ImageDetections]:
+    """The images that could be read, one at a time, numbered by their place in the journal."""
+    for number, entry in enumerate(journal, start=1):
+        if entry.detections is not None:
+            yield ImageDetections(number, entry.file_name, entry.detections)
 
 
 def _draw(out: Path, detector: Detector, journal: Journal, found: dict[str, Path], threshold: float) -> None:
@@ -102,3 +106,7 @@ def _draw(out: Path, detector: Detector, journal: Journal, found: dict[str, Path
         path.parent.mkdir(parents=True, exist_ok=True)
         _, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
         path.write_bytes(encoded.tobytes())
+
+
+if __name__ == "__main__":
+    run_alone(detect)

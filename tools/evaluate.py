@@ -19,6 +19,7 @@ from detection.evaluation.report_view import number_text
 from detection.evaluation.summary import Evaluation, evaluate_detections
 from detection.inference import SplitAnswers, detect_records
 from detection.predictions import read_detections
+from tools.cli import run_alone
 from tools.progress import counting
 from tools.reading import read_data
 
@@ -94,3 +95,7 @@ def _show(evaluation: Evaluation) -> None:
         console.print(f"warning: {warning}", markup=False)
     for failure in evaluation.failures.values():
         console.print(f"not read: {failure}", markup=False)
+
+
+if __name__ == "__main__":
+    run_alone(evaluate)

@@ -12,6 +12,7 @@ from rich.table import Table
 from configs.load import config_origins, dump_config, flatten_config, load_config
 from detection.build import build_network
 from detection.checkpoint import load_model
+from tools.cli import run_alone
 
 console = Console(soft_wrap=True)
 
@@ -54,3 +55,7 @@ def _show_preset(name: str, overrides: list[str]) -> None:
     parameters = sum(parameter.numel() for parameter in build_network(config, num_classes=1).parameters())
     console.print(f"{parameters:,} parameters with one class")
     console.print(f"As a file to start from:\n{dump_config(config)}" if overrides else "", end="")
+
+
+if __name__ == "__main__":
+    run_alone(info)

@@ -38,7 +38,7 @@ def read_data(
     objects = sum(len(record.boxes) for record in data.images)
     empty = sum(not len(record.boxes) for record in data.images)
     console.print(
-        f"{root} {split}: {data.format} ({data.reason}); {len(data.images)} images, {empty} of them empty, "
+        f"{root} {split}: {data.reason}; {len(data.images)} images, {empty} of them empty, "
         f"{objects} objects, {len(data.class_names)} classes"
     )
     if data.findings:

@@ -11,6 +11,7 @@ from rich.console import Console
 from configs.load import load_config
 from detection.data.discover import list_splits
 from detection.errors import InputError
+from tools.cli import run_alone
 from tools.reading import read_data
 from tools.training_run import TrainingRun
 
@@ -48,3 +49,7 @@ def default_split(data: Path) -> str:
     splits = list_splits(data)
     named = [name for name in splits if name.startswith("train")]
     return "trainval" if "trainval" in splits else (named or ["all"])[0]
+
+
+if __name__ == "__main__":
+    run_alone(train)

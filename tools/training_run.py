@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import closing
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
+import typer
 from accelerate import Accelerator
 from rich.console import Console
 
@@ -28,6 +31,23 @@ from detection.validation import Validation
 from tools.progress import TrainingDisplay
 
 MODEL_NAME = "model.safetensors"
+EXIT_STOPPED = 75  # EX_TEMPFAIL: a scheduler may run the command again
+
+
+@contextmanager
+def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Turns Ctrl-C and SIGTERM into a call of ``stop``; a second Ctrl-C interrupts at once, as usual."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class TrainingRun:
@@ -86,7 +106,11 @@ class TrainingRun:
                 display.show(report)
                 log.write("train", report.step, {**report.losses, **report.course})
 
-            trainer.fit(listen, validation, evaluate_every=self.config.train.evaluate_every)
+            with stopping_on_signals(trainer.request_stop):
+                finished = trainer.fit(listen, validation, evaluate_every=self.config.train.evaluate_every)
+        if not finished:
+            self.console.print(f"stopped after step {trainer.step}; the same command with --resume goes on")
+            raise typer.Exit(EXIT_STOPPED)
         if validation is None:
             self._keep(trainer.average.network, trainer.step, {})
         self.console.print(f"model: {self.out / MODEL_NAME} after {trainer.step} steps")

@@ -18,13 +18,14 @@ MIN_SIDE_PX = 1.0 - 1e-3  # The small part is the rounding of six decimals.
 MISREAD_SHARE = 0.2
 
 CLIPPED = "clipped-box"
+TINY = "tiny-box"  # Kept, so that figures on official labels, which have some, equal everyone else's.
 _NO_FAULT = ""
 _LEFT_OUT = "correct or delete it; left out"
 _FAULTS = {
     "non-finite-box": ("which is not finite", _LEFT_OUT),
     "degenerate-box": ("which has no width or height", _LEFT_OUT),
     "outside-box": ("which lies outside the image", _LEFT_OUT),
-    "tiny-box": ("which covers less than 1 pixel inside the image", _LEFT_OUT),
+    TINY: ("which covers less than 1 pixel inside the image", "correct or delete it; kept, clipped to the image"),
     CLIPPED: ("which reaches out of the image", "correct it; clipped to the image"),
 }
 
@@ -76,7 +77,7 @@ def check_boxes(objects: PackedObjects, raw: RawSplit) -> tuple[PackedObjects, l
     faults = classify_boxes(objects.boxes, objects.sizes_hw)
     findings = guess_misread(objects, raw)
     findings += [_box_finding(objects, raw, index, str(faults[index])) for index in _rows(faults != _NO_FAULT)]
-    usable = objects.select((faults == _NO_FAULT) | (faults == CLIPPED))
+    usable = objects.select(np.isin(faults, (_NO_FAULT, CLIPPED, TINY)))
     usable = replace(usable, boxes=clip_boxes(usable.boxes, usable.sizes_hw))
     first = first_of_equals(usable)
     is_repeat = first != np.arange(len(usable))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -71,6 +72,17 @@ def test_classifier_answers_the_same() -> None:
         fold_batch_norm(network)
         torch.testing.assert_close(network(images).logits, expected, rtol=1e-4, atol=1e-4)
     assert num_batch_norms(network) == 0
+
+
+def test_folding_in_training_mode_is_refused() -> None:
+    with pytest.raises(ValueError, match="evaluation mode only"):
+        fold_batch_norm(ConvBNReLU(3, 4, 1))
+
+
+def test_folding_takes_the_root_too() -> None:
+    conv = ConvBNReLU(3, 4, 1).eval()
+    fold_batch_norm(conv)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in conv.modules())
 
 
 def test_folding_twice_is_folding_once() -> None:

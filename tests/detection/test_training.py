@@ -88,6 +88,24 @@ def test_resume_in_the_middle_of_an_epoch_is_exact(
     assert_bit_equal(second, trained[0])
 
 
+def test_a_requested_stop_saves_and_goes_on_exactly(
+    data: DetectionData, trained: tuple[Trainer, list[float]], tmp_path: Path
+) -> None:
+    state = tmp_path / "last" / "state.safetensors"
+    first = tiny_trainer(data.images, tiny_config(), steps=STEPS, state_path=state)
+
+    def listen(report: StepReport) -> None:
+        if report.step == 2:
+            first.request_stop()
+
+    assert first.fit(listen, None) is False
+    assert first.step == 2
+    second = tiny_trainer(data.images, tiny_config(), steps=STEPS, state_path=state)
+    second.restore()
+    assert run_losses(second) == trained[1][2:]
+    assert_bit_equal(second, trained[0])
+
+
 def test_resume_needs_a_state_of_the_same_network(data: DetectionData, tmp_path: Path) -> None:
     trainer = tiny_trainer(data.images, tiny_config(), steps=1, state_path=tmp_path / "none.safetensors")
     with pytest.raises(InputError, match=r"none\.safetensors: no such file; start without --resume"):

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import runpy
+import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from accelerate.state import AcceleratorState, GradientState
+from PIL import Image
 
-from tests.builders import random_pixels, save_image, toy_images, write_coco, write_voc
+from tests.builders import CLASS_NAMES, random_pixels, save_image, toy_images, write_coco, write_voc
 from tools.main import main
+from tools.training_run import stopping_on_signals
 
 TINY = [
     "--set=input.longest_side=64",
@@ -90,6 +96,16 @@ def test_train_for_minutes(toy: Path, tmp_path: Path) -> None:
     assert run("train", toy, "--out", tmp_path, "--minutes", 0.02, *TINY) == 0
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["progress"] > lines[0]["progress"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_ask_for_a_stop_and_handlers_come_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    heard: list[str] = []
+    with stopping_on_signals(lambda: heard.append("stop")):
+        os.kill(os.getpid(), number)
+    assert heard == ["stop"]
+    assert signal.getsignal(number) is before
 
 
 def test_evaluate_a_model(toy: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,3 +227,63 @@ def test_coco_ids_and_names_come_back_unchanged(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "found" / "detections.json").read_text())
     assert {row["category_id"] for row in rows} <= set(ids.values())
     assert rows
+
+
+@pytest.mark.parametrize("ids", [(1, 2, 3), (11, 90, 45)])
+def test_the_id_scheme_changes_nothing(tmp_path: Path, ids: tuple[int, int, int]) -> None:
+    def numbers(scheme: tuple[int, int, int], name: str) -> tuple[list[float], object]:
+        root = write_coco(tmp_path / name, {"train": toy_images(4)}, dict(zip(CLASS_NAMES, scheme, strict=True)))
+        out = tmp_path / f"{name}-run"
+        assert run("train", root, "--out", out, "--epochs", 1, *TINY) == 0
+        assert run("evaluate", out / "model.safetensors", root, "--split", "train", "--out", out / "report") == 0
+        lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        losses = [line[part] for line in lines for part in ("proposal_objectness", "region_class", "region_box")]
+        return losses, json.loads((out / "report" / "metrics.json").read_text())["coco"]
+
+    assert numbers(ids, "other") == numbers((0, 1, 2), "zero")
+
+
+def odd_files(folder: Path) -> None:
+    """Replaces images of a VOC set by the same pixels in every odd form that occurs in the wild."""
+    jpegs = sorted(folder.glob("*.jpg"))
+    pixels = [Image.open(path).convert("RGB") for path in jpegs]
+    pixels[0].convert("L").save(jpegs[0])
+    pixels[2].convert("CMYK").save(jpegs[2])
+    deep = np.asarray(pixels[3].convert("L")).astype(np.uint16) * 257
+    jpegs[3].unlink()
+    Image.fromarray(deep).save(jpegs[3].with_suffix(".png"))
+    turned = pixels[4].transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the viewer turns it back by 90 degrees clockwise
+    turned.save(jpegs[4], exif=exif)
+    jpegs[5].write_bytes(jpegs[5].read_bytes()[:200])
+
+
+def test_a_data_set_with_everything_wrong_trains_and_evaluates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = toy_images(8)
+    root = write_voc(tmp_path / "data", {"train": images, "test": images})
+    odd_files(root / "JPEGImages")
+    (root / "Annotations" / "image6.xml").unlink()
+    broken = root / "Annotations" / "image7.xml"
+    broken.write_text(broken.read_text().replace("<xmax>", "<xmax>9").replace("<ymin>", "<ymin>-"))
+    assert run("train", root, "--out", tmp_path / "run", "--epochs", 2, *TINY) == 0
+    told = capsys.readouterr().out
+    assert "7 images, 2 of them empty" in told
+    for kind in ("clipped-box", "unreadable-image", "no-label-file"):
+        assert kind in told
+    assert "image5" in told
+    losses = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(line["region_class"]) and np.isfinite(line["proposal_box"]) for line in losses)
+    model = tmp_path / "run" / "model.safetensors"
+    assert run("evaluate", model, root, "--out", tmp_path / "report") == 0
+    assert json.loads((tmp_path / "report" / "metrics.json").read_text())["num_images"] == 7
+
+
+def test_each_tool_runs_as_a_module(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["tools.info", "nothing.safetensors"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("tools.info", run_name="__main__", alter_sys=True)
+    assert end.value.code == 2
+    assert "no such file" in capsys.readouterr().err

@@ -1,0 +1,38 @@
+"""How every command ends: in words and an exit code, never a traceback, when the user's input is at fault."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from configs.errors import ConfigError
+from detection.engine import NonFiniteLossError
+from detection.errors import InputError
+
+EXIT_BAD_INPUT = 2
+
+
+def run(app: Callable[[], None]) -> None:
+    """Runs a command line; a fault in the input ends with its message and exit code 2."""
+    try:
+        app()
+    except (InputError, ConfigError) as error:
+        _fail(str(error))
+    except NonFiniteLossError as error:
+        _fail(f"training stopped: {error}")
+
+
+def run_alone(command: Callable[..., None]) -> None:
+    """Runs one command of the package as a program: ``python -m tools.train``."""
+    app = typer.Typer(pretty_exceptions_show_locals=False, rich_markup_mode="markdown", add_completion=False)
+    app.command()(command)
+    run(app)
+
+
+def _fail(message: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False)
+    sys.exit(EXIT_BAD_INPUT)

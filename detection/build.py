@@ -40,7 +40,7 @@ PYRAMID_STAGES = tuple(stage for stage in STAGES if stage.name in ("inception3b"
 
 
 def build_network(config: Config, num_classes: int, prior_sizes: Tensor | None = None) -> DetectionNetwork:
-    """Composes a network with random weights (or the configured start weights), the same for the same seed.
+    """Composes a network with random weights, the same for the same seed; ``load_start_weights`` follows.
 
     Args:
         config: What to build.
@@ -110,7 +110,7 @@ def build_training_set(config: Config, records: Sequence[ImageRecord]) -> Traini
     """The training images with their random views and their cache."""
     processes = max(1, config.train.workers)
     cache = ImageCache(
-        longest_side=round(config.input.longest_side * config.augment.scale[1]),
+        longest_side=config.input.longest_side,
         max_bytes=config.train.cache_mb * 2**20 // processes,
     )
     return TrainingSet(records, Augmentation(AugmentSettings(**config.augment.model_dump())), cache)

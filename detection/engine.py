@@ -86,12 +86,11 @@ Evaluate = Callable[[DetectionNetwork, int], float]
 
 
 def make_optimizer(network: nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW; weights of one dimension (biases, normalisation) do not decay."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """AdamW; biases and normalisation do not decay."""
+    decaying, free = [], []
+    for name, parameter in network.named_parameters():
+        (free if parameter.ndim <= 1 or name.endswith("bias") else decaying).append(parameter)
+    groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=learning_rate)
 
 

@@ -17,7 +17,7 @@ import csv
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,16 +50,19 @@ def write_csv(path: Path, images: Iterable[ImageDetections], *, class_names: Seq
                 writer.writerow([image.file_name, class_names[label], *numbers])
 
 
-def write_yolo(out: Path, images: Sequence[ImageDetections], *, class_names: Sequence[str]) -> None:
+def write_yolo(
+    out: Path, images: Iterable[ImageDetections], *, file_names: Sequence[str], class_names: Sequence[str]
+) -> None:
     """Writes a ``.txt`` per image, ``class cx cy width height score`` a line, and ``classes.txt`` with the names.
 
     Args:
         out: The folder; subfolders follow the file names.
-        images: The images; one without detections gets an empty file.
+        images: The images, read one at a time; one without detections gets an empty file.
+        file_names: Their names in the same order, needed at once to tell equal ones apart.
         class_names: Names by label.
     """
-    names = [image.file_name for image in images]
-    for image, path in zip(images, output_paths(out, names, suffix=".txt", reserved="classes.txt"), strict=True):
+    paths = output_paths(out, file_names, suffix=".txt", reserved="classes.txt")
+    for image, path in _with_paths(images, file_names, paths):
         height, width = image.detections.image_size_hw
         lines = []
         for (x1, y1, x2, y2), score, label in detection_rows(image.detections):
@@ -71,22 +74,34 @@ def write_yolo(out: Path, images: Sequence[ImageDetections], *, class_names: Seq
         draft.write_bytes("".join(f"{' '.join(name.splitlines())}\n" for name in class_names).encode())
 
 
-def write_voc(out: Path, images: Sequence[ImageDetections], *, class_names: Sequence[str]) -> None:
+def write_voc(
+    out: Path, images: Iterable[ImageDetections], *, file_names: Sequence[str], class_names: Sequence[str]
+) -> None:
     """Writes a VOC ``.xml`` per image; each object has a ``score`` besides the usual elements.
 
     Coordinates are whole numbers where the box has whole edges, else decimal fractions.
 
     Args:
         out: The folder; subfolders follow the file names.
-        images: The images; one without detections gets a file without objects.
+        images: The images, read one at a time; one without detections gets a file without objects.
+        file_names: Their names in the same order, needed at once to tell equal ones apart.
         class_names: Names by label.
     """
-    names = [image.file_name for image in images]
-    for image, path in zip(images, output_paths(out, names, suffix=".xml"), strict=True):
+    for image, path in _with_paths(images, file_names, output_paths(out, file_names, suffix=".xml")):
         tree = ET.ElementTree(_voc_element(image, class_names))
         ET.indent(tree)
         with atomic_path(path) as draft:
             tree.write(draft, encoding="utf-8")
+
+
+def _with_paths(
+    images: Iterable[ImageDetections], file_names: Sequence[str], paths: Sequence[Path]
+) -> Iterator[tuple[ImageDetections, Path]]:
+    """Each image with its path, one at a time."""
+    for image, file_name, path in zip(images, file_names, paths, strict=True):
+        if image.file_name != file_name:
+            raise ValueError(f"expected image {file_name!r} as listed in file_names, got {image.file_name!r}")
+        yield image, path
 
 
 def _voc_element(image: ImageDetections, class_names: Sequence[str]) -> ET.Element:

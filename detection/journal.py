@@ -1,7 +1,8 @@
 """The journal of a folder detection: one line per image, flushed to disk, so that a killed run goes on.
 
 A line holds what was found in an image or why it could not be read. Its order is the order of the images, so the final
-files made from a journal do not depend on where a run was interrupted.
+files made from a journal do not depend on where a run was interrupted. The file is ASCII: JSON escapes carry every
+file name, also one that is not UTF-8 (Python's surrogate escapes).
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,23 +38,20 @@ class JournalEntry:
     error: str | None = None
 
 
-def _to_line(entry: JournalEntry) -> str:
-    record: dict[str, object] = {"file_name": entry.file_name}
+def _to_record(entry: JournalEntry) -> dict[str, object]:
     if entry.detections is None:
-        record["error"] = entry.error
-    else:
-        found = entry.detections
-        record |= {
-            "size_hw": found.image_size_hw,
-            "boxes": found.boxes.tolist(),
-            "scores": found.scores.tolist(),
-            "labels": found.labels.tolist(),
-        }
-    return json.dumps(record, ensure_ascii=False) + "\n"
+        return {"file_name": entry.file_name, "error": entry.error}
+    found = entry.detections
+    return {
+        "file_name": entry.file_name,
+        "size_hw": found.image_size_hw,
+        "boxes": found.boxes.tolist(),
+        "scores": found.scores.tolist(),
+        "labels": found.labels.tolist(),
+    }
 
 
-def _from_line(line: str) -> JournalEntry:
-    record = json.loads(line)
+def _from_record(record: Mapping[str, Any]) -> JournalEntry:
     if "error" in record:
         return JournalEntry(record["file_name"], None, record["error"])
     height, width = record["size_hw"]
@@ -60,6 +59,19 @@ def _from_line(line: str) -> JournalEntry:
     scores = torch.tensor(record["scores"], dtype=torch.float32)
     labels = torch.tensor(record["labels"], dtype=torch.int64)
     return JournalEntry(record["file_name"], Detections(boxes, scores, labels, (height, width)))
+
+
+def _to_line(record: Mapping[str, object]) -> bytes:
+    return json.dumps(record, ensure_ascii=True).encode("ascii") + b"\n"
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """The record in a line; None if the line is cut off or damaged."""
+    try:
+        record: object = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and line.endswith(b"\n") else None
 
 
 class Journal:
@@ -70,49 +82,62 @@ class Journal:
         settings: What the detections depend on (model, source); a journal of other settings is refused.
         resume: Go on with the file if it is there; else it must not be there.
 
+    Attributes:
+        path: The file.
+        done: Names of the images in it.
+
     Raises:
         InputError: If the file is there without ``resume``, or was written with other settings.
     """
 
-    def __init__(self, path: Path, settings: dict[str, str], *, resume: bool) -> None:
-        self.path = path
-        first_line = json.dumps({"journal": 1, **settings}, ensure_ascii=False) + "\n"
+    def __init__(self, path: Path, settings: Mapping[str, str], *, resume: bool) -> None:
         if path.exists() and not resume:
             raise InputError(f"{path.parent}: holds detections already; add --resume to go on, or give another --out")
-        if path.exists():
-            self._check(first_line)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(first_line, encoding="utf-8")
-        self.done = {entry.file_name for entry in self}
-        self._file = path.open("a", encoding="utf-8")
+        self.path = path
+        self.done: set[str] = set()
+        header = {"journal": 1, **settings}
+        whole = self._read_done(header) if path.exists() else 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        self._file.truncate(whole)
+        if not whole:
+            self._file.write(_to_line(header))
+            self._file.flush()
         self._synced_at = time.monotonic()
 
-    def _check(self, first_line: str) -> None:
-        """Cuts off a last line that a kill left half written, and compares the settings."""
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            with self.path.open("r+b") as file:
-                file.truncate(whole)
-        with self.path.open(encoding="utf-8") as file:
-            if (found := file.readline()) not in ("", first_line):
-                raise InputError(
-                    f"{self.path}: was written with {found.strip()}, now it is {first_line.strip()}; give another --out"
-                )
-        if not whole:
-            self.path.write_text(first_line, encoding="utf-8")
+    def _read_done(self, header: Mapping[str, object]) -> int:
+        """Compares the settings and collects the names in ``done``, one line in memory at a time.
+
+        Returns:
+            Bytes up to the first line that a kill or a power cut left cut off or damaged; 0 if that is the first line.
+        """
+        with self.path.open("rb") as file:
+            first = file.readline()
+            if not first.endswith(b"\n"):
+                return 0
+            if (record := _parse(first)) != header:
+                found = "a first line that is damaged" if record is None else first.decode().strip()
+                expected = _to_line(header).decode().strip()
+                raise InputError(f"{self.path}: was written with {found}, now it is {expected}; give another --out")
+            whole = len(first)
+            for line in file:
+                record = _parse(line)
+                if record is None or not isinstance(record.get("file_name"), str):
+                    break
+                self.done.add(record["file_name"])
+                whole += len(line)
+        return whole
 
     def __iter__(self) -> Iterator[JournalEntry]:
         """The entries on disk, in the order they were written, one at a time."""
-        with self.path.open(encoding="utf-8") as file:
+        with self.path.open("rb") as file:
             next(file, None)
             for line in file:
-                yield _from_line(line)
+                yield _from_record(json.loads(line))
 
     def append(self, entry: JournalEntry) -> None:
         """Adds an entry; it survives the end of this process at once, and a crash of the machine within seconds."""
-        self._file.write(_to_line(entry))
+        self._file.write(_to_line(_to_record(entry)))
         self._file.flush()
         self.done.add(entry.file_name)
         if time.monotonic() - self._synced_at > _SYNC_SECONDS:

@@ -57,7 +57,7 @@ def select_detections(
     """
     objectness = proposals.scores.pow(settings.objectness_power)
     scores = probabilities[:, :-1] * objectness[:, None]
-    rows, labels = (scores > settings.score_threshold).nonzero(as_tuple=True)
+    rows, labels = (scores >= settings.score_threshold).nonzero(as_tuple=True)
     boxes = proposals.boxes[rows]
     if offsets is not None:
         boxes = clip(decode(offsets[rows, labels] * OFFSET_SCALE, boxes), proposals.image_size_hw)

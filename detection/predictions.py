@@ -8,11 +8,11 @@ original category ids and boxes in pixels of the original image; ``images.json``
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +24,6 @@ from detection.structures import Detections
 
 DETECTIONS_FILE = "detections.json"
 IMAGES_FILE = "images.json"
-
-Value = TypeVar("Value")
 
 _MAX_COORDINATE = 1e9
 """Beyond any image, and well inside float32."""
@@ -44,6 +42,36 @@ class ImageDetections:
     image_id: int
     file_name: str
     detections: Detections
+
+
+@dataclass(frozen=True)
+class ReadDetections:
+    """What a results file says of a split.
+
+    Attributes:
+        detections: Image id of the split -> its detections, best score first; images without detections have no entry.
+        warnings: What was left out and what is missing, each a sentence without a full stop.
+    """
+
+    detections: dict[int, Detections]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Ids:
+    """What the ids in a results file stand for.
+
+    Attributes:
+        images: Image id -> image id of the split, None if the split does not have the image.
+        labels: Category id -> label of the split, None if the split does not have the class.
+        unknown_classes: Names of those classes.
+        warnings: As in ``ReadDetections``.
+    """
+
+    images: Mapping[int, int | None]
+    labels: Mapping[int, int | None]
+    unknown_classes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def write_coco(
@@ -90,22 +118,21 @@ def detection_rows(detections: Detections) -> Iterator[tuple[list[float], float,
     yield from zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
 
 
-def read_detections(path: Path, data: DetectionData) -> dict[int, Detections]:
+def read_detections(path: Path, data: DetectionData) -> ReadDetections:
     """Reads a COCO results file of any tool for the images and classes of a split.
 
-    If ``images.json`` lies beside the file, as ``write_coco`` leaves it, images are recognised by file name, since a
-    run over a folder numbers them in its own way; its rows for images outside the split are left out. Without it the
-    image ids are those of the split.
+    If ``images.json`` lies beside the file, as ``write_coco`` leaves it, images and classes are recognised by name: a
+    run over a folder numbers its images in its own way, and a detector may know classes that the split lacks. Rows for
+    images outside the split are left out, rows for classes that it lacks too, with a warning. Without ``images.json`` the
+    ids are those of the split, and an unknown one is an error.
 
     Args:
         path: The results, a json list.
-        data: The split; its ``category_ids`` say which label a category id is.
-
-    Returns:
-        Image id of the split -> its detections, best score first; images without detections have no entry.
+        data: The split.
 
     Raises:
         InputError: If a row is not a detection of a known image and class: says which row, its value and the remedy.
+            Also if ``images.json`` shares no image or no class with the split.
     """
     rows = _load_json(path)
     if not isinstance(rows, list):
@@ -113,15 +140,27 @@ def read_detections(path: Path, data: DetectionData) -> dict[int, Detections]:
             f"{path}: expected a list of detections (COCO results), got {_brief(rows)}; "
             'write [{"image_id", "category_id", "bbox", "score"}, ...]'
         )
-    image_ids = _split_image_ids(path, data)
-    labels = {category_id: label for label, category_id in enumerate(data.category_ids)}
+    listing = path.with_name(IMAGES_FILE)
+    if listing.is_file():
+        ids = _listed_ids(listing, data)
+    else:
+        images = {record.image_id: record.image_id for record in data.images}
+        ids = _Ids(images, {category_id: label for label, category_id in enumerate(data.category_ids)})
     found: dict[int, list[tuple[list[float], int]]] = defaultdict(list)
+    num_unknown = 0
     for number, row in enumerate(rows, start=1):
-        image_id, numbers, label = _read_row(row, f"{path}: row {number}", image_ids=image_ids, labels=labels)
-        if image_id is not None:
+        image_id, numbers, label = _read_row(row, f"{path}: row {number}", ids)
+        if image_id is not None and label is not None:
             found[image_id].append((numbers, label))
+        elif image_id is not None:
+            num_unknown += 1
+    warnings = ids.warnings
+    if num_unknown:
+        names = ", ".join(repr(name) for name in ids.unknown_classes)
+        warnings += (f"{num_unknown} detections were left out: '{data.split}' has none of the classes {names}",)
     sizes = {record.image_id: record.size_hw for record in data.images}
-    return {image_id: _to_detections(columns, sizes[image_id]) for image_id, columns in found.items()}
+    detections = {image_id: _to_detections(columns, sizes[image_id]) for image_id, columns in found.items()}
+    return ReadDetections(detections, warnings)
 
 
 def _to_detections(rows: list[tuple[list[float], int]], image_size_hw: tuple[int, int]) -> Detections:
@@ -135,16 +174,14 @@ def _to_detections(rows: list[tuple[list[float], int]], image_size_hw: tuple[int
     return Detections(torch.from_numpy(boxes), torch.from_numpy(scores), torch.from_numpy(labels), image_size_hw)
 
 
-def _read_row(
-    row: object, where: str, *, image_ids: Mapping[int, int | None], labels: Mapping[int, int]
-) -> tuple[int | None, list[float], int]:
-    """Checks one row; returns image id of the split (None: outside), [x, y, width, height, score] and label."""
+def _read_row(row: object, where: str, ids: _Ids) -> tuple[int | None, list[float], int | None]:
+    """Checks one row; returns image id and label of the split (None: not in it) around [x, y, width, height, score]."""
     if not isinstance(row, dict):
         raise InputError(f"{where}: expected an object, got {_brief(row)}; write one object for each detection")
     remedy = "give the split that these detections belong to, or remove the row"
-    image_id = _look_up(row, "image_id", where, image_ids, remedy)
-    remedy = "use the category ids of the data set"
-    label = _look_up(row, "category_id", where, labels, remedy)
+    image_id = _look_up(row, "image_id", where, ids.images, remedy)
+    remedy = f"use the category ids of the data set, or those of {IMAGES_FILE} where it lies beside the results"
+    label = _look_up(row, "category_id", where, ids.labels, remedy)
     bbox = row.get("bbox")
     if not isinstance(bbox, list) or len(bbox) != 4:
         raise InputError(f"{where}: bbox is {_brief(bbox)}, expected four numbers [x, y, width, height]; mend the row")
@@ -157,7 +194,9 @@ def _read_row(
     return image_id, [*numbers, score], label
 
 
-def _look_up(row: Mapping[str, object], key: str, where: str, known: Mapping[int, Value], remedy: str) -> Value:
+def _look_up(
+    row: Mapping[str, object], key: str, where: str, known: Mapping[int, int | None], remedy: str
+) -> int | None:
     """What the integer under ``key`` stands for."""
     value = row.get(key)
     if isinstance(value, bool) or not isinstance(value, int):
@@ -177,32 +216,53 @@ def _number(value: object, where: str, key: str) -> float:
     return float(value)
 
 
-def _split_image_ids(path: Path, data: DetectionData) -> dict[int, int | None]:
-    """Image id in the results -> image id of the split, None for an image that the split does not have."""
-    listing = path.with_name(IMAGES_FILE)
-    if not listing.is_file():
-        return {record.image_id: record.image_id for record in data.images}
+def _listed_ids(listing: Path, data: DetectionData) -> _Ids:
+    """The ids of ``images.json``, translated by name."""
     content = _load_json(listing)
-    _check_categories(listing, content, data)
-    by_name = {record.file_name: record.image_id for record in data.images}
-    ids = {number: by_name.get(name) for number, name in _pairs(listing, content, "images", "file_name")}
-    if ids and all(image_id is None for image_id in ids.values()):
+    classes = dict(_pairs(listing, content, "categories", "name"))
+    labels = {name: label for label, name in enumerate(data.class_names)}
+    unknown = tuple(name for name in classes.values() if name not in labels)
+    if labels and classes and len(unknown) == len(classes):
         raise InputError(
-            f"{listing}: none of its {len(ids)} images is in split '{data.split}', whose file names are like "
-            f"{_brief(next(iter(by_name), None))}; give the data set that these detections belong to"
+            f"{listing}: none of the detector's classes {_brief(list(classes.values()))} is among those of the data set "
+            f"{_brief(list(labels))}; evaluate on the data set it was trained for, or rename the classes there"
         )
-    return ids
+    images = _match_images(dict(_pairs(listing, content, "images", "file_name")), data)
+    matched = set(images.values()) - {None}
+    if images and not matched:
+        some_name = data.images[0].file_name if data.images else None
+        raise InputError(
+            f"{listing}: none of its {len(images)} images is in split '{data.split}', whose file names are like "
+            f"{_brief(some_name)}; give the data set that these detections belong to"
+        )
+    warnings = []
+    if missing := len(data.images) - len(matched):
+        listed = f"{missing} of {len(data.images)} images of '{data.split}' are not in {listing}"
+        warnings.append(f"{listed}; they count as images without detections")
+    if absent := [name for name in labels if name not in classes.values()]:
+        warnings.append(f"the detector does not know {_brief(absent)} of '{data.split}'; such objects count as missed")
+    by_id = {number: labels.get(name) for number, name in classes.items()}
+    return _Ids(images, by_id, unknown, tuple(warnings))
 
 
-def _check_categories(listing: Path, content: object, data: DetectionData) -> None:
-    """Raises InputError if a category id names another class than in the data set."""
-    names = dict(zip(data.category_ids, data.class_names, strict=True))
-    listed = dict(_pairs(listing, content, "categories", "name"))
-    if any(names.get(number, name) != name for number, name in listed.items()):
-        raise InputError(
-            f"{listing}: the detector's classes {_brief(listed)} are not those of the data set {_brief(names)}; "
-            "evaluate on the data set it was trained for, or rename the classes there"
-        )
+def _match_images(listed: Mapping[int, str], data: DetectionData) -> dict[int, int | None]:
+    """Image id in the results -> image id of the split, None for an image that the split does not have.
+
+    Where no name is the same, base names that occur once on each side count: names of a YOLO split start at its yaml,
+    those of a run at the folder it was given.
+    """
+    names, split = dict(listed), {record.image_id: record.file_name for record in data.images}
+    if not set(names.values()) & set(split.values()):
+        names, split = _unique_base_names(names), _unique_base_names(split)
+    image_ids = {name: image_id for image_id, name in split.items()}
+    return {number: image_ids.get(names.get(number, "")) for number in listed}
+
+
+def _unique_base_names(names: Mapping[int, str]) -> dict[int, str]:
+    """Id -> name without its folders, where no other id has the same."""
+    bases = {number: PurePosixPath(name).name for number, name in names.items()}
+    uses = Counter(bases.values())
+    return {number: base for number, base in bases.items() if uses[base] == 1}
 
 
 def _pairs(listing: Path, content: object, table: str, key: str) -> list[tuple[int, str]]:

@@ -7,9 +7,19 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_area, box_iou
+from torchvision.ops import box_area, box_iou, generalized_box_iou
 
-__all__ = ["box_area", "box_iou", "clip", "coverage", "enlarge", "is_valid", "paired_giou", "paired_iou"]
+__all__ = [
+    "box_area",
+    "box_iou",
+    "clip",
+    "coverage",
+    "enlarge",
+    "generalized_box_iou",
+    "is_valid",
+    "paired_giou",
+    "paired_iou",
+]
 
 _EPS = 1e-7
 

@@ -2,49 +2,33 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-from proposals.box_ops import box_iou, coverage
+from proposals.box_ops import box_iou, coverage, generalized_box_iou
 
 BACKGROUND = -1
 IGNORED = -2
 
 
-class Matches(NamedTuple):
-    """Assignment of priors to objects of one image.
-
-    Attributes:
-        gt_index: (K,) int64: index of the object, ``BACKGROUND`` (-1) or ``IGNORED`` (-2).
-        iou: (K,) float32: overlap of the prior with that object, 0 where there is none.
-    """
-
-    gt_index: Tensor
-    iou: Tensor
-
-
-def _serve_losers(iou: Tensor, owner: Tensor, owner_iou: Tensor) -> None:
+def _serve_losers(closeness: Tensor, owner: Tensor) -> None:
     """Gives every object that lost all its priors to others the best one that its owner can spare, in place.
 
     Args:
-        iou: (G, K) overlaps.
+        closeness: (G, K), greater is closer.
         owner: (K,) int64: object of each prior or ``BACKGROUND``.
-        owner_iou: (K,) overlap of the prior with its owner.
     """
-    counts = torch.bincount(owner[owner >= 0], minlength=len(iou))
+    counts = torch.bincount(owner[owner >= 0], minlength=len(closeness))
     for loser in (counts == 0).nonzero().squeeze(1).tolist():
-        counts = torch.bincount(owner[owner >= 0], minlength=len(iou))
+        counts = torch.bincount(owner[owner >= 0], minlength=len(closeness))
         spare = (owner < 0) | (counts[owner] > 1)
         if spare.any():  # else there are more objects than priors
-            prior = torch.where(spare, iou[loser], -1.0).argmax()
-            owner[prior], owner_iou[prior] = loser, iou[loser, prior]
+            owner[torch.where(spare, closeness[loser], -2.0).argmax()] = loser
 
 
 def match_priors(
     priors: Tensor, gt_boxes: Tensor, gt_ignore: Tensor, *, positive_iou: float = 0.5, min_matches: int = 4
-) -> Matches:
+) -> Tensor:
     """Assigns each prior to at most one object.
 
     A prior is positive when its IoU with an object exceeds ``positive_iou``, or when it is among the ``min_matches``
@@ -59,22 +43,22 @@ def match_priors(
         min_matches: Priors that every object gets at least (unless others overlap them more).
 
     Returns:
-        Matches with indices into ``gt_boxes``. Without objects every prior is background.
+        (K,) int64: row of ``gt_boxes``, ``BACKGROUND`` (-1) or ``IGNORED`` (-2). Without objects every prior is
+        background.
     """
     gt_index = torch.full((len(priors),), BACKGROUND, dtype=torch.int64, device=priors.device)
-    best_iou = priors.new_zeros(len(priors))
     objects = (~gt_ignore).nonzero().squeeze(1)
     if len(objects):
         iou = box_iou(gt_boxes[objects], priors)
+        # Among priors that an object does not touch, the generalised IoU (negative there) prefers the near ones.
+        closeness = torch.where(iou > 0, iou, generalized_box_iou(gt_boxes[objects], priors))
         candidate = iou > positive_iou
-        best_priors = iou.topk(min(min_matches, len(priors)), dim=1).indices
-        candidate.scatter_(1, best_priors, True)
-        best_iou, best_object = torch.where(candidate, iou, -1.0).max(dim=0)
-        owner = torch.where(best_iou >= 0, best_object, BACKGROUND)
-        best_iou = best_iou.clamp(min=0)
-        _serve_losers(iou, owner, best_iou)
+        candidate.scatter_(1, closeness.topk(min(min_matches, len(priors)), dim=1).indices, True)
+        best, best_object = torch.where(candidate, closeness, -2.0).max(dim=0)
+        owner = torch.where(best > -2, best_object, BACKGROUND)
+        _serve_losers(closeness, owner)
         gt_index = torch.where(owner >= 0, objects[owner], gt_index)
     if len(objects) < len(gt_boxes):
         inside = coverage(priors, gt_boxes[gt_ignore]).amax(dim=1) > 0.5
         gt_index[inside & (gt_index == BACKGROUND)] = IGNORED
-    return Matches(gt_index, best_iou)
+    return gt_index

@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from proposals.box_coder import decode
 from proposals.box_ops import paired_giou, paired_iou
-from proposals.matching import IGNORED, Matches
+from proposals.matching import IGNORED
 from proposals.structures import MultiBoxOutput
 
 
@@ -23,7 +23,7 @@ class MultiBoxLosses(NamedTuple):
 
 
 def multibox_loss(
-    output: MultiBoxOutput, priors: Tensor, gt_boxes: Sequence[Tensor], matches: Sequence[Matches]
+    output: MultiBoxOutput, priors: Tensor, gt_boxes: Sequence[Tensor], matches: Sequence[Tensor]
 ) -> MultiBoxLosses:
     """Quality focal loss for objectness and generalised IoU for boxes, per positive prior.
 
@@ -36,13 +36,13 @@ def multibox_loss(
         output: Logits (B, K) and offsets (B, K, 4).
         priors: (K, 4) xyxy pixels.
         gt_boxes: B tensors (G, 4) xyxy pixels.
-        matches: B assignments of the K priors.
+        matches: B tensors (K,) from ``match_priors``.
 
     Returns:
         Both losses, each divided by the number of positive priors in the batch (at least 1). Without objects the
         localization loss is exactly 0 and the confidence loss is that of the negatives. Differentiable.
     """
-    gt_index = torch.stack([match.gt_index for match in matches])
+    gt_index = torch.stack(list(matches))
     positive = gt_index >= 0
     num_positive = positive.sum().clamp(min=1)
     matched = torch.cat([boxes[index[index >= 0]] for boxes, index in zip(gt_boxes, gt_index, strict=True)])

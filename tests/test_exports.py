@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,7 @@ def voc_boxes(path: Path) -> list[list[float]]:
 
 
 def test_voc_round_trip_is_exact(tmp_path: Path) -> None:
-    write_voc(tmp_path, [image()], class_names=NAMES)
+    write_voc(tmp_path, [image()], file_names=["a.jpg"], class_names=NAMES)
     assert torch.equal(torch.tensor(voc_boxes(tmp_path / "a.xml")), image().detections.boxes)
     root = ET.parse(tmp_path / "a.xml").getroot()
     first = root.find("object/bndbox")
@@ -48,7 +48,7 @@ def test_voc_round_trip_is_exact(tmp_path: Path) -> None:
 
 
 def test_yolo_round_trip_is_exact(tmp_path: Path) -> None:
-    write_yolo(tmp_path, [image()], class_names=NAMES)
+    write_yolo(tmp_path, [image()], file_names=["a.jpg"], class_names=NAMES)
     lines = (tmp_path / "a.txt").read_text().splitlines()
     assert lines[0] == "0 0.5 0.5 1.0 1.0 0.5"
     boxes = []
@@ -82,7 +82,7 @@ class TestNames:
     def test_names_that_climb_stay_inside(self, tmp_path: Path, writer: Writer, suffix: str) -> None:
         hostile = ["../../up.jpg", "/etc/abs.jpg", "C:\\win.jpg", "a/../../b.jpg", "..\\back.jpg", "..", ""]
         out = tmp_path / "deep" / "out"
-        writer(out, [image(name) for name in hostile], class_names=NAMES)
+        writer(out, [image(name) for name in hostile], file_names=hostile, class_names=NAMES)
         written = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "classes.txt"]
         assert len(written) == len(hostile)
         assert all(path.is_relative_to(out) for path in written)
@@ -90,36 +90,54 @@ class TestNames:
         assert out / "etc" / f"abs{suffix}" in written
 
     def test_subfolders_follow_the_image(self, tmp_path: Path, writer: Writer, suffix: str) -> None:
-        writer(tmp_path, [image("day.1/a.b.jpg")], class_names=NAMES)
+        writer(tmp_path, [image("day.1/a.b.jpg")], file_names=["day.1/a.b.jpg"], class_names=NAMES)
         assert (tmp_path / "day.1" / f"a.b{suffix}").is_file()
 
     def test_images_that_differ_in_suffix_or_case_get_files_of_their_own(
         self, tmp_path: Path, writer: Writer, suffix: str
     ) -> None:
         names = ["a.jpg", "a.png", "B.jpg", "b.jpg", "only.jpg", "a.jpg"]
-        writer(tmp_path, [image(name) for name in names], class_names=NAMES)
+        writer(tmp_path, [image(name) for name in names], file_names=names, class_names=NAMES)
         written = sorted(path.name for path in tmp_path.iterdir() if path.name != "classes.txt")
         expected = ["B.jpg", "a.jpg-2", "a.jpg", "a.png", "b.jpg-2", "only"]
         assert written == [name + suffix for name in expected]
 
     def test_no_detections_give_a_file_without_objects(self, tmp_path: Path, writer: Writer, suffix: str) -> None:
-        writer(tmp_path, [image(found=make_detections([]))], class_names=NAMES)
+        writer(tmp_path, [image(found=make_detections([]))], file_names=["a.jpg"], class_names=NAMES)
         text = (tmp_path / f"a{suffix}").read_text()
         assert text == "" if suffix == ".txt" else "<object>" not in text
 
     def test_bytes_repeat(self, tmp_path: Path, writer: Writer, suffix: str) -> None:
         for folder in ("one", "two"):
-            writer(tmp_path / folder, [image()], class_names=NAMES)
+            writer(tmp_path / folder, [image()], file_names=["a.jpg"], class_names=NAMES)
         assert (tmp_path / "one" / f"a{suffix}").read_bytes() == (tmp_path / "two" / f"a{suffix}").read_bytes()
+
+    def test_images_are_taken_one_at_a_time(self, tmp_path: Path, writer: Writer, suffix: str) -> None:
+        names = ["a.jpg", "a.png", "b.jpg"]
+
+        def stream() -> Iterator[ImageDetections]:
+            for number, name in enumerate(names):
+                yield image(name)
+                assert len(list(tmp_path.iterdir())) == number + 1  # Written before the next one is asked for.
+
+        writer(tmp_path, stream(), file_names=names, class_names=NAMES)
+        written = {path.name for path in tmp_path.iterdir()} - {"classes.txt"}
+        assert written == {f"a.jpg{suffix}", f"a.png{suffix}", f"b{suffix}"}
+
+    def test_names_and_images_must_go_together(self, tmp_path: Path, writer: Writer, suffix: str) -> None:
+        with pytest.raises(ValueError, match="expected image 'b.jpg' .* got 'a.jpg'"):
+            writer(tmp_path, [image("a.jpg")], file_names=["b.jpg"], class_names=NAMES)
+        with pytest.raises(ValueError, match="longer"):
+            writer(tmp_path, [image("a.jpg"), image("b.jpg")], file_names=["a.jpg"], class_names=NAMES)
 
 
 def test_an_image_named_like_the_class_list_does_not_replace_it(tmp_path: Path) -> None:
-    write_yolo(tmp_path, [image("classes.jpg")], class_names=NAMES)
+    write_yolo(tmp_path, [image("classes.jpg")], file_names=["classes.jpg"], class_names=NAMES)
     assert (tmp_path / "classes.txt").read_text().startswith("cat\n")
     assert (tmp_path / "classes.jpg.txt").read_text().startswith("0 0.5 0.5")
 
 
 def test_characters_that_xml_forbids_do_not_break_the_file(tmp_path: Path) -> None:
-    write_voc(tmp_path, [image()], class_names=("nul\x00bell\x07", "ü 漢 😀"))
+    write_voc(tmp_path, [image()], file_names=["a.jpg"], class_names=("nul\x00bell\x07", "ü 漢 😀"))
     names = [item.findtext("name") for item in ET.parse(tmp_path / "a.xml").getroot().iter("object")]
     assert names == ["nul bell ", "ü 漢 😀"]

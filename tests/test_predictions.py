@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def awkward() -> Detections:
 def test_what_is_written_is_read_back_exactly(tmp_path: Path, data: DetectionData) -> None:
     images = [ImageDetections(4, "image4.jpg", awkward()), ImageDetections(7, "image7.jpg", make_detections([]))]
     write_coco(tmp_path, images, class_names=NAMES, category_ids=IDS)
-    read = read_detections(tmp_path / "detections.json", data)
+    read = read_detections(tmp_path / "detections.json", data).detections
     assert list(read) == [4]
     assert torch.equal(read[4].boxes, awkward().boxes)
     assert torch.equal(read[4].scores, awkward().scores)
@@ -72,7 +73,7 @@ def test_the_file_is_a_plain_coco_list(tmp_path: Path) -> None:
 def test_no_detections_give_an_empty_list(tmp_path: Path, data: DetectionData) -> None:
     write_coco(tmp_path, [], class_names=NAMES, category_ids=IDS)
     assert json.loads((tmp_path / "detections.json").read_text()) == []
-    assert read_detections(tmp_path / "detections.json", data) == {}
+    assert read_detections(tmp_path / "detections.json", data).detections == {}
 
 
 def test_numbers_are_the_same_after_a_trip_through_the_file(tmp_path: Path) -> None:
@@ -82,13 +83,13 @@ def test_numbers_are_the_same_after_a_trip_through_the_file(tmp_path: Path) -> N
         for record in data.images
     ]
     write_coco(tmp_path, images, class_names=data.class_names, category_ids=data.category_ids)
-    read = read_detections(tmp_path / "detections.json", data)
+    read = read_detections(tmp_path / "detections.json", data).detections
     assert evaluate_detections(data, read).to_metrics() == evaluate_detections(data, detections).to_metrics()
 
 
 def test_rows_of_another_tool_are_sorted_and_labelled_by_the_original_ids(tmp_path: Path, data: DetectionData) -> None:
     rows = [ROW | {"score": 0.25}, ROW | {"category_id": 11, "bbox": [0, 0, 5, 5], "score": 1}, ROW | {"image_id": 7}]
-    read = read_detections(write_rows(tmp_path, rows), data)
+    read = read_detections(write_rows(tmp_path, rows), data).detections
     assert read[4].labels.tolist() == [1, 0]
     assert read[4].scores.tolist() == [1.0, 0.25]
     assert read[4].boxes.tolist() == [[0, 0, 5, 5], [1, 2, 31, 42]]
@@ -151,7 +152,7 @@ def test_images_are_recognised_by_name_where_a_listing_tells_it(tmp_path: Path, 
         ImageDetections(5, "other.jpg", make_detections([((0, 0, 3, 3), 0.5, 1)])),
     ]
     write_coco(tmp_path, images, class_names=NAMES, category_ids=IDS)
-    read = read_detections(tmp_path / "detections.json", data)
+    read = read_detections(tmp_path / "detections.json", data).detections
     assert {image_id: found.boxes.tolist() for image_id, found in read.items()} == {
         4: [[0, 0, 5, 5]],
         7: [[0, 0, 9, 9]],
@@ -163,9 +164,92 @@ def test_a_listing_of_other_images_or_classes_is_refused(tmp_path: Path, data: D
     with pytest.raises(InputError, match=r"none of its 1 images is in split 'test'.*'image4.jpg'"):
         read_detections(tmp_path / "detections.json", data)
     image = ImageDetections(4, "image4.jpg", make_detections([]))
-    write_coco(tmp_path, [image], class_names=("dog", "cat"), category_ids=IDS)
-    with pytest.raises(InputError, match=r"classes \{90: 'dog', 11: 'cat'\} are not those of the data set"):
+    write_coco(tmp_path, [image], class_names=("horse", "cow"), category_ids=IDS)
+    with pytest.raises(InputError, match=r"classes \['horse', 'cow'\] is among .* \['cat', 'dog'\]; evaluate on"):
         read_detections(tmp_path / "detections.json", data)
+
+
+def written_with(folder: Path, classes: dict[str, int], names: dict[int, str], label: int = 0) -> Path:
+    """Results of a run of a detector with these classes, one detection in each image."""
+    found = make_detections([((0, 0, 5, 5), 0.5, label)])
+    images = [ImageDetections(number, name, found) for number, name in names.items()]
+    write_coco(folder, images, class_names=list(classes), category_ids=list(classes.values()))
+    return folder / "detections.json"
+
+
+def test_classes_are_recognised_by_name_where_a_listing_tells_it(tmp_path: Path, data: DetectionData) -> None:
+    # The detector numbers the classes its own way: its 90 is the dog, which has label 1 here.
+    names = {4: "image4.jpg", 7: "image7.jpg"}
+    read = read_detections(written_with(tmp_path, {"dog": 90, "cat": 3}, names), data)
+    assert {image_id: found.labels.tolist() for image_id, found in read.detections.items()} == {4: [1], 7: [1]}
+    assert read.warnings == ()
+
+
+def test_rows_of_classes_that_the_split_lacks_are_left_out_and_counted(tmp_path: Path, data: DetectionData) -> None:
+    classes = {"bird": 11, "cat": 2, "dog": 3}
+    names = {4: "image4.jpg", 7: "image7.jpg", 8: "elsewhere.jpg"}
+    path = written_with(tmp_path, classes, names)
+    rows = [{**ROW, "category_id": 3}, {**ROW, "category_id": 11}, {**ROW, "image_id": 8, "category_id": 11}]
+    path.write_text(json.dumps([*json.loads(path.read_text()), *rows]))
+    read = read_detections(path, data)
+    assert {image_id: found.labels.tolist() for image_id, found in read.detections.items()} == {4: [1]}
+    # Not counted: the birds in an image that is not in the split.
+    assert read.warnings == ("3 detections were left out: 'test' has none of the classes 'bird'",)
+    path.write_text(json.dumps([{**ROW, "category_id": 90}]))
+    with pytest.raises(InputError, match="row 1: category_id 90 is unknown, expected one of 11, 2, 3"):
+        read_detections(path, data)
+
+
+def test_a_class_that_the_detector_lacks_is_warned_of(tmp_path: Path, data: DetectionData) -> None:
+    read = read_detections(written_with(tmp_path, {"cat": 1}, {4: "image4.jpg", 7: "image7.jpg"}), data)
+    assert len(read.detections) == 2
+    assert read.warnings == ("the detector does not know ['dog'] of 'test'; such objects count as missed",)
+
+
+def test_images_that_the_listing_lacks_are_warned_of(tmp_path: Path, data: DetectionData) -> None:
+    path = written_with(tmp_path, {"cat": 1, "dog": 2}, {1: "image7.jpg"})
+    read = read_detections(path, data)
+    assert list(read.detections) == [7]
+    assert read.warnings == (
+        f"1 of 2 images of 'test' are not in {tmp_path / 'images.json'}; they count as images without detections",
+    )
+    (tmp_path / "images.json").unlink()
+    assert read_detections(write_rows(tmp_path, [ROW]), data).warnings == ()
+
+
+def yolo_split(*file_names: str) -> DetectionData:
+    """Images 1, 2, .. with these names."""
+    records = [replace(make_record(number), file_name=name) for number, name in enumerate(file_names, start=1)]
+    return make_split(records, class_names=NAMES, category_ids=IDS)
+
+
+.mark.parametrize(
+    ("in_split", "listed", "expected"),
+    [
+        (["test/images/a.jpg", "test/images/b.jpg"], ["b.jpg", "a.jpg"], {1: 11, 2: 10}),
+        (["a.jpg", "b.jpg"], ["deep/er/b.jpg", "c.jpg"], {2: 10}),
+        # A base name that occurs twice on a side tells nothing.
+        (["x/a.jpg", "y/a.jpg", "y/b.jpg"], ["a.jpg", "b.jpg"], {3: 11}),
+        (["x/a.jpg", "x/b.jpg"], ["u/a.jpg", "v/a.jpg", "v/b.jpg"], {2: 12}),
+        # Where full names are the same, base names tell nothing.
+        (["x/a.jpg", "x/b.jpg"], ["x/a.jpg", "y/b.jpg"], {1: 10}),
+    ],
+)
+def test_base_names_help_where_no_name_is_the_same(
+    tmp_path: Path, in_split: list[str], listed: list[str], expected: dict[int, int]
+) -> None:
+    path = written_with(tmp_path, {"cat": 90, "dog": 11}, dict(enumerate(listed, start=10)))
+    # The score says which image of the run a detection is from.
+    path.write_text(json.dumps([{**row, "score": row["image_id"] / 64} for row in json.loads(path.read_text())]))
+    read = read_detections(path, yolo_split(*in_split))
+    assert {image_id: int(64 * found.scores[0]) for image_id, found in read.detections.items()} == expected
+    assert len(read.warnings) == (len(expected) < len(in_split))
+
+
+def test_ambiguous_base_names_alone_are_an_error(tmp_path: Path) -> None:
+    path = written_with(tmp_path, {"cat": 90, "dog": 11}, {1: "a.jpg"})
+    with pytest.raises(InputError, match="none of its 1 images is in split"):
+        read_detections(path, yolo_split("x/a.jpg", "y/a.jpg"))
 
 
 @pytest.mark.parametrize("content", [[], {}, {"images": [{}], "categories": []}, {"images": [], "categories": [3]}])

@@ -78,10 +78,11 @@ def _write_results(out: Path, detector: Detector, journal: Journal, formats: set
     write_coco(out, _readable(journal), class_names=names, category_ids=detector.category_ids)
     if "csv" in formats:
         write_csv(out / "detections.csv", _readable(journal), class_names=names)
+    file_names = [image.file_name for image in _readable(journal)] if formats & {"yolo", "voc"} else []
     if "yolo" in formats:
-        write_yolo(out / "yolo", list(_readable(journal)), class_names=names)
+        write_yolo(out / "yolo", _readable(journal), file_names=file_names, class_names=names)
     if "voc" in formats:
-        write_voc(out / "voc", list(_readable(journal)), class_names=names)
+        write_voc(out / "voc", _readable(journal), file_names=file_names, class_names=names)
     errors = [{"file_name": entry.file_name, "error": entry.error} for entry in journal if entry.error is not None]
     with atomic_path(out / "errors.json") as draft:
         draft.write_text(json.dumps(errors, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

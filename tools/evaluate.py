@@ -43,7 +43,7 @@ def evaluate(
     unknown: UnknownClasses = "drop" if drop_unknown else "error"
     if model.suffix == ".json":
         labelled = read_data(console, data, split)
-        answers = SplitAnswers(detections=read_detections(model, labelled))
+        answers = SplitAnswers(detections=read_detections(model, labelled).detections)
         recall: dict[str, float | None] = {}
     else:
         detector = load_detector(model, device=device)

@@ -71,19 +71,19 @@ def audit_dataset(
 
     Args:
         root: The data folder, or a COCO json or YOLO yaml.
-        splits: Which splits; empty for all.
+        splits: Which splits; empty for all that can be read.
         on_image: Called with each image after it was decoded, to show progress.
 
     Returns:
         The figures and all findings: those of the readers, images that do not decode, classes that only some splits
-        have, and images that stand in more than one split.
+        have, images that stand in more than one split, and splits that cannot be read if none was asked for.
 
     Raises:
-        InputError: If the format or a split cannot be read at all.
+        InputError: If the format, a split that was asked for or every split cannot be read at all.
     """
-    parts = [load_dataset(root, split) for split in splits or list_splits(root)]
+    parts, findings = _read_splits(root, splits)
     digests: dict[Path, str] = {}
-    findings = [finding for part in parts for finding in part.findings]
+    findings += [finding for part in parts for finding in part.findings]
     for part in parts:
         for image in part.images:
             if image.path not in digests:
@@ -98,6 +98,27 @@ def audit_dataset(
         splits=tuple(summarize_split(part) for part in parts),
         findings=tuple(dict.fromkeys(findings)),
     )
+
+
+def _read_splits(root: Path, splits: Sequence[str]) -> tuple[list[DetectionData], list[Finding]]:
+    """Reads the splits that were asked for, else all that can be read, with a finding for each that cannot."""
+    if splits:
+        return [load_dataset(root, split) for split in splits], []
+    parts: list[DetectionData] = []
+    failures: dict[str, InputError] = {}
+    for split in list_splits(root):
+        try:
+            parts.append(load_dataset(root, split))
+        except InputError as error:
+            failures[split] = error
+    if not parts:
+        raise next(iter(failures.values()))
+    remedy = "the other splits were checked"
+    findings = [
+        Finding("unreadable-split", f"split {split}", str(error).removeprefix(f"{root}: "), remedy)
+        for split, error in failures.items()
+    ]
+    return parts, findings
 
 
 def summarize_split(data: DetectionData) -> SplitSummary:

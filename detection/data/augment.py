@@ -6,18 +6,23 @@ Legend: G ground truths, H/W size of the view.
 from __future__ import annotations
 
 import os
+import random
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from detection.preprocess import PAD_COLOUR, Image
+
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # Its import would ask the network for a newer version.
 import albumentations as A
 
-MIN_VISIBLE = 0.3
-"""An object of which less than this share is left in the view is no longer trained on."""
+SHIFT = 0.1
+"""A zoomed view is also shifted by up to this share of its sides."""
 
-FILL = (124, 116, 104)
+COLOUR_PROBABILITY = 0.8
+"""Share of the views whose colours change."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class AugmentSettings:
     Attributes:
         horizontal_flip: Probability of mirroring left to right.
         vertical_flip: Probability of mirroring top to bottom; for data without an "up" (cells, aerial images).
-        scale: Range of the zoom, 1 being the whole image.
+        scale: Range of the zoom, 1 being the whole image; a range other than (1, 1) also shifts the view by ``SHIFT``.
         brightness: Greatest relative change.
         contrast: Greatest relative change.
         saturation: Greatest relative change.
@@ -41,6 +46,22 @@ class AugmentSettings:
     contrast: float
     saturation: float
     hue: float
+
+
+class View(NamedTuple):
+    """A random view of an image.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, of the size of the image.
+        boxes: (G', 4) float32 xyxy, the objects that are at least partly in the view, clipped to it.
+        rows: (G',) int64 rows of these objects in the boxes that were given.
+        visible: (G',) float32 share of each object that lies in the view.
+    """
+
+    image: Image
+    boxes: npt.NDArray[np.float32]
+    rows: npt.NDArray[np.int64]
+    visible: npt.NDArray[np.float32]
 
 
 class Augmentation:
@@ -58,7 +79,9 @@ class Augmentation:
         ]
         if settings.scale != (1.0, 1.0):
             transforms.append(
-                A.Affine(scale=settings.scale, translate_percent=(-0.1, 0.1), keep_ratio=True, fill=FILL, p=1.0)
+                A.Affine(
+                    scale=settings.scale, translate_percent=(-SHIFT, SHIFT), keep_ratio=True, fill=PAD_COLOUR, p=1.0
+                )
             )
         if any(colour):
             transforms.append(
@@ -67,35 +90,38 @@ class Augmentation:
                     contrast=_around_one(colour[1]),
                     saturation=_around_one(colour[2]),
                     hue=(-colour[3], colour[3]),
-                    p=0.8,
+                    p=COLOUR_PROBABILITY,
                 )
             )
         boxes = A.BboxParams(
             format="pascal_voc",
             label_fields=["rows"],
-            min_visibility=MIN_VISIBLE,
             clip=True,
             filter_invalid_bboxes=True,
         )
-        self._compose = A.Compose(transforms, bbox_params=boxes)
+        self._compose = A.Compose(transforms, bbox_params=boxes, save_applied_params=True)
 
-    def __call__(
-        self, image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32], *, seed: int
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Draws a view of the same size.
+    def __call__(self, image: Image, boxes: npt.NDArray[np.float32], *, seed: int) -> View:
+        """Draws a view.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             boxes: (G, 4) xyxy pixels.
             seed: Decides the view.
-
-        Returns:
-            The view, the boxes that are still visible (G', 4), clipped to it, and their rows in ``boxes`` (G',).
         """
-        self._compose.set_random_seed(seed)
+        # One stream for all transforms: given only a seed, each would draw the same numbers as the others.
+        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
         view = self._compose(image=image, bboxes=boxes, rows=np.arange(len(boxes)))
         kept = np.asarray(view["bboxes"], dtype=np.float32).reshape(-1, 4)
-        return view["image"], kept, np.asarray(view["rows"], dtype=np.int64)
+        rows = np.asarray(view["rows"], dtype=np.int64)
+        zoom = next((p["scale"]["x"] for name, p in view["applied_transforms"] if name == "Affine"), 1.0)
+        visible = np.minimum(_areas(kept) / (_areas(boxes[rows]) * zoom**2), 1)
+        return View(view["image"], kept, rows, visible.astype(np.float32))
+
+
+def _areas(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(G, 4) -> (G,) square pixels."""
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def _around_one(amount: float) -> tuple[float, float]:

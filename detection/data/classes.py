@@ -58,7 +58,7 @@ def match_classes(raw: RawSplit, class_names: Sequence[str] | None, unknown_clas
     label_of = np.array([position.get(name, UNKNOWN_LABEL) for name in raw.class_names], dtype=np.int64)
     findings = [_unknown_class(raw, rows, names) for rows in _rows_of_unknown(raw, label_of)]
     if findings and unknown_classes == "error":
-        remedy = "correct the name, or read with unknown classes dropped, which leaves such objects out"
+        remedy = "correct the name, or leave such objects out with --drop-unknown"
         raise InputError(f"{findings[0].file}: {findings[0].message}; {remedy}")
     return ClassMatch(names, _category_ids(raw, names), label_of, tuple(findings))
 

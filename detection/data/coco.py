@@ -91,7 +91,7 @@ def read_coco(
         notation=NOTATION,
         images=listed.images,
         objects=objects,
-        findings=[*listed.findings, *object_findings, *unlisted],
+        findings=[*content.findings, *listed.findings, *object_findings, *unlisted],
     )
     return assemble(raw, class_names, unknown_classes)
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from detection.data.raw import choose_split
 from detection.errors import InputError
 
 LAYOUT = (
@@ -63,9 +64,9 @@ def find_split_file(root: Path, split: str) -> tuple[str, Path]:
         return next(iter(files.items()))
     fitting = [split] if split in files else [name for name in files if _YEAR.sub("", name) == split]
     if len(fitting) != 1:
-        found = ", ".join(fitting or files) or "none"
+        choice = choose_split(fitting or tuple(files))
         fault = "more than one json" if fitting else "no json"
-        raise InputError(f"{root}: {fault} for split '{split}'; choose one of: {found}; expected {LAYOUT}")
+        raise InputError(f"{root}: {fault} for split '{split}'; expected {LAYOUT}; {choice}")
     return fitting[0], files[fitting[0]]
 
 

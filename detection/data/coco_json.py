@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ class CocoJson:
         annotations: Entries of ``annotations``.
         category_ids: Ids of the categories that have a name, in the order of the json.
         class_names: Their names.
+        findings: What is wrong with the categories.
     """
 
     file: str
@@ -36,6 +38,7 @@ class CocoJson:
     annotations: Sequence[Any]
     category_ids: tuple[int, ...]
     class_names: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
 
     def file_names(self) -> list[str]:
         """The image names that stay inside the image folder, in the order of the json."""
@@ -78,14 +81,11 @@ def load_coco_json(path: Path, file: str) -> CocoJson:
     lacking = [key for key in _LISTS if not isinstance(lists.get(key), list)]
     if lacking:
         raise InputError(f"{path}: no list '{lacking[0]}'; a COCO json has the lists {', '.join(_LISTS)}")
-    categories = [entry for entry in lists["categories"] if isinstance(entry, dict) and entry.get("name")]
-    wrong_ids = [repr(entry.get("id")) for entry in categories if not isinstance(entry.get("id"), int)]
-    if wrong_ids:
-        raise InputError(f"{path}: category id {first_names(wrong_ids)} is no integer; number the categories")
+    categories, findings = _read_categories(lists, path, file)
     ids = tuple(int(entry["id"]) for entry in categories)
     names = tuple(str(entry["name"]) for entry in categories)
     check_class_table(str(path), ids, names)
-    return CocoJson(file, lists["images"], lists["annotations"], ids, names)
+    return CocoJson(file, lists["images"], lists["annotations"], ids, names, findings)
 
 
 def list_images(content: CocoJson, folder: Path) -> ListedImages:
@@ -121,26 +121,49 @@ def list_objects(content: CocoJson, row_of_id: Mapping[EntryId, int]) -> tuple[l
         row_of_id: Image id -> row, from `list_images`.
 
     Returns:
-        The objects, and what is wrong with the other annotations: one finding a fault, with the first annotation
-        that has it and how many more do.
+        The objects, and what is wrong with the other annotations: one finding each.
     """
     label_of_id: dict[EntryId, int] = {category_id: label for label, category_id in enumerate(content.category_ids)}
-    objects = []
-    faulty: dict[tuple[str, str], list[str]] = {}
+    objects, findings = [], []
     for position, entry in enumerate(content.annotations, start=1):
         parsed = _parse_annotation(entry, position, row_of_id, label_of_id)
         if isinstance(parsed, RawObject):
             objects.append(parsed)
         else:
-            faulty.setdefault(parsed, []).append(_annotation_name(entry, position))
-    findings = []
-    for (kind, fault), names in faulty.items():
-        others = f"; {len(names) - 1} more annotations too" if len(names) > 1 else ""
-        findings.append(Finding(kind, content.file, f"{names[0]} {fault}{others}", _REMEDY))
+            kind, fault = parsed
+            findings.append(Finding(kind, content.file, f"{_annotation_name(entry, position)} {fault}", _REMEDY))
     return objects, [*findings, *_repeated_ids(content)]
 
 
 _REMEDY = "correct or delete it; left out"
+
+
+def _read_categories(
+    lists: Mapping[str, Sequence[Any]], path: Path, file: str
+) -> tuple[list[Mapping[str, Any]], tuple[Finding, ...]]:
+    """The categories that have a name and are classes, and one finding for those that only group others."""
+    named = [entry for entry in lists["categories"] if isinstance(entry, dict) and entry.get("name")]
+    wrong_ids = [repr(entry.get("id")) for entry in named if not isinstance(entry.get("id"), int)]
+    if wrong_ids:
+        raise InputError(f"{path}: category id {first_names(wrong_ids)} is no integer; number the categories")
+    used_ids = {_entry_id(entry, "category_id") for entry in lists["annotations"]}
+    num_members = Counter(_group(entry) for entry in named)
+    categories: list[Mapping[str, Any]] = []
+    groups: list[Mapping[str, Any]] = []
+    for entry in named:
+        name = str(entry["name"])
+        num_others = num_members[name] - (_group(entry) == name)  # Of COCO's own, person is in the group person.
+        is_group = num_others > 0 and entry["id"] not in used_ids
+        (groups if is_group else categories).append(entry)
+    if not groups:
+        return categories, ()
+    written = first_names([f"'{entry['name']}' (id {entry['id']})" for entry in groups])
+    message = f"category {written} only groups other categories; no annotation uses it"
+    return categories, (Finding("group-category", file, message, "delete it; left out"),)
+
+
+def _group(category: Mapping[str, Any]) -> str:
+    return str(category.get("supercategory") or "")
 
 
 def _entry_id(entry: Any, key: str) -> EntryId | None:

@@ -80,7 +80,17 @@ def find_format(root: Path) -> Format:
     entries = sorted(entry.name + "/" * entry.is_dir() for entry in root.iterdir()) if root.is_dir() else [root.name]
     needs = "".join(f"\n  {known.name}: {known.layout}" for known in FORMATS)
     found = first_names(entries, _SHOWN_ENTRIES) or "nothing"
-    raise InputError(f"{root}: no known data set; found {found}; expected one of{needs}")
+    raise InputError(f"{root}: no known data set; found {found}{_hint(root)}; expected one of{needs}")
+
+
+def _hint(root: Path) -> str:
+    """What was probably meant by a path that is no data set, for a message; empty if nothing tells."""
+    entries = sorted(path for path in root.iterdir() if path.name[0] != ".") if root.is_dir() else [root]
+    inner = [str(path) for path in entries if path.is_dir() and any(known.recognise(path) for known in FORMATS)]
+    if inner:
+        return f"; looks like a data set one level down: {first_names(inner)}"
+    is_packed = bool(entries) and all(path.suffix.lower() == ".zip" for path in entries)
+    return "; unpack the zip first" if is_packed else ""
 
 
 def load_dataset(

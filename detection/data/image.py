@@ -31,7 +31,8 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from detection.errors import InputError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"})
+_SUFFIXES = ".jpg .jpeg .jfif .png .bmp .gif .tif .tiff .webp .ppm .pgm .jp2"
+IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 MAX_PIXELS = 178_956_970  # 0.5 GB as RGB; from here on Pillow refuses too.
 
 # Only formats that decode in process: Pillow would hand an EPS file to Ghostscript.

@@ -6,6 +6,7 @@ number of workers and goes on exactly where it stopped. Legend: B images of a ba
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -18,10 +19,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from detection.data.augment import Augmentation
 from detection.data.image import read_image
 from detection.data.records import ImageRecord
-from detection.preprocess import Image, resize, resized_size, stack_images
+from detection.errors import InputError
+from detection.preprocess import PAD_COLOUR, Image, resize, resized_size, stack_images
 from detection.structures import Target
 
-_GROUPS = 16  # Batches that are sorted by shape together; more wastes less padding but shuffles less.
+_BATCHES_PER_GROUP = 16  # Sorted by shape together; more wastes less padding but shuffles less.
+
+MIN_VISIBLE = 0.3
+"""An object of which less than this share is left in a view is ignored: neither trained on nor background."""
 
 
 class SampleKey(NamedTuple):
@@ -33,19 +38,28 @@ class SampleKey(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One view: (h, w, 3) uint8 RGB, its target, and the name of its file."""
+    """One view.
+
+    Attributes:
+        image: (h, w, 3) uint8 RGB.
+        target: Its objects.
+        file_name: The file it comes from.
+        error: Why that file could not be read; the view then is blank and teaches nothing. None if it could.
+    """
 
     image: Image
     target: Target
     file_name: str
+    error: str | None = None
 
 
 class Batch(NamedTuple):
-    """B views: (B, 3, H, W) uint8 padded, B targets, B file names."""
+    """B views: (B, 3, H, W) uint8 padded, B targets, B file names; file name -> reason of those not readable."""
 
     images: Tensor
     targets: list[Target]
     file_names: list[str]
+    errors: dict[str, str]
 
 
 class ImageCache:
@@ -92,26 +106,39 @@ class TrainingSet(Dataset[Sample]):
         return len(self.records)
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        """Makes the view that ``key`` asks for."""
+        """Makes the view that ``key`` asks for; a file that cannot be read makes a blank one with the reason."""
         record = self.records[key.image]
         size_hw = resized_size(record.size_hw, key.longest_side)
-        image = resize(self.cache.get(key.image, record), size_hw)
+        try:
+            image = resize(self.cache.get(key.image, record), size_hw)
+        except InputError as error:
+            return _blank(size_hw, record.file_name, str(error))
         height, width = (new / old for new, old in zip(size_hw, record.size_hw, strict=True))
         scale = np.array([width, height, width, height], dtype=np.float32)
-        image, boxes, rows = self.augmentation(image, record.boxes * scale, seed=key.seed)
+        view = self.augmentation(image, record.boxes * scale, seed=key.seed)
         target = Target(
-            torch.from_numpy(boxes),
-            torch.from_numpy(record.labels[rows]),
-            torch.from_numpy(record.ignore[rows]),
+            torch.from_numpy(view.boxes),
+            torch.from_numpy(record.labels[view.rows]),
+            torch.from_numpy(record.ignore[view.rows] | (view.visible < MIN_VISIBLE)),
             size_hw,
         )
-        return Sample(image, target, record.file_name)
+        return Sample(view.image, target, record.file_name)
+
+
+def _blank(size_hw: tuple[int, int], file_name: str, error: str) -> Sample:
+    """A view of the padding's colour, ignored as a whole: nothing is learnt from it."""
+    height, width = size_hw
+    image = np.full((height, width, 3), PAD_COLOUR, dtype=np.uint8)
+    whole = torch.tensor([[0.0, 0.0, width, height]])
+    target = Target(whole, torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.bool), size_hw)
+    return Sample(image, target, file_name, error)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Pads the views of a batch to one size."""
     images = stack_images([sample.image for sample in samples])
-    return Batch(images, [sample.target for sample in samples], [sample.file_name for sample in samples])
+    errors = {sample.file_name: sample.error for sample in samples if sample.error is not None}
+    return Batch(images, [sample.target for sample in samples], [sample.file_name for sample in samples], errors)
 
 
 def plan_epoch(aspects: npt.NDArray[np.float64], *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
@@ -132,8 +159,8 @@ def plan_epoch(aspects: npt.NDArray[np.float64], *, batch_size: int, seed: int, 
         return [order.tolist()]
     order = np.concatenate([order, order[: -len(order) % batch_size]])
     batches = []
-    for start in range(0, len(order), batch_size * _GROUPS):
-        group = order[start : start + batch_size * _GROUPS]
+    for start in range(0, len(order), batch_size * _BATCHES_PER_GROUP):
+        group = order[start : start + batch_size * _BATCHES_PER_GROUP]
         group = group[np.argsort(aspects[group], kind="stable")]
         batches += [group[i : i + batch_size].tolist() for i in range(0, len(group), batch_size)]
     return [batches[i] for i in rng.permutation(len(batches))]
@@ -185,6 +212,13 @@ def view_seed(seed: int, step: int, row: int) -> int:
     return int(np.random.SeedSequence((seed, step, row)).generate_state(1)[0])
 
 
+def start_worker(worker: int) -> None:
+    """Sets up a loader's process: the main process alone answers Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def make_loader(training_set: TrainingSet, plan: BatchPlan, *, workers: int) -> DataLoader[Sample]:
     """A loader over a whole run, so that workers and their caches live as long; 0 workers read in this process."""
-    return DataLoader(training_set, batch_sampler=plan, collate_fn=collate, num_workers=workers)
+    return DataLoader(
+        training_set, batch_sampler=plan, collate_fn=collate, num_workers=workers, worker_init_fn=start_worker
+    )

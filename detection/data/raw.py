@@ -6,6 +6,7 @@ Legend: N objects of the split, I images of the split, C classes of the files.
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -134,3 +135,13 @@ def first_names(names: Sequence[str], count: int = 3) -> str:
 def first_repeats(names: Sequence[str]) -> str:
     """The first few names that stand more than once, for a message; empty if all differ."""
     return first_names([name for name, count in Counter(names).items() if count > 1])
+
+
+def choose_split(splits: Sequence[str]) -> str:
+    """What to do where the split that was asked for does not exist, for a message."""
+    return f"choose one of: {', '.join(splits) or 'none'}; name one with --split"
+
+
+def absolute_path(path: Path) -> Path:
+    """The absolute path with ``..`` folded and links not followed: what to compare of paths written in two ways."""
+    return Path(os.path.abspath(path))

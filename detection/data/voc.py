@@ -1,5 +1,7 @@
 """Reads data sets in the layout of Pascal VOC: one xml file an image, splits as lists of names.
 
+Where there is no Annotations/, xml and images may lie side by side, as labelImg and Roboflow leave them.
+
 A VOC box is 1-based and inclusive; it enters as (xmin - 1, ymin - 1, xmax, ymax), which is why plain IoU here equals
 VOC's IoU with its "+ 1". ``difficult`` objects are marked to be ignored. An image is found by the name in the split,
 else by ``<filename>``, and never outside the data folder.
@@ -10,13 +12,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from detection.data.assemble import assemble
 from detection.data.classes import UnknownClasses
-from detection.data.image import find_images
+from detection.data.image import IMAGE_SUFFIXES, find_images
 from detection.data.raw import (
     BoxNotation,
     Float64Array,
@@ -24,21 +28,27 @@ from detection.data.raw import (
     ListedImage,
     RawObject,
     RawSplit,
+    choose_split,
+    first_names,
     first_repeats,
     is_inside,
     relative_name,
 )
 from detection.data.records import DetectionData, Finding
-from detection.data.voc_xml import CORNERS, VocAnnotation, XmlError, parse_annotation
+from detection.data.voc_xml import CORNERS, VocAnnotation, XmlError, looks_like_voc, parse_annotation
 from detection.errors import InputError
 
-LAYOUT = "Annotations/*.xml, JPEGImages/ (or images/) and ImageSets/Main/<split>.txt"
+LAYOUT = (
+    "Annotations/*.xml, JPEGImages/ (or images/) and ImageSets/Main/<split>.txt; "
+    "or each xml beside its image, in the folder itself or in <split>/"
+)
 ALL = "all"  # The split of every annotation file, listed or not.
 
 _ANNOTATION_FOLDERS = ("Annotations", "annotations")
 _IMAGE_FOLDERS = ("JPEGImages", "images")
 _SPLIT_FOLDER = "ImageSets/Main"
 _CLASS_COLUMN = re.compile(r"\s+(-1|0|1)$")
+_PROBED_FILES = 20
 
 
 def _to_xyxy(values: Float64Array, sizes_hw: Int64Array) -> Float64Array:
@@ -53,16 +63,25 @@ def recognise(root: Path) -> str | None:
     """Says why a folder is a VOC data set; None if it is not."""
     annotations = _annotation_folder(root)
     if annotations is None:
-        return None
+        folders = ["the folder itself" if path == root else f"{name}/" for name, path in _side_by_side(root).items()]
+        return f"VOC: has xml files beside the images in {first_names(folders)}" if folders else None
     lists = f"{_SPLIT_FOLDER}/" if (root / _SPLIT_FOLDER).is_dir() else f"no {_SPLIT_FOLDER}/"
     return f"VOC: has {annotations.name}/*.xml and {lists}"
 
 
 def list_splits(root: Path) -> tuple[str, ...]:
-    """Names the splits, sorted: the lists in ImageSets/Main without VOC's lists of one class, else only ``all``."""
+    """Names the splits, sorted.
+
+    Args:
+        root: The data folder.
+
+    Returns:
+        The lists in ImageSets/Main without VOC's lists of one class; without lists the folders in which xml and images
+        lie side by side, else only ``all``.
+    """
     stems = sorted(path.stem for path in (root / _SPLIT_FOLDER).glob("*.txt"))
     splits = tuple(stem for stem in stems if not any(stem.endswith(f"_{other}") for other in stems))
-    return splits or (ALL,)
+    return splits or tuple(_side_by_side(root)) or (ALL,)
 
 
 def read_voc(
@@ -75,8 +94,8 @@ def read_voc(
     """Reads one split of a VOC data set.
 
     Args:
-        root: The folder that holds Annotations/.
-        split: A list in ImageSets/Main, or ``all`` for every annotation file.
+        root: The data folder.
+        split: One of `list_splits`, or ``all`` for every annotation file.
         class_names: C names in label order; None takes the names of this split alone, sorted.
         unknown_classes: Whether an object of another class is an error or is left out with a finding.
 
@@ -131,26 +150,56 @@ def _annotation_folder(root: Path) -> Path | None:
     return next((folder for folder in folders if any(folder.glob("*.xml"))), None)
 
 
+def _side_by_side(root: Path) -> dict[str, Path]:
+    """Split -> folder, where xml and images lie together: labelImg leaves one folder, Roboflow one a split."""
+    if not root.is_dir() or _annotation_folder(root) is not None:
+        return {}
+    if _holds_both(root):
+        return {ALL: root}
+    return {folder.name: folder for folder in sorted(root.iterdir()) if folder.is_dir() and _holds_both(folder)}
+
+
+def _holds_both(folder: Path) -> bool:
+    """Whether a folder holds xml files of the format, not any others, and images."""
+    has_labels = any(looks_like_voc(path) for path in islice(folder.glob("*.xml"), _PROBED_FILES) if path.is_file())
+    return has_labels and any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
+
+
+class _Folders(NamedTuple):
+    """Where the files of a split lie."""
+
+    annotations: Path
+    images: Path
+
+
+def _find_folders(root: Path, split: str) -> _Folders:
+    annotations = _annotation_folder(root)
+    if annotations is None:
+        folder = _side_by_side(root).get(split, root)
+        return _Folders(folder, folder)
+    return _Folders(annotations, next((root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()), root))
+
+
 def _list_images(root: Path, split: str) -> _Listing:
-    annotations = _annotation_folder(root) or root / _ANNOTATION_FOLDERS[0]
-    image_folder = next((root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()), root)
-    path_of = _index_images(image_folder)
-    names, findings = _names_in_split(root, split, annotations)
+    folders = _find_folders(root, split)
+    path_of = _index_images(folders.images)
+    names, findings = _names_in_split(root, split, folders.annotations)
     listing = _Listing(findings=findings)
     for position, name in enumerate(names, start=1):
-        label_path = annotations / f"{name}.xml"
+        label_path = folders.annotations / f"{name}.xml"
         label_file = relative_name(label_path, root)
         annotation = _read_annotation(label_path, label_file, listing.findings)
         if annotation is None:
             continue
         path = _find_image(name, annotation.file_name, path_of)
         if path is None:
-            listing.findings.append(_missing_image(name, annotation.file_name, label_file))
+            place = "the data folder" if folders.images == root else f"{relative_name(folders.images, root)}/"
+            listing.findings.append(_missing_image(name, annotation.file_name, label_file, place))
             continue
         if not label_path.is_file():
             remedy = "label the image or take it from the split; counted as an image without objects"
             listing.findings.append(Finding("no-label-file", label_file, "no label file", remedy))
-        file_name = relative_name(path, image_folder)
+        file_name = relative_name(path, folders.images)
         listing.add(ListedImage(position, path, file_name, label_file, annotation.size_hw), annotation)
     return listing
 
@@ -159,9 +208,10 @@ def _names_in_split(root: Path, split: str, annotations: Path) -> tuple[list[str
     """The distinct names that a split lists, and what is wrong with the list."""
     path = root / _SPLIT_FOLDER / f"{split}.txt"
     if not is_inside(split) or not path.is_file():
-        if split != ALL:
-            choices = ", ".join(dict.fromkeys((*list_splits(root), ALL)))
-            raise InputError(f"{root}: no split '{split}' in {_SPLIT_FOLDER}/; choose one of {choices}")
+        if split not in (ALL, *_side_by_side(root)):
+            lists = f" in {_SPLIT_FOLDER}/" if (root / _SPLIT_FOLDER).is_dir() else ""
+            choices = tuple(dict.fromkeys((*list_splits(root), ALL)))
+            raise InputError(f"{root}: no split '{split}'{lists}; {choose_split(choices)}")
         return sorted(relative_name(file, annotations)[: -len(".xml")] for file in annotations.rglob("*.xml")), []
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     listed = [_listed_name(line.strip(), annotations) for line in lines if line.strip()]
@@ -179,8 +229,13 @@ def _names_in_split(root: Path, split: str, annotations: Path) -> tuple[list[str
 
 
 def _listed_name(line: str, annotations: Path) -> str:
-    """The name in a line of a list; a second column may tell of one class, and names may contain spaces."""
-    return line if (annotations / f"{line}.xml").is_file() else _CLASS_COLUMN.sub("", line)
+    """The name in a line of a list: without a second column, which tells of one class, and without ``.jpg``.
+
+    Names may contain blanks and dots: what has an annotation file as it stands is left so.
+    """
+    bare = _CLASS_COLUMN.sub("", line)
+    stems = [name[: name.rindex(".")] for name in (line, bare) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    return next((name for name in (line, bare, *stems) if (annotations / f"{name}.xml").is_file()), bare)
 
 
 def _index_images(folder: Path) -> dict[str, Path]:
@@ -214,7 +269,7 @@ def _find_image(name: str, file_name: str, path_of: Mapping[str, Path]) -> Path 
     return path_of.get(name) or path_of.get(file_name)
 
 
-def _missing_image(name: str, file_name: str, label_file: str) -> Finding:
+def _missing_image(name: str, file_name: str, label_file: str, place: str) -> Finding:
     also = f" and no '{file_name}'" if file_name else ""
-    message = f"its image is missing: there is no '{name}' with an image suffix{also}"
+    message = f"its image is missing: in {place} there is no '{name}' with an image suffix{also}"
     return Finding("missing-image", label_file, message, "add the image; left out")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 from xml.parsers import expat
@@ -10,6 +12,9 @@ from xml.parsers import expat
 from detection.data.records import Finding
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+_ROOT_TAG = re.compile(rb"<annotation[\s/>]")
+_HEAD_BYTES = 1 << 12
 
 
 class VocObject(NamedTuple):
@@ -65,6 +70,12 @@ def parse_annotation(xml: bytes, label_file: str) -> VocAnnotation:
             findings.append(Finding("bad-object", label_file, parsed, "correct or delete it; left out"))
     file_name = _text(tree, "filename").replace("\\", "/")
     return VocAnnotation(file_name, _parse_size(tree), tuple(objects), tuple(findings))
+
+
+def looks_like_voc(path: Path) -> bool:
+    """Whether the head of an xml file has the root element of the format."""
+    with path.open("rb") as file:
+        return _ROOT_TAG.search(file.read(_HEAD_BYTES)) is not None
 
 
 def _parse_xml(xml: bytes) -> ElementTree.Element:

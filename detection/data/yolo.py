@@ -2,7 +2,7 @@
 
 A line is ``class cx cy w h`` with centre and size as shares of the image's width and height, or ``class x1 y1 x2 y2
 x3 y3 ...``, a polygon, of which the bounding box is taken. The labels of ``images/a.jpg`` lie in ``labels/a.txt``, or
-beside the image where no folder is called ``images``. An image without a label file is one without objects.
+beside the image. An image without a label file is one without objects.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from detection.data.raw import (
     ListedImage,
     RawObject,
     RawSplit,
+    absolute_path,
     first_names,
     relative_name,
 )
@@ -32,7 +33,8 @@ from detection.errors import InputError
 
 LAYOUT = "data.yaml with 'names' and 'train'/'val'/'test', images/ and, parallel to it, labels/"
 
-_IMAGES, _LABELS = "images", "labels"
+_IMAGES = "images"
+_LABELS = ("labels", "Labels")
 _BOX_NUMBERS = 4
 _MIN_POLYGON_NUMBERS = 6
 _NO_LABEL_FILE = "classes.txt"  # labelImg writes the class names there.
@@ -87,8 +89,8 @@ def read_yolo(
     Raises:
         InputError: If there is no yaml, it does not have the split or names, or an object has an unknown class.
     """
-    path, reason = find_yaml(root), recognise(root)
-    if path is None or reason is None:
+    path = find_yaml(root)
+    if path is None:
         raise InputError(f"{root}: not a YOLO data set; expected {LAYOUT}")
     yaml = load_yolo_yaml(path)
     listing = _list_images(yaml, split)
@@ -96,7 +98,7 @@ def read_yolo(
         root=root,
         split=split,
         format="yolo",
-        reason=reason,
+        reason=_reason(yaml, listing.images),
         class_names=tuple(yaml.name_of_id.values()),
         category_ids=tuple(yaml.name_of_id),
         notation=NOTATION,
@@ -125,13 +127,26 @@ class _Listing:
         return [*self.findings, Finding("no-label-file", self.unlabelled[0], message, remedy)]
 
 
-def label_path(image: Path) -> Path:
-    """The label file of an image: the last folder ``images`` becomes ``labels``."""
-    parts = list(image.with_suffix(".txt").parts)
-    folders = [index for index, part in enumerate(parts[:-1]) if part == _IMAGES]
+def label_path(image: Path, root: Path) -> Path:
+    """The label file of an image: the last folder ``images`` of its path becomes ``labels``.
+
+    Args:
+        image: The image.
+        root: Folder of the data set. If the image lies in it, what the folder itself is called does not matter.
+
+    Returns:
+        The first that exists: the parallel file, or the one beside the image. If none does, where it belongs.
+    """
+    beside = image.with_suffix(".txt")
+    parts = beside.parts
+    start = len(root.parts) if image.is_relative_to(root) else 0
+    folders = [index for index, part in enumerate(parts[:-1]) if index >= start and part.casefold() == _IMAGES]
+    candidates = [beside]
     if folders:
-        parts[folders[-1]] = _LABELS
-    return Path(*parts)
+        last = folders[-1]
+        names = _LABELS if parts[last][0].islower() else _LABELS[::-1]
+        candidates = [*(Path(*parts[:last], name, *parts[last + 1 :]) for name in names), beside]
+    return next((path for path in candidates if path.is_file()), candidates[0])
 
 
 def parse_line(line: str, label_of_id: Mapping[int, int]) -> tuple[int, tuple[float, float, float, float]] | str:
@@ -159,27 +174,37 @@ def parse_line(line: str, label_of_id: Mapping[int, int]) -> tuple[int, tuple[fl
     return label, ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
 
 
+def _reason(yaml: YoloYaml, images: Sequence[ListedImage]) -> str:
+    """What the data set was recognised by, and where its images lie if not below the yaml's folder."""
+    home, base = absolute_path(yaml.path.parent), absolute_path(yaml.base)
+    folders = [absolute_path(folder) for folder in dict.fromkeys(image.path.parent for image in images)]
+    outside = [folder for folder in folders if not folder.is_relative_to(home)]
+    places = list(dict.fromkeys(str(base if folder.is_relative_to(base) else folder) for folder in outside))
+    seen = f"YOLO: has {yaml.path.name}"
+    return f"{seen}; images below {first_names(places)}" if places else f"{seen} with class names"
+
+
 def _list_images(yaml: YoloYaml, split: str) -> _Listing:
     listing = _Listing()
     paths, source_findings = yaml.find_split_images(split)
     listing.findings += source_findings
     label_of_id = {class_id: label for label, class_id in enumerate(yaml.name_of_id)}
-    for position, path in enumerate(paths, start=1):
-        labels = label_path(path)
+    labels_of = {path: label_path(path, yaml.root) for path in paths}
+    for position, (path, labels) in enumerate(labels_of.items(), start=1):
         label_file, file_name = relative_name(labels, yaml.base), relative_name(path, yaml.base)
         if labels.is_file():
             _add_objects(listing, labels, label_file, label_of_id)
         else:
             listing.unlabelled.append(file_name)
         listing.images.append(ListedImage(position, path, file_name, label_file, None))
-    listing.findings += _orphaned_labels(paths, yaml.base)
+    listing.findings += _orphaned_labels(labels_of, yaml.base)
     return listing
 
 
-def _orphaned_labels(images: Sequence[Path], base: Path) -> list[Finding]:
+def _orphaned_labels(labels_of: Mapping[Path, Path], base: Path) -> list[Finding]:
     """One finding for the files of the label folders that belong to no image, listed or not."""
-    folders = {label_path(image).parent: image.parent for image in images}
-    known = {label_path(image) for image in images}
+    folders = {labels.parent: image.parent for image, labels in labels_of.items()}
+    known = set(labels_of.values())
     orphans: list[str] = []
     for labels, pictures in folders.items():
         if labels != pictures:  # Beside the images any text may lie.

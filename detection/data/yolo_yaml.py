@@ -12,7 +12,7 @@ import yaml
 
 from detection.data.classes import check_class_table
 from detection.data.image import find_images
-from detection.data.raw import first_repeats, relative_name
+from detection.data.raw import absolute_path, choose_split, first_repeats, relative_name
 from detection.data.records import Finding
 from detection.errors import InputError
 
@@ -20,6 +20,7 @@ _USUAL_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
 _SUFFIXES = (".yaml", ".yml")
 _SPLITS = ("train", "val", "test")
 _NAMES_KEY = re.compile(rb"^names\s*:", re.MULTILINE)
+_CLIMBS = re.compile(r"^(?:\.\./)+(?=.)")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ class YoloYaml:
     sources: Mapping[str, tuple[str, ...]]
     findings: tuple[Finding, ...]
 
+    @property
+    def root(self) -> Path:
+        """The folder of the data set: that of the yaml, or ``base`` where that lies elsewhere."""
+        folder = self.path.parent
+        return folder if absolute_path(self.base).is_relative_to(absolute_path(folder)) else self.base
+
     def find_split_images(self, split: str) -> tuple[list[Path], list[Finding]]:
         """Lists the images of a split.
 
@@ -54,8 +61,7 @@ class YoloYaml:
             InputError: If the yaml does not have the split, or a source does not exist.
         """
         if split not in self.sources:
-            found = ", ".join(self.sources) or "none"
-            raise InputError(f"{self.path}: no split '{split}'; choose one of: {found}")
+            raise InputError(f"{self.path}: no split '{split}'; {choose_split(tuple(self.sources))}")
         images: list[Path] = []
         findings = list(self.findings)
         for source in self.sources[split]:
@@ -68,11 +74,12 @@ class YoloYaml:
 
     def _locate(self, source: str, split: str) -> Path:
         """Finds a folder or list file; Roboflow writes ``../train/images`` for what lies in ``train/images``."""
-        places = [self.base / source, self.base / source.removeprefix("../")]
+        places = dict.fromkeys((self.base / _CLIMBS.sub("", source), self.base / source))
         for place in places:
             if place.exists():
                 return place
-        raise InputError(f"{self.path}: {split}: no such folder or list file '{places[0]}'; correct the path")
+        looked = " or ".join(f"'{place}'" for place in places)
+        raise InputError(f"{self.path}: {split}: no such folder or list file {looked}; correct the path")
 
     def _read_list(self, path: Path, findings: list[Finding]) -> list[Path]:
         """Reads a list file and adds one finding an entry that leads out of the data folder and one for repeats."""
@@ -83,14 +90,14 @@ class YoloYaml:
         if repeats:
             message = f"lists {repeats} more than once"
             findings.append(Finding("duplicate-image", file, message, "delete the repeats; each is used once"))
-        images = []
+        images, base = [], absolute_path(self.base)
         for name in names:
-            image = self.base / name
-            if ".." in Path(name).parts or not image.is_relative_to(self.base):
+            image = absolute_path(self.base / name)
+            if ".." in Path(name).parts or not image.is_relative_to(base):
                 message = f"'{name}' leads out of the data folder"
                 findings.append(Finding("unsafe-name", file, message, "write a name inside it; left out"))
             else:
-                images.append(image)
+                images.append(self.base / image.relative_to(base))
         return images
 
 
@@ -115,7 +122,7 @@ def load_yolo_yaml(path: Path) -> YoloYaml:
         The checked yaml. ``path`` in it, if it exists, is what sources are relative to, else its own folder.
 
     Raises:
-        InputError: If it is no yaml, or has no class names, or ambiguous ones.
+        InputError: If it is no yaml, has no class names or ambiguous ones, or names no split.
     """
     content = _read(path)
     names = content.get("names")
@@ -125,9 +132,11 @@ def load_yolo_yaml(path: Path) -> YoloYaml:
         raise InputError(f"{path}: 'names' is {names!r}; list the class names, or map class numbers to them")
     name_of_id = {class_id: str(names[class_id]) for class_id in sorted(names)}
     check_class_table(str(path), list(name_of_id), list(name_of_id.values()))
-    base = path.parent / str(content.get("path") or ".")
     sources = {split: _as_sources(content[split]) for split in _SPLITS if content.get(split)}
-    return YoloYaml(path, base if base.is_dir() else path.parent, name_of_id, sources, _count_finding(content, path))
+    if not sources:
+        raise InputError(f"{path}: names no split; add 'train: images/train'")
+    base, path_findings = _find_base(content, path)
+    return YoloYaml(path, base, name_of_id, sources, (*path_findings, *_count_finding(content, path)))
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -136,6 +145,17 @@ def _read(path: Path) -> Mapping[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not valid yaml ({error}); correct it") from error
     return content if isinstance(content, dict) else {}
+
+
+def _find_base(content: Mapping[str, Any], path: Path) -> tuple[Path, tuple[Finding, ...]]:
+    """The folder that sources are relative to, and a finding if it is not the one that ``path`` names."""
+    written = content.get("path") or "."
+    base = path.parent / str(written)
+    if base.is_dir():
+        return base, ()
+    message = f"path is '{written}', but there is no such folder"
+    remedy = "correct or delete it; the yaml's folder is used"
+    return path.parent, (Finding("path-missing", path.name, message, remedy),)
 
 
 def _as_sources(entry: Any) -> tuple[str, ...]:

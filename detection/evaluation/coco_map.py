@@ -121,6 +121,12 @@ def crowded_images(data: DetectionData) -> dict[str, int]:
     return counts
 
 
+def overfull_images(data: DetectionData, *, max_detections: int) -> dict[str, int]:
+    """File name -> objects to be found, where these are more than an image can have detections."""
+    counts = {record.file_name: int(np.sum(~record.ignore)) for record in data.images}
+    return {file_name: count for file_name, count in counts.items() if count > max_detections}
+
+
 def _truth_rows(data: DetectionData) -> list[dict[str, Any]]:
     """Annotations of the split, without ids."""
     rows = []

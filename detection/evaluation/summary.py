@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from detection.data.records import DetectionData
 from detection.evaluation.class_boxes import ClassBoxes, pack_by_class
-from detection.evaluation.coco_map import MAX_DETECTIONS, CocoMap, coco_map, count_per_band, crowded_images
+from detection.evaluation.coco_map import (
+    MAX_DETECTIONS,
+    CocoMap,
+    coco_map,
+    count_per_band,
+    crowded_images,
+    overfull_images,
+)
 from detection.evaluation.operating_point import OperatingPoint, best_f1
 from detection.evaluation.voc_map import (
     PrecisionRecall,
@@ -142,6 +149,8 @@ def evaluate_detections(
     *,
     proposals: Mapping[str, float | None] | None = None,
     failures: Mapping[str, str] | None = None,
+    warnings: Sequence[str] = (),
+    max_detections: int = 100,
 ) -> Evaluation:
     """Computes every number of a split.
 
@@ -150,6 +159,8 @@ def evaluate_detections(
         detections: Image id -> detections in original pixels, labels in [0, C). An image without an entry has none.
         proposals: Recall of the proposals (``proposal_recall``), if it was measured.
         failures: File name -> reason, for images that could not be read.
+        warnings: What the reader must know besides, for example from ``read_detections``.
+        max_detections: The most that the detector gives for one image, to warn of images that hold more objects.
 
     Returns:
         The numbers. Objects without any detection give 0, a class without objects gives None.
@@ -159,6 +170,8 @@ def evaluate_detections(
     """
     packed = pack_by_class(data, detections)
     coco = coco_map(data, detections)
+    # The results of another tool may hold more.
+    limit = max([max_detections, *map(len, detections.values())])
     per_class = [_evaluate_class(boxes, coco, label) for label, boxes in enumerate(packed)]
     return Evaluation(
         coco=coco.summary,
@@ -168,7 +181,7 @@ def evaluate_detections(
         per_class=dict(zip(data.class_names, per_class, strict=True)),
         num_gt_per_band=count_per_band(data),
         num_images=len(data.images),
-        warnings=_warnings(data, failures or {}),
+        warnings=(*warnings, *_crowd_warnings(data, limit), *_failure_warnings(failures or {})),
         proposals=proposals or {},
         failures=failures or {},
     )
@@ -190,17 +203,26 @@ def _evaluate_class(boxes: ClassBoxes, coco: CocoMap, label: int) -> ClassEvalua
     )
 
 
-def _warnings(data: DetectionData, failures: Mapping[str, str]) -> tuple[str, ...]:
-    """What lowers the numbers without being the detector's fault."""
+def _crowd_warnings(data: DetectionData, max_detections: int) -> list[str]:
+    """Images with so many objects that no detector can have every number at 1 on them."""
     warnings = []
-    crowded = crowded_images(data)
-    if crowded:
+    if crowded := crowded_images(data):
         file_name = max(crowded, key=crowded.__getitem__)
         warnings.append(
             f"{len(crowded)} image(s) hold more than {MAX_DETECTIONS} objects of one class ({file_name} holds "
             f"{crowded[file_name]}); COCO counts the best {MAX_DETECTIONS} detections per image and class, so its AP "
             "and AR cannot reach 1 here"
         )
-    if failures:
-        warnings.append(f"{len(failures)} image(s) could not be read and count as images without detections")
-    return tuple(warnings)
+    if overfull := overfull_images(data, max_detections=max_detections):
+        file_name = max(overfull, key=overfull.__getitem__)
+        warnings.append(
+            f"{len(overfull)} image(s) hold more than {max_detections} objects ({file_name} holds "
+            f"{overfull[file_name]}), and the detector gives at most {max_detections} detections per image; raise "
+            "postprocess.max_detections and proposals.num_detect"
+        )
+    return warnings
+
+
+def _failure_warnings(failures: Mapping[str, str]) -> list[str]:
+    """Images that lower the numbers without being the detector's fault."""
+    return [f"{len(failures)} image(s) could not be read and count as images without detections"] if failures else []

@@ -105,6 +105,29 @@ def test_no_readable_image_at_all(clean: Path) -> None:
     assert {finding.kind for finding in audit.findings} == {"unreadable-image", "foreign-class"}
 
 
+def test_split_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
+    root = write_voc(tmp_path, {"train": [IMAGE], "val": []})
+
+    audit = audit_dataset(root)
+
+    assert [summary.split for summary in audit.splits] == ["train"]
+    assert str(only_finding(audit.findings, "unreadable-split")) == (
+        "split val: split 'val' lists no image; name another split or fill it; the other splits were checked"
+    )
+
+
+def test_split_that_was_asked_for_must_be_readable(tmp_path: Path) -> None:
+    root = write_voc(tmp_path, {"train": [IMAGE], "val": []})
+
+    with pytest.raises(InputError, match="split 'val' lists no image"):
+        audit_dataset(root, ["train", "val"])
+
+
+def test_no_split_can_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="split 'test' lists no image"):
+        audit_dataset(write_voc(tmp_path, {"train": [], "test": []}))
+
+
 def test_command_on_a_clean_set(clean: Path) -> None:
     result = CliRunner().invoke(app, [str(clean), "--split", "train"])
 
@@ -116,7 +139,7 @@ def test_command_on_a_clean_set(clean: Path) -> None:
 
 def test_command_with_findings(clean: Path, tmp_path: Path) -> None:
     (clean / "JPEGImages/b.jpg").write_bytes(b"")
-    report = tmp_path / "findings.json"
+    report = tmp_path / "new folder/findings.json"
 
     result = CliRunner().invoke(app, [str(clean), "--split", "train", "--json", str(report)])
 
@@ -137,6 +160,29 @@ def test_command_with_findings(clean: Path, tmp_path: Path) -> None:
     assert content["splits"][0]["objects_per_class"] == {"cat": 1, "dog": 1}
 
 
+def test_findings_that_are_not_shown_are_in_the_json(tmp_path: Path) -> None:
+    objects = tuple(ToyObject("cat", (i, 9, i, 9)) for i in range(5))
+    root = write_voc(tmp_path / "data", {"train": [IMAGE._replace(objects=objects)]})
+    report = tmp_path / "findings.json"
+
+    shown = CliRunner().invoke(app, [str(root)]).output
+    written = CliRunner().invoke(app, [str(root), "--json", str(report)]).output
+
+    assert "5 x degenerate-box" in shown
+    assert "... and 2 more; --json FILE writes all\n" in shown
+    assert "... and 2 more\n" in written
+    assert len(json.loads(report.read_text(encoding="utf-8"))["findings"]) == 5
+
+
+def test_json_that_cannot_be_written(clean: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    result = CliRunner().invoke(app, [str(clean), "--json", str(tmp_path / "file/findings.json")])
+
+    assert isinstance(result.exception, InputError)
+    assert "findings.json: cannot be written (" in str(result.exception)
+
+
 def test_command_on_what_cannot_be_read(tmp_path: Path) -> None:
     """The program ends with the message of an InputError and exit code 2; see tools/main.py."""
     result = CliRunner().invoke(app, [str(tmp_path / "nowhere")])
@@ -145,9 +191,13 @@ def test_command_on_what_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_names_that_look_like_markup(tmp_path: Path) -> None:
-    objects = (ToyObject("[bold]cat[/nothing]", (0, 0, 10, 20)),)
+    objects = (ToyObject("[bold]cat[/nothing]", (0, 0, 10, 20)), ToyObject(":car:", (0, 0, 20, 20)))
+    image = IMAGE._replace(name="[bold]a", objects=objects)
+    root = write_voc(tmp_path / "[red]", {"[blue]": [image]})
 
-    result = CliRunner().invoke(app, [str(write_voc(tmp_path, {"train": [IMAGE._replace(objects=objects)]}))])
+    result = CliRunner().invoke(app, [str(root)])
 
     assert result.exit_code == 0
-    assert "[bold]cat[/nothing]" in result.output
+    assert f"{root} is VOC" in result.output
+    for name in ("[bold]cat[/nothing]", ":car:", " [blue] ", "in [blue]"):
+        assert name in result.output

@@ -194,16 +194,17 @@ def test_annotation_that_cannot_be_used_is_left_out(
     assert finding.remedy == "correct or delete it; left out"
 
 
-def test_equal_faults_are_told_once_with_their_number(tmp_path: Path) -> None:
+def test_every_faulty_annotation_is_a_finding(tmp_path: Path) -> None:
     def edit(document: dict[str, Any]) -> None:
         for annotation in document["annotations"][:3]:
             annotation["image_id"] = 99
 
-    finding = only_finding(read_edited(tmp_path, edit).findings, "unknown-image")
+    findings = read_edited(tmp_path, edit).findings
 
-    assert finding.message == (
-        "annotation 1 has image_id 99, which is no usable entry of 'images'; 2 more annotations too"
-    )
+    assert [finding.message for finding in findings] == [
+        f"annotation {i} has image_id 99, which is no usable entry of 'images'" for i in (1, 2, 3)
+    ]
+    assert {finding.kind for finding in findings} == {"unknown-image"}
 
 
 def test_entries_that_are_no_objects(tmp_path: Path) -> None:

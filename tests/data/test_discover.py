@@ -54,6 +54,37 @@ def test_empty_folder(tmp_path: Path) -> None:
         list_splits(tmp_path)
 
 
+def test_data_set_one_level_down_is_pointed_to(tmp_path: Path) -> None:
+    write_voc(tmp_path / "cards", SPLITS)
+    (tmp_path / "notes").mkdir()
+
+    with pytest.raises(InputError) as caught:
+        load_dataset(tmp_path, "train")
+
+    hint = f"found cards/, notes/; looks like a data set one level down: {tmp_path / 'cards'}; expected one of\n"
+    assert hint in str(caught.value)
+
+
+def test_zip_is_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "cards.ZIP").touch()
+    (tmp_path / ".hidden").touch()
+
+    for root in (tmp_path, tmp_path / "cards.ZIP"):
+        with pytest.raises(InputError, match=r"cards\.ZIP; unpack the zip first; expected one of"):
+            load_dataset(root, "train")
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(InputError) as caught:
+        load_dataset(tmp_path, "train")
+    assert "unpack" not in str(caught.value)
+
+
+def test_yaml_that_names_no_split(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("names: [cat]", encoding="utf-8")
+
+    with pytest.raises(InputError, match="names no split; add 'train: images/train'"):
+        list_splits(tmp_path)
+
+
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file or folder; give the folder of a data set"):
         load_dataset(tmp_path / "nowhere", "train")

@@ -30,3 +30,9 @@ def test_summary_counts_and_shows_examples() -> None:
 
 def test_no_findings() -> None:
     assert summarize_findings([]) == "no findings"
+
+
+def test_summary_tells_where_the_others_are() -> None:
+    shown = summarize_findings(FINDINGS, max_examples=2, more_hint="; see report.json")
+
+    assert "\n    ... and 1 more; see report.json\n" in shown

@@ -86,7 +86,8 @@ def test_unknown_class_is_an_error_that_helps(tmp_path: Path, write: Writer) -> 
 
     assert re.search(
         r"(a\.xml|instances_train\.json|a\.txt): (object|annotation|line) 2 of (images/train/)?a\.jpg has the class "
-        r"'dog', which is none of bird, Dogs, horse; nearest: 'Dogs'; correct the name, or read with unknown classes",
+        r"'dog', which is none of bird, Dogs, horse; nearest: 'Dogs'; "
+        r"correct the name, or leave such objects out with --drop-unknown$",
         str(caught.value),
     )
 
@@ -258,7 +259,7 @@ def test_empty_split_is_an_error(tmp_path: Path, write: Writer) -> None:
 def test_missing_split_tells_which_there_are(tmp_path: Path, write: Writer) -> None:
     root = write(tmp_path, {"train": toy_images(1), "val": toy_images(1, prefix="other")})
 
-    with pytest.raises(InputError, match=r"split 'test'.*choose one of:? train, val"):
+    with pytest.raises(InputError, match=r"split 'test'.*; choose one of: train, val(, all)?; name one with --split$"):
         load_dataset(root, "test")
 
 

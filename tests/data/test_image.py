@@ -265,7 +265,8 @@ def test_text_with_an_image_name(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_text("<html>not found</html>", encoding="utf-8")
 
-    assert "not an image: starts with b'<html>not found<'; expected one of bmp, gif, jp2, jpeg" in read_error(path)
+    message = "not an image: starts with b'<html>not found<'; expected one of bmp, gif, jfif, jp2, jpeg"
+    assert message in read_error(path)
 
 
 def test_postscript_is_not_handed_to_an_interpreter(tmp_path: Path) -> None:
@@ -332,13 +333,13 @@ def test_damaged_bytes_give_pixels_or_an_input_error(
 
 
 def test_find_images_is_sorted_and_passes_hidden_and_other_files_over(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a.png", "sub/c.webp", ".hidden.png", "._a.png", "notes.txt"):
+    for name in ("b.JPG", "a.png", "d.jfif", "sub/c.webp", ".hidden.png", "._a.png", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
 
-    assert [path.name for path in find_images(tmp_path)] == ["a.png", "b.JPG"]
-    assert [path.name for path in find_images(tmp_path, recursive=True)] == ["a.png", "b.JPG", "c.webp"]
+    assert [path.name for path in find_images(tmp_path)] == ["a.png", "b.JPG", "d.jfif"]
+    assert [path.name for path in find_images(tmp_path, recursive=True)] == ["a.png", "b.JPG", "d.jfif", "c.webp"]
     assert find_images(tmp_path / "folder.png") == []
     with pytest.raises(InputError, match="nowhere: no such folder; give the folder that holds the images"):
         find_images(tmp_path / "nowhere")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detection.data.raw import first_names, first_repeats, is_inside, relative_name
+from detection.data.raw import absolute_path, choose_split, first_names, first_repeats, is_inside, relative_name
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,15 @@ def test_first_names() -> None:
 def test_first_repeats() -> None:
     assert first_repeats(["b", "a", "b", "c", "a", "b"]) == "b, a"
     assert first_repeats(["a", "b"]) == ""
+
+
+def test_choice_of_splits() -> None:
+    assert choose_split(["train", "val"]) == "choose one of: train, val; name one with --split"
+    assert choose_split([]) == "choose one of: none; name one with --split"
+
+
+def test_absolute_path_folds_what_leads_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert absolute_path(Path("a/../b/./c")) == tmp_path / "b/c"
+    assert absolute_path(tmp_path / "d") == tmp_path / "d"

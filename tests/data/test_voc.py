@@ -223,7 +223,7 @@ def test_listed_name_with_neither_image_nor_annotation(tmp_path: Path) -> None:
 
     assert [image.image_id for image in data.images] == [1, 3]
     finding = only_finding(data.findings, "missing-image")
-    assert finding.message == "its image is missing: there is no 'nothing' with an image suffix"
+    assert finding.message == "its image is missing: in JPEGImages/ there is no 'nothing' with an image suffix"
 
 
 def test_image_is_found_with_another_suffix_or_by_its_filename(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_split_that_leads_out_of_the_folder(tmp_path: Path, split: str) -> None:
     root = write_voc(tmp_path, {"train": [PICTURE]})
     (root / "ImageSets/val.txt").write_text("a\n", encoding="utf-8")
 
-    with pytest.raises(InputError, match=r"no split '.*' in ImageSets/Main/; choose one of train, all"):
+    with pytest.raises(InputError, match=r"no split '.*' in ImageSets/Main/; choose one of: train, all; name one"):
         read_voc(root, split)
 
 
@@ -305,7 +305,7 @@ def test_without_lists_there_is_the_split_of_everything(tmp_path: Path) -> None:
 
     assert list_splits(root) == ("all",)
     assert len(read_voc(root, "all").images) == 3
-    with pytest.raises(InputError, match="no split 'train' in ImageSets/Main/; choose one of all"):
+    with pytest.raises(InputError, match="no split 'train' in ImageSets/Main/; choose one of: all; name one"):
         read_voc(root, "train")
 
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from detection.data.records import DetectionData
-from detection.data.yolo import label_path, list_splits, read_yolo, recognise
+from detection.data.yolo import list_splits, read_yolo, recognise
 from detection.errors import InputError
-from tests.builders import ToyImage, ToyObject, toy_images, write_pixels, write_yolo
+from tests.builders import ToyImage, ToyObject, toy_images, write_yolo
 from tests.data.contracts import assert_valid_data, only_finding
 
 PICTURE = ToyImage("a", (40, 80), (ToyObject("cat", (20, 10, 40, 30)),))
@@ -131,20 +131,6 @@ def test_label_files_without_an_image_are_told_once(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("image", "labels"),
-    [
-        ("root/images/train/a.jpg", "root/labels/train/a.txt"),
-        ("images/root/images/a.b.png", "images/root/labels/a.b.txt"),
-        ("root/train/images/a.jpg", "root/train/labels/a.txt"),
-        ("root/train/a.jpg", "root/train/a.txt"),
-        ("root/images", "root/images.txt"),
-    ],
-)
-def test_label_files_lie_parallel(image: str, labels: str) -> None:
-    assert label_path(Path(image)) == Path(labels)
-
-
 def test_names_as_a_mapping_keep_their_numbers(tmp_path: Path) -> None:
     root = rewrite_yaml(write_lines(tmp_path, "7 0.375 0.5 0.25 0.5"), names={7: "dog", 0: "cat"})
 
@@ -193,64 +179,6 @@ def test_broken_or_dangerous_yaml(tmp_path: Path, text: str) -> None:
 
     with pytest.raises(InputError, match=r"data\.yaml: not valid yaml"):
         read_yolo(tmp_path, "train")
-
-
-@pytest.mark.parametrize("source", ["../images/train", ["images/train"], "./images/train/", "images"])
-def test_sources_as_people_write_them(tmp_path: Path, source: object) -> None:
-    """Roboflow's yaml points one folder too high."""
-    root = rewrite_yaml(write_yolo(tmp_path / "data", {"train": toy_images(3)}), train=source)
-
-    assert [len(image.boxes) for image in read_train(root).images] == [3, 0, 3]
-
-
-def test_path_in_the_yaml_is_the_base_if_it_exists(tmp_path: Path) -> None:
-    root = write_yolo(tmp_path / "data", {"train": toy_images(2)})
-    other = tmp_path / "elsewhere"
-    other.mkdir()
-    (root / "data.yaml").rename(other / "set.yaml")
-    path = other / "set.yaml"
-    path.write_text(path.read_text(encoding="utf-8") + f"path: {root}\n", encoding="utf-8")
-
-    assert [image.file_name for image in read_train(path).images] == [
-        "images/train/image0.jpg",
-        "images/train/image1.jpg",
-    ]
-    assert recognise(other) == "YOLO: has set.yaml with class names"
-
-    rewritten = rewrite_yaml(write_yolo(tmp_path / "third", {"train": toy_images(2)}), path="/no/such/place")
-    assert len(read_train(rewritten).images) == 2
-
-
-def test_list_file(tmp_path: Path) -> None:
-    root = rewrite_yaml(write_yolo(tmp_path, {"train": toy_images(3)}), train="list.txt")
-    folder = root / "images/train"
-    text = f"./images/train/image2.jpg\n\n{folder}/image0.jpg\nimages\\train\\image1.jpg\n"
-    (root / "list.txt").write_text(text, encoding="utf-8")
-
-    data = read_train(root)
-
-    assert [image.file_name for image in data.images] == [f"images/train/image{i}.jpg" for i in (2, 0, 1)]
-    assert data.findings == ()
-
-
-def test_list_file_that_leads_out_or_repeats(tmp_path: Path) -> None:
-    write_pixels(tmp_path, [PICTURE])
-    root = rewrite_yaml(write_yolo(tmp_path / "data", {"train": toy_images(1)}), train="list.txt")
-    lines = ["images/train/image0.jpg", "../a.jpg", f"{tmp_path}/a.jpg", "images/train/image0.jpg"]
-    (root / "list.txt").write_text("\n".join(lines), encoding="utf-8")
-
-    data = read_train(root)
-
-    assert [image.file_name for image in data.images] == ["images/train/image0.jpg"]
-    assert [finding.kind for finding in data.findings] == ["duplicate-image", "unsafe-name", "unsafe-name"]
-    assert data.findings[1].message == "'../a.jpg' leads out of the data folder"
-
-
-def test_missing_source(tmp_path: Path) -> None:
-    root = rewrite_yaml(write_lines(tmp_path), train="nowhere")
-
-    with pytest.raises(InputError, match=r"train: no such folder or list file '.*nowhere'; correct the path"):
-        read_yolo(root, "train")
 
 
 def test_splits_are_those_of_the_yaml(tmp_path: Path) -> None:

@@ -9,9 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from detection.data.augment import Augmentation, AugmentSettings
+from detection.data.augment import Augmentation, AugmentSettings, View
 from detection.data.discover import load_dataset
-from detection.data.loader import BatchPlan, ImageCache, SampleKey, TrainingSet, collate, plan_epoch, view_seed
+from detection.data.loader import (
+    MIN_VISIBLE,
+    BatchPlan,
+    ImageCache,
+    SampleKey,
+    TrainingSet,
+    collate,
+    plan_epoch,
+    view_seed,
+)
 from tests.builders import random_pixels, toy_images, write_voc
 
 STILL = AugmentSettings(
@@ -22,25 +31,49 @@ LIVELY = AugmentSettings(
 )
 
 
-def view(settings: AugmentSettings, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def view(settings: AugmentSettings, seed: int = 0) -> View:
     boxes = np.array([[10, 20, 30, 60], [0, 0, 5, 5]], dtype=np.float32)
     return Augmentation(settings)(random_pixels((80, 100)), boxes, seed=seed)
 
 
 def test_nothing_asked_nothing_changed() -> None:
-    image, boxes, rows = view(STILL)
+    image, boxes, rows, visible = view(STILL)
     assert np.array_equal(image, random_pixels((80, 100)))
     np.testing.assert_allclose(boxes, [[10, 20, 30, 60], [0, 0, 5, 5]], atol=1e-4)
     assert rows.tolist() == [0, 1]
+    assert visible.tolist() == [1, 1]
 
 
 def test_flips_move_the_boxes_with_the_pixels() -> None:
     horizontal = AugmentSettings(**{**vars(STILL), "horizontal_flip": 1.0})
-    image, boxes, _ = view(horizontal)
+    image, boxes, *_ = view(horizontal)
     assert np.array_equal(image, random_pixels((80, 100))[:, ::-1])
     np.testing.assert_allclose(boxes[0], [70, 20, 90, 60], atol=1e-3)  # 100 - 30, 100 - 10
     vertical = AugmentSettings(**{**vars(STILL), "vertical_flip": 1.0})
     np.testing.assert_allclose(view(vertical)[1][0], [10, 20, 30, 60], atol=1e-3)  # 80 - 60, 80 - 20
+
+
+def test_the_draws_of_a_view_are_independent() -> None:
+    """Both flips at one half: all four orientations occur. (One seed for each transform would give two.)"""
+    flips = AugmentSettings(**{**vars(STILL), "horizontal_flip": 0.5, "vertical_flip": 0.5})
+    corners = {
+        tuple(Augmentation(flips)(random_pixels((8, 8)), np.zeros((0, 4)), seed=s).image[0, 0]) for s in range(40)
+    }
+    pixels = random_pixels((8, 8))
+    assert corners == {tuple(pixels[row, column]) for row in (0, -1) for column in (0, -1)}
+
+
+def test_visible_share_of_a_cut_object() -> None:
+    """The kept box and the zoom that it shows itself give the share: an object that is not cut keeps its aspect."""
+    zooming = AugmentSettings(**{**vars(STILL), "scale": (1.5, 1.5)})
+    boxes = np.array([[0, 30, 20, 50], [40, 30, 60, 50]], dtype=np.float32)
+    for seed in range(20):
+        _, kept, rows, visible = Augmentation(zooming)(random_pixels((80, 100)), boxes, seed=seed)
+        shares = dict(zip(rows.tolist(), visible.tolist(), strict=True))
+        assert shares[1] == pytest.approx(1, abs=1e-3)
+        if 0 in shares:
+            width, height = kept[rows.tolist().index(0), 2:] - kept[rows.tolist().index(0), :2]
+            assert shares[0] == pytest.approx(width * height / 30**2, abs=1e-3)  # 20 px zoomed by 1.5
 
 
 def test_boxes_follow_a_marked_patch_through_zoom_and_shift() -> None:
@@ -48,7 +81,7 @@ def test_boxes_follow_a_marked_patch_through_zoom_and_shift() -> None:
     for seed in range(12):
         image = np.zeros((80, 100, 3), dtype=np.uint8)
         image[30:50, 40:60] = 255
-        found, boxes, _ = Augmentation(zooming)(image, np.array([[40, 30, 60, 50]], dtype=np.float32), seed=seed)
+        found, boxes, *_ = Augmentation(zooming)(image, np.array([[40, 30, 60, 50]], dtype=np.float32), seed=seed)
         ys, xs = np.nonzero(found.min(axis=2) > 160)
         patch = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
         np.testing.assert_allclose(boxes[0], patch, atol=1.6)
@@ -61,20 +94,23 @@ def test_the_seed_decides_the_view() -> None:
 
 def test_boxes_stay_inside_and_rows_tell_which_are_left() -> None:
     boxes = np.array([[0, 0, 12, 12], [45, 35, 55, 45], [88, 68, 100, 80]], dtype=np.float32)
-    lost = False
+    lost = cut = False
     for seed in range(30):
-        _, kept, rows = Augmentation(LIVELY)(random_pixels((80, 100)), boxes, seed=seed)
-        assert len(kept) == len(rows)
+        _, kept, rows, visible = Augmentation(LIVELY)(random_pixels((80, 100)), boxes, seed=seed)
+        assert len(kept) == len(rows) == len(visible)
+        assert ((visible > 0) & (visible <= 1)).all()
         assert (kept >= 0).all()
         assert (kept[:, 2] <= 100).all()
         assert (kept[:, 3] <= 80).all()
         assert 1 in rows  # the middle is never lost
         lost |= len(rows) < 3
+        cut |= bool((visible < MIN_VISIBLE).any())
     assert lost
+    assert cut
 
 
 def test_no_boxes() -> None:
-    _, boxes, rows = Augmentation(LIVELY)(random_pixels((8, 8)), np.zeros((0, 4), dtype=np.float32), seed=0)
+    _, boxes, rows, _ = Augmentation(LIVELY)(random_pixels((8, 8)), np.zeros((0, 4), dtype=np.float32), seed=0)
     assert boxes.shape == (0, 4)
     assert rows.shape == (0,)
 
@@ -93,6 +129,29 @@ def test_view_has_the_asked_size_and_scaled_boxes(tmp_path: Path) -> None:
     torch.testing.assert_close(sample.target.boxes, torch.from_numpy(record.boxes * scale), atol=0.6, rtol=0)
     assert sample.target.labels.tolist() == record.labels.tolist()
     assert sample.target.ignore.tolist() == record.ignore.tolist()
+
+
+def test_an_object_cut_by_the_view_is_ignored(tmp_path: Path) -> None:
+    dataset = training_set(tmp_path, LIVELY)
+    seen = False
+    for seed in range(30):
+        for image in range(4):
+            record = dataset.records[image]
+            target = dataset[SampleKey(image, seed, 96)].target
+            seen |= int(target.ignore.sum()) > int(record.ignore.sum())
+    assert seen
+
+
+def test_a_file_that_breaks_later_teaches_nothing_and_is_told(tmp_path: Path) -> None:
+    dataset = training_set(tmp_path, STILL)
+    path = dataset.records[0].path
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])  # the header is whole
+    sample = dataset[SampleKey(0, 0, 64)]
+    assert sample.error is not None
+    assert path.name in sample.error
+    assert sample.target.ignore.all()
+    batch = collate([sample, dataset[SampleKey(1, 0, 64)]])
+    assert list(batch.errors) == [sample.file_name]
 
 
 def test_cache_changes_nothing_and_obeys_its_limit(tmp_path: Path) -> None:

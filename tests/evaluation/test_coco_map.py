@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from detection.data.records import DetectionData
-from detection.evaluation.coco_map import SUMMARY, coco_map, count_per_band, crowded_images
+from detection.evaluation.coco_map import SUMMARY, coco_map, count_per_band, crowded_images, overfull_images
 from detection.predictions import ImageDetections, write_coco
 from detection.structures import Detections
 from tests.evaluation.splits import make_detections, make_record, make_split, perfect_detections, random_split
@@ -129,3 +129,11 @@ def test_images_with_more_objects_than_counted_detections_are_named() -> None:
     two_classes = [((x, 0, x + 1, 1), x % 2) for x in range(150)]
     data = make_split([make_record(1, crowd), make_record(2, two_classes), make_record(3, crowd[:100])])
     assert crowded_images(data) == {"image1.jpg": 101}
+
+
+def test_images_with_more_objects_than_detections_are_named() -> None:
+    objects = [((x, 0, x + 1, 1), x % 2) for x in range(101)]
+    ignored = make_record(3, objects, ignore=[True] + [False] * 100)
+    data = make_split([make_record(1, objects), make_record(2, objects[:100]), ignored])
+    assert overfull_images(data, max_detections=100) == {"image1.jpg": 101}
+    assert overfull_images(data, max_detections=99) == {"image1.jpg": 101, "image2.jpg": 100, "image3.jpg": 100}

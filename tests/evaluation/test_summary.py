@@ -72,11 +72,34 @@ def test_metrics_are_json_without_minus_one() -> None:
 def test_reasons_for_low_numbers_are_warned_of() -> None:
     data = make_split([make_record(1, [((x, 0, x + 1, 1), 0) for x in range(150)])])
     evaluation = evaluate_detections(data, {}, failures={"image1.jpg": "is not an image"})
-    assert len(evaluation.warnings) == 2
-    assert "more than 100 objects of one class (image1.jpg holds 150)" in evaluation.warnings[0]
-    assert "1 image(s) could not be read" in evaluation.warnings[1]
+    of_class, of_image, of_file = evaluation.warnings
+    assert "more than 100 objects of one class (image1.jpg holds 150)" in of_class
+    assert "more than 100 objects (image1.jpg holds 150)" in of_image
+    assert "1 image(s) could not be read" in of_file
     assert evaluation.to_metrics()["failed_images"] == {"image1.jpg": "is not an image"}
     assert evaluate_detections(make_split([make_record(1, [(A, 0)])]), {}).warnings == ()
+
+
+def test_images_with_more_objects_than_the_detector_can_answer_are_warned_of() -> None:
+    def objects(number: int) -> list[tuple[tuple[float, ...], int]]:
+        return [((x, 0, x + 1, 1), x % 2) for x in range(number)]
+
+    data = make_split([make_record(1, objects(120)), make_record(2, objects(130)), make_record(3, objects(60))])
+    (warning,) = evaluate_detections(data, {}).warnings
+    assert warning.startswith("2 image(s) hold more than 100 objects (image2.jpg holds 130)")
+    assert warning.endswith("raise postprocess.max_detections and proposals.num_detect")
+    (warning,) = evaluate_detections(data, {}, max_detections=50).warnings
+    assert warning.startswith("3 image(s) hold more than 50 objects")
+    assert evaluate_detections(data, {}, max_detections=130).warnings == ()
+    many = {1: make_detections([(NOWHERE, 0.5, 0)] * 125)}  # Another tool that gives more than 100.
+    (warning,) = evaluate_detections(data, many).warnings
+    assert warning.startswith("1 image(s) hold more than 125 objects")
+
+
+def test_warnings_of_the_caller_come_first() -> None:
+    evaluation = evaluate_detections(make_split([]), {}, warnings=["3 of 9 images"], failures={"a.jpg": "0 bytes"})
+    assert evaluation.warnings == ("3 of 9 images", "1 image(s) could not be read and count as images without detections")
+    assert evaluation.to_metrics()["warnings"] == list(evaluation.warnings)
 
 
 def test_a_threshold_never_cuts_through_equal_scores() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from proposals.matching import BACKGROUND, IGNORED, Matches, match_priors
+from proposals.matching import BACKGROUND, IGNORED, match_priors
 from proposals.priors import lay_priors
 from tests.proposals.boxes import as_boxes, random_boxes
 
@@ -16,10 +16,10 @@ NUM_PRIORS = 80
 
 def brute_force(
     priors: Tensor, gt_boxes: Tensor, gt_ignore: Tensor, *, positive_iou: float, min_matches: int
-) -> Matches:
+) -> Tensor:
     """The rule of ``match_priors`` prior by prior."""
     iou = box_iou(gt_boxes, priors)
-    gt_index, best_iou = [], []
+    gt_index = []
     for prior in range(len(priors)):
         owner, owner_iou = BACKGROUND, 0.0
         for gt in range(len(gt_boxes)):
@@ -33,8 +33,7 @@ def brute_force(
         ):
             owner = IGNORED
         gt_index.append(owner)
-        best_iou.append(owner_iou)
-    return Matches(torch.tensor(gt_index), torch.tensor(best_iou))
+    return torch.tensor(gt_index)
 
 
 def share_inside(box: Tensor, region: Tensor) -> float:
@@ -56,8 +55,7 @@ def test_random_boxes_match_as_in_the_loop(seed: int, positive_iou: float, min_m
     gt_ignore = torch.rand(7, generator=torch.Generator().manual_seed(seed)) < 0.3
     matches = match_priors(priors, gt_boxes, gt_ignore, positive_iou=positive_iou, min_matches=min_matches)
     expected = brute_force(priors, gt_boxes, gt_ignore, positive_iou=positive_iou, min_matches=min_matches)
-    assert matches.gt_index.tolist() == expected.gt_index.tolist()
-    torch.testing.assert_close(matches.iou, expected.iou)
+    assert matches.tolist() == expected.tolist()
 
 
 def test_the_loop_sees_every_kind_of_prior() -> None:
@@ -69,7 +67,7 @@ def test_the_loop_sees_every_kind_of_prior() -> None:
             random_boxes(NUM_PRIORS, seed=seed, min_size=20.0),
             random_boxes(7, seed=99 + seed, min_size=20.0),
         )
-        kinds |= set(match_priors(priors, gt_boxes, gt_ignore).gt_index.tolist())
+        kinds |= set(match_priors(priors, gt_boxes, gt_ignore).tolist())
     assert kinds == {IGNORED, BACKGROUND, *range(7)}
 
 
@@ -82,9 +80,8 @@ def test_by_hand() -> None:
     priors = as_boxes((0, 0, 10, 12), (0, 0, 10, 20), (5, 0, 15, 10), (0, 0, 5, 5), (50, 50, 60, 60))
     gt_boxes, none_ignored = as_boxes((0, 0, 10, 10)), torch.tensor([False])
     one = match_priors(priors, gt_boxes, none_ignored, positive_iou=0.5, min_matches=1)
-    assert one.gt_index.tolist() == [0, -1, -1, -1, -1]  # 1/2 does not exceed 0.5
-    torch.testing.assert_close(one.iou, torch.tensor([5 / 6, 0.0, 0.0, 0.0, 0.0]))
-    assert match_priors(priors, gt_boxes, none_ignored, positive_iou=0.3, min_matches=1).gt_index.tolist() == [
+    assert one.tolist() == [0, -1, -1, -1, -1]  # 1/2 does not exceed 0.5
+    assert match_priors(priors, gt_boxes, none_ignored, positive_iou=0.3, min_matches=1).tolist() == [
         0,
         0,
         0,
@@ -92,16 +89,14 @@ def test_by_hand() -> None:
         -1,
     ]
     four = match_priors(priors, gt_boxes, none_ignored, positive_iou=0.9, min_matches=4)
-    assert four.gt_index.tolist() == [0, 0, 0, 0, -1]
-    torch.testing.assert_close(four.iou, torch.tensor([5 / 6, 1 / 2, 1 / 3, 1 / 4, 0.0]))
+    assert four.tolist() == [0, 0, 0, 0, -1]
 
 
 def test_the_object_of_greater_overlap_wins() -> None:
     """Prior (0, 0, 10, 10): IoU 100/120 with the first object, 100/110 with the second."""
     gt_boxes = as_boxes((0, 0, 10, 12), (0, 0, 10, 11))
     matches = match_priors(as_boxes((0, 0, 10, 10)), gt_boxes, torch.tensor([False, False]))
-    assert matches.gt_index.tolist() == [1]
-    torch.testing.assert_close(matches.iou, torch.tensor([10 / 11]))
+    assert matches.tolist() == [1]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -113,9 +108,8 @@ def test_objects_of_any_shape_have_priors(seed: int) -> None:
     gt_boxes[0] = torch.tensor([3.0, 3.0, 29.0, 4.0])
     gt_boxes[3] = torch.tensor([50.0, 50.0, 51.0, 51.0])
     matches = match_priors(priors, gt_boxes, torch.zeros(4, dtype=torch.bool))
-    assert set(matches.gt_index.tolist()) == {BACKGROUND, 0, 1, 2, 3}
-    assert (matches.gt_index == 3).sum() == 4
-    assert (matches.iou[matches.gt_index >= 0] > 0).all()
+    assert set(matches.tolist()) == {BACKGROUND, 0, 1, 2, 3}
+    assert (matches == 3).sum() == 4
 
 
 def grid_priors() -> Tensor:
@@ -130,15 +124,14 @@ def grid_priors() -> Tensor:
 )
 def test_every_object_gets_a_prior_when_neighbours_compete(gt_boxes: Tensor) -> None:
     matches = match_priors(grid_priors(), gt_boxes, torch.zeros(2, dtype=torch.bool))
-    assert set(matches.gt_index.tolist()) == {BACKGROUND, 0, 1}
+    assert set(matches.tolist()) == {BACKGROUND, 0, 1}
 
 
 def test_priors_in_an_ignored_region_are_neither() -> None:
     """Region (0, 0, 20, 20). Shares of the priors inside: 1, 0.6, 0.5 (does not exceed it), 0."""
     priors = as_boxes((2, 2, 8, 8), (14, 0, 24, 10), (15, 0, 25, 10), (40, 40, 50, 50))
     matches = match_priors(priors, as_boxes((0, 0, 20, 20)), torch.tensor([True]))
-    assert matches.gt_index.tolist() == [IGNORED, IGNORED, BACKGROUND, BACKGROUND]
-    assert matches.iou.tolist() == [0, 0, 0, 0]
+    assert matches.tolist() == [IGNORED, IGNORED, BACKGROUND, BACKGROUND]
 
 
 def test_an_object_in_an_ignored_region_keeps_its_priors() -> None:
@@ -146,30 +139,36 @@ def test_an_object_in_an_ignored_region_keeps_its_priors() -> None:
     priors = as_boxes((2, 2, 8, 8), (10, 10, 16, 16), (40, 40, 50, 50))
     gt_boxes = as_boxes((0, 0, 20, 20), (2, 2, 8, 9))
     matches = match_priors(priors, gt_boxes, torch.tensor([True, False]), min_matches=1)
-    assert matches.gt_index.tolist() == [1, IGNORED, BACKGROUND]
-    torch.testing.assert_close(matches.iou, torch.tensor([36 / 42, 0.0, 0.0]))
+    assert matches.tolist() == [1, IGNORED, BACKGROUND]
 
 
 def test_an_ignored_box_is_never_matched() -> None:
     boxes = random_boxes(20, seed=3)
     matches = match_priors(boxes, boxes[:5], torch.ones(5, dtype=torch.bool))
-    assert matches.gt_index[:5].tolist() == [IGNORED] * 5
-    assert set(matches.gt_index.tolist()) <= {IGNORED, BACKGROUND}
-    assert not matches.iou.any()
+    assert matches[:5].tolist() == [IGNORED] * 5
+    assert set(matches.tolist()) <= {IGNORED, BACKGROUND}
 
 
 def test_without_objects_all_is_background() -> None:
     matches = match_priors(random_boxes(20), as_boxes(), torch.zeros(0, dtype=torch.bool))
-    assert matches.gt_index.tolist() == [BACKGROUND] * 20
-    assert matches.gt_index.dtype == torch.int64
-    assert matches.iou.tolist() == [0.0] * 20
+    assert matches.tolist() == [BACKGROUND] * 20
+    assert matches.dtype == torch.int64
 
 
 def test_fewer_priors_than_matches() -> None:
     matches = match_priors(random_boxes(2, min_size=30), as_boxes((0, 0, 80, 60)), torch.tensor([False]), min_matches=4)
-    assert matches.gt_index.tolist() == [0, 0]
+    assert matches.tolist() == [0, 0]
 
 
 def test_no_priors() -> None:
     matches = match_priors(as_boxes(), random_boxes(2), torch.tensor([False, True]))
-    assert matches.gt_index.shape == matches.iou.shape == (0,)
+
+
+def test_an_object_that_no_prior_touches_gets_the_nearest() -> None:
+    """Priors of 4 px at (2, 2), (10, 2), (18, 2), ... leave gaps of 4 px; the object of 1 px lies in one of them."""
+    priors = lay_priors(torch.tensor([[[4.0, 4.0]]]), strides=(8,), input_size_hw=(64, 64))
+    gt_boxes = as_boxes((39, 39, 40, 40))
+    matches = match_priors(priors, gt_boxes, torch.tensor([False]), min_matches=4)
+    centres = (priors[matches == 0, :2] + priors[matches == 0, 2:]) / 2
+    # The gap's corner lies between the cells with centres at 36 and 44.
+    assert sorted(map(tuple, centres.tolist())) == [(36.0, 36.0), (36.0, 44.0), (44.0, 36.0), (44.0, 44.0)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from proposals.box_coder import encode
-from proposals.matching import BACKGROUND, IGNORED, Matches, match_priors
+from proposals.matching import BACKGROUND, IGNORED, match_priors
 from proposals.multibox_loss import MultiBoxLosses, multibox_loss
 from proposals.structures import MultiBoxOutput
 from tests.proposals.boxes import as_boxes, random_boxes
@@ -19,9 +19,9 @@ PRIORS = as_boxes((0, 0, 10, 10), (20, 0, 30, 20))
 OBJECTS = as_boxes((25, 10, 35, 30), (0, 0, 10, 20))
 
 
-def make_matches(*gt_index: int) -> Matches:
-    """An assignment; the objective does not read the IoU of the prior itself."""
-    return Matches(torch.tensor(gt_index), torch.full((len(gt_index),), 0.123))
+def make_matches(*gt_index: int) -> Tensor:
+    """An assignment."""
+    return torch.tensor(gt_index)
 
 
 def make_output(*logits: float) -> MultiBoxOutput:
@@ -119,7 +119,7 @@ def test_confidence_goes_towards_the_overlap(logit: float, sign: int) -> None:
     assert by_logits[0, 0].sign() == sign
 
 
-def random_case(batch_size: int) -> tuple[MultiBoxOutput, Tensor, list[Tensor], list[Matches]]:
+def random_case(batch_size: int) -> tuple[MultiBoxOutput, Tensor, list[Tensor], list[Tensor]]:
     """Images with 3, 0 and then 2, 4, ... objects."""
     generator = torch.Generator().manual_seed(0)
     priors = random_boxes(30, seed=1)
@@ -131,8 +131,8 @@ def random_case(batch_size: int) -> tuple[MultiBoxOutput, Tensor, list[Tensor], 
     return MultiBoxOutput(logits, offsets), priors, gt_boxes, matches
 
 
-def count_positive(matches: Sequence[Matches]) -> int:
-    return sum(int((match.gt_index >= 0).sum()) for match in matches)
+def count_positive(matches: Sequence[Tensor]) -> int:
+    return sum(int((match >= 0).sum()) for match in matches)
 
 
 def test_batch_is_the_mean_over_positives() -> None:

@@ -1,0 +1,147 @@
+"""The journal after a crash: nothing lost that was whole, nothing kept that was not, nothing cut before it is known."""
+
+from __future__ import annotations
+
+import json
+import os
+import tracemalloc
+from pathlib import Path
+
+import pytest
+import torch
+
+from detection import journal as journal_module
+from detection.errors import InputError
+from detection.journal import Journal, JournalEntry
+from detection.structures import Detections
+
+SETTINGS = {"model": "abc", "source": "/photos"}
+FOUND = Detections(torch.tensor([[1.5, 2.25, 3.1, 4.7]]), torch.tensor([0.125]), torch.tensor([2]), (10, 20))
+NAMES = ("a.jpg", "b.jpg", "c.jpg")
+
+
+def written(path: Path, *names: str, settings: dict[str, str] = SETTINGS) -> bytes:
+    """Writes a journal of these images; returns its bytes."""
+    journal = Journal(path, settings, resume=False)
+    for name in names:
+        journal.append(JournalEntry(name, FOUND))
+    journal.close()
+    return path.read_bytes()
+
+
+def resumed(path: Path, *more: str, settings: dict[str, str] = SETTINGS) -> Journal:
+    """Goes on with a journal."""
+    journal = Journal(path, settings, resume=True)
+    for name in more:
+        journal.append(JournalEntry(name, FOUND))
+    journal.close()
+    return journal
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.jsonl"
+
+
+def test_a_file_name_that_is_not_utf8_survives(path: Path) -> None:
+    name = os.fsdecode(b"\xfc.jpg")
+    settings = {**SETTINGS, "source": os.fsdecode(b"/photos/\xe4")}
+    journal = Journal(path, settings, resume=False)
+    journal.append(JournalEntry(name, FOUND))
+    journal.append(JournalEntry("ü.jpg", None, f"{name}: 0 bytes"))
+    journal.close()
+    assert path.read_bytes().isascii()
+    journal = resumed(path, settings=settings)
+    assert journal.done == {name, "ü.jpg"}
+    assert [(entry.file_name, entry.error) for entry in journal] == [(name, None), ("ü.jpg", f"{name}: 0 bytes")]
+    with pytest.raises(InputError, match="give another --out") as refused:
+        resumed(path)
+    assert str(refused.value).isascii()
+
+
+def test_a_journal_with_letters_written_as_themselves_goes_on(path: Path) -> None:
+    settings = {**SETTINGS, "source": "/Fotos/für"}
+    lines = written(path, "ü.jpg", settings=settings).splitlines()
+    path.write_text("".join(json.dumps(json.loads(line), ensure_ascii=False) + "\n" for line in lines), "utf-8")
+    assert resumed(path, settings=settings).done == {"ü.jpg"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"\0" * 300,
+        b"\0" * 300 + b"\n",
+        b'{"file_name": "b.jpg", "size_hw": [1' + b"\0" * 50 + b"\n",
+        b"\xff\xfe\n",
+        b"[" * 100_000 + b"\n",
+        b"[]\n",
+        b'{"file_name": 3}\n',
+        b"{}\n",
+        b"\n",
+    ],
+)
+@pytest.mark.parametrize("is_last", [True, False])
+def test_everything_from_the_first_damaged_line_is_done_again(path: Path, damage: bytes, is_last: bool) -> None:
+    whole = written(path, *NAMES)
+    first_lines = b"".join(whole.splitlines(keepends=True)[:2])
+    path.write_bytes(first_lines + damage + (b"" if is_last else whole[len(first_lines) :]))
+    journal = Journal(path, SETTINGS, resume=True)
+    assert journal.done == {"a.jpg"}
+    assert path.read_bytes() == first_lines
+    for name in NAMES[1:]:
+        journal.append(JournalEntry(name, FOUND))
+    journal.close()
+    assert path.read_bytes() == whole
+    assert [entry.file_name for entry in journal] == list(NAMES)
+
+
+def test_a_line_that_lacks_only_its_end_is_done_again(path: Path) -> None:
+    whole = written(path, *NAMES)
+    path.write_bytes(whole[:-1])
+    assert resumed(path, "c.jpg").done == set(NAMES)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("tail", [b"", b'{"file_name": "d.j', b"\0" * 20])
+def test_a_journal_of_other_settings_is_not_touched(path: Path, tail: bytes) -> None:
+    content = written(path, *NAMES) + tail
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r'was written with {.*"abc".*}, now it is {.*"other".*}; give another --out'):
+        resumed(path, settings={**SETTINGS, "model": "other"})
+    assert path.read_bytes() == content
+
+
+def test_a_journal_whose_settings_cannot_be_read_is_not_touched(path: Path) -> None:
+    content = b"\0" * 60 + written(path, *NAMES)[60:]
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="a first line that is damaged"):
+        resumed(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b'{"journal": 1, "mod', b"\0" * 20])
+def test_a_journal_that_never_got_its_first_line_starts_anew(path: Path, content: bytes) -> None:
+    whole = written(path, *NAMES)
+    path.write_bytes(content)
+    assert resumed(path, *NAMES).done == set(NAMES)
+    assert path.read_bytes() == whole
+
+
+def test_resuming_makes_no_detections(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(path, *NAMES)
+    monkeypatch.delattr(journal_module, "Detections")
+    assert resumed(path).done == set(NAMES)
+
+
+def test_resuming_holds_one_line_at_a_time(path: Path) -> None:
+    with path.open("wb") as file:
+        file.write(written(path.with_name("other"), *NAMES).splitlines(keepends=True)[0])
+        for number in range(200):
+            record = {"file_name": str(number), "size_hw": [9, 9], "boxes": [], "scores": [], "labels": [1] * 10_000}
+            file.write(json.dumps(record).encode() + b"\n")
+    size = path.stat().st_size
+    tracemalloc.start()
+    assert len(resumed(path).done) == 200
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < size / 10

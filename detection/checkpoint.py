@@ -19,6 +19,9 @@ MODEL_FORMAT = "multibox-rcnn model 1"
 STATE_FORMAT = "multibox-rcnn training state 1"
 METADATA_KEY = "multibox-rcnn"
 
+MODEL_NAME = "model.safetensors"
+"""The model in a run's folder."""
+
 
 @dataclass(frozen=True)
 class ModelHeader:
@@ -66,12 +69,18 @@ def save_model(path: Path, tensors: Mapping[str, Tensor], header: ModelHeader) -
     _save(path, tensors, MODEL_FORMAT, vars(header))
 
 
+def model_file(path: Path) -> Path:
+    """The model file that a user means by ``path``: the file itself, or the one in a run's folder."""
+    return path / MODEL_NAME if path.is_dir() else path
+
+
 def load_model(path: Path) -> tuple[dict[str, Tensor], ModelHeader]:
-    """Reads a model file.
+    """Reads a model file, or that of a run's folder.
 
     Raises:
         InputError: If the file is missing, damaged, or not a model.
     """
+    path = model_file(path)
     tensors, header = _load(path, MODEL_FORMAT, "give a model.safetensors that `multibox train` wrote")
     try:
         names, ids = tuple(header.pop("class_names")), tuple(header.pop("category_ids"))

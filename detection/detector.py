@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from backbone.inception import fold_batch_norm
-from detection.data.image import find_images, read_image
+from detection.data.image import read_image
+from detection.data.source import list_source
 from detection.ensemble import MemberHeads
 from detection.errors import InputError
 from detection.network import Answer, DetectionNetwork
@@ -91,14 +93,21 @@ class Detector:
 
     @torch.inference_mode()
     def answer(self, images: Sequence[Image]) -> list[Answer]:
-        """Proposals and detections of several images at once; images of like shape share a batch.
+        """Proposals and detections of several images at once; images of like padded shape share a batch of any length.
 
         Args:
             images: (H, W, 3) uint8 RGB, each of any size.
 
         Returns:
             The answer for each, on the CPU, in its own pixels and in the order given.
+
+        Raises:
+            InputError: If an image has another shape or type.
         """
+        for index, image in enumerate(images):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+                found = f"{image.dtype} {image.shape}"
+                raise InputError(f"image {index}: expected (H, W, 3) uint8 RGB, got {found}; read it with read_image")
         sizes = [resized_size((image.shape[0], image.shape[1]), self.longest_side) for image in images]
         by_shape: dict[tuple[int, int], list[int]] = {}
         for index, size_hw in enumerate(sizes):
@@ -113,18 +122,15 @@ class Detector:
         return [answers[row] for row in range(len(images))]
 
     def detect(self, source: str | Path) -> Iterator[tuple[Path, Detections]]:
-        """Detects on an image file or on every image of a folder, one at a time.
+        """Detects on an image file or on every image of a folder and its subfolders, one at a time.
 
         Yields:
             The path of each image and its detections, in the order of the names.
 
         Raises:
-            InputError: If the source does not exist, or an image cannot be read.
+            InputError: If the source does not exist or holds no image, or an image cannot be read.
         """
-        path = Path(source)
-        if not path.exists():
-            raise InputError(f"{path}: no such file or folder; give an image or a folder of images")
-        for image_path in find_images(path) if path.is_dir() else [path]:
+        for _, image_path in list_source(Path(source)):
             yield image_path, self.detect_image(read_image(image_path))
 
 

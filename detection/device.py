@@ -6,6 +6,8 @@ import torch
 
 from detection.errors import InputError
 
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """``auto`` takes CUDA, else Apple's MPS, else the CPU; any other name is taken at its word.
@@ -17,12 +19,9 @@ def choose_device(name: str = "auto") -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }.get(name.partition(":")[0], False)
-    if not available:
+    kind, _, index = name.partition(":")
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}.get(kind, 0)
+    if not (index or "0").isdecimal() or int(index or 0) >= count:
         raise InputError(f"device {name!r} is not available on this machine; use auto or cpu")
     return torch.device(name)
 
@@ -34,12 +33,18 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
         # torch has no public question for this that all its releases answer.
         units = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        return any(getattr(torch.cpu, unit, bool)() for unit in units)
+        return any(getattr(torch.cpu, unit, lambda: False)() for unit in units)
     return False
 
 
 def choose_precision(device: torch.device, name: str = "auto") -> torch.dtype:
-    """``auto`` takes bfloat16 where the hardware is fast at it, else float32; a name is taken at its word."""
+    """``auto`` takes bfloat16 where the hardware is fast at it, else float32; a name is taken at its word.
+
+    Raises:
+        InputError: If the name is another.
+    """
     if name == "auto":
         return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    if name not in PRECISIONS:
+        raise InputError(f"precision {name!r} is not known; use auto, {' or '.join(PRECISIONS)}")
+    return PRECISIONS[name]

@@ -22,7 +22,7 @@ from detection.data.loader import Batch, BatchPlan, TrainingSet, make_loader
 from detection.errors import InputError
 from detection.losses import TrainingObjective
 from detection.network import DetectionNetwork
-from detection.schedule import Budget, TimeBudget, input_side, learning_rate_factor
+from detection.schedule import Budget, input_side, learning_rate_factor
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class StepReport:
         epoch: Whole passes over the images done.
         losses: Weighted losses by name.
         learning_rate: Of the step.
-        images_per_second: So far in this sitting.
+        images_per_second: Training alone, so far in this sitting.
         progress: Share of the budget spent before the step.
     """
 
@@ -78,11 +78,34 @@ class NonFiniteLossError(RuntimeError):
     """A loss that is not a number, caught before it reached the weights."""
 
 
+@dataclass(frozen=True)
+class StateFile:
+    """Where a run keeps its state, and which run that is.
+
+    Attributes:
+        path: The file.
+        identity: What must be the same on a resume: name -> value.
+    """
+
+    path: Path
+    identity: Mapping[str, str]
+
+    def check(self, found: Mapping[str, str]) -> None:
+        """Compares the identity of a saved state.
+
+        Raises:
+            InputError: If a value differs; names each with both values.
+        """
+        changed = [f"{k} was {found.get(k)}, is {v}" for k, v in self.identity.items() if found.get(k) != v]
+        if changed:
+            raise InputError(f"{self.path}: {'; '.join(changed)}; resume with the same command, or give another --out")
+
+
 Listener = Callable[[StepReport], None]
 """Hears about every step."""
 
-Evaluate = Callable[[DetectionNetwork, int], float]
-"""Judges the averaged network after an epoch: (network, step) -> the metric that decides what is best."""
+Evaluate = Callable[[DetectionNetwork, int], None]
+"""Judges the averaged network at a step; it must leave the network as it is."""
 
 
 def make_optimizer(network: nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
@@ -102,8 +125,8 @@ class Trainer:
         training_set: The images.
         settings: How to train.
         budget: What the run may spend.
-        accelerator: Devices, processes and precision.
-        state_path: Where the state for a resume is kept.
+        accelerator: Device and precision.
+        state: Where the state for a resume is kept, and of which run it is.
     """
 
     def __init__(
@@ -114,12 +137,12 @@ class Trainer:
         settings: TrainingSettings,
         budget: Budget,
         accelerator: Accelerator,
-        state_path: Path,
+        state: StateFile,
     ) -> None:
         self.settings = settings
         self.budget = budget
         self.accelerator = accelerator
-        self.state_path = state_path
+        self.state = state
         self.training_set = training_set
         self.network = objective.network
         objective.to(accelerator.device).to(memory_format=torch.channels_last)
@@ -129,12 +152,13 @@ class Trainer:
         )
         self.objective, self.optimizer = accelerator.prepare(objective.train(), optimizer)
         self.step = 0
-        self.best_metric: float | None = None
+        self.unreadable: dict[str, str] = {}
+        self._evaluated_at = -1
+        self._evaluation_seconds = 0.0
+        self._seconds_before = 0.0
         self._stop_requested = False
         self._seen = 0
-        self._evaluated_at = -1
-        self._seconds_before = 0.0
-        self._saved_at = self._started_at = time.monotonic()
+        self._training_seconds = 0.0
 
     def request_stop(self) -> None:
         """Asks ``fit`` to save and return after the step it is in; for signal handlers."""
@@ -146,51 +170,51 @@ class Trainer:
         Args:
             listener: Hears about every step.
             evaluate: Judges the average every ``evaluate_every`` epochs and at the end; None never does.
-            evaluate_every: Epochs between evaluations.
+            evaluate_every: Epochs between evaluations; more pass where they would take over a tenth of the time.
 
         Returns:
             True if the budget is spent; False if a stop was requested before. The state is saved either way.
 
         Raises:
-            NonFiniteLossError: If a loss is not finite; the weights are those of the step before.
+            NonFiniteLossError: If a loss or a gradient is not finite; the weights are those of the step before.
         """
-        self._start_clocks()
+        self.budget.start(self._seconds_before)
+        saved_at = time.monotonic()
         plan = self._plan()
         for batch in make_loader(self.training_set, plan, workers=self.settings.workers):
             progress = self.budget.progress(self.step)
-            if progress >= 1:
+            if progress >= 1 or self._stop_requested:
                 break
-            losses = self._train_step(batch, progress)
-            self._seen += len(batch.targets)
+            listener(self._timed_step(batch, progress, plan.steps_per_epoch))
             epoch, done = divmod(self.step, plan.steps_per_epoch)
-            listener(self._report(epoch, losses, progress))
-            if evaluate is not None and done == 0 and epoch % evaluate_every == 0:
+            if evaluate is not None and done == 0 and epoch % evaluate_every == 0 and self._can_afford_evaluation():
                 self._evaluate(evaluate)
-            if self._stop_requested:
+            if time.monotonic() - saved_at > self.settings.checkpoint_seconds:
                 self.save()
-                return False
-            if time.monotonic() - self._saved_at > self.settings.checkpoint_seconds:
-                self.save()
-        if evaluate is not None and self._evaluated_at != self.step:
+                saved_at = time.monotonic()
+        finished = self.budget.progress(self.step) >= 1
+        if finished and evaluate is not None and self._evaluated_at != self.step:
             self._evaluate(evaluate)
         self.save()
-        return True
+        return finished
 
     def _plan(self) -> BatchPlan:
         s = self.settings
         aspects = np.array([record.size_hw[0] / record.size_hw[1] for record in self.training_set.records])
-        return BatchPlan(aspects, batch_size=s.batch_size, seed=s.seed, first_step=self.step, side_at=self._input_side)
+        return BatchPlan(
+            aspects, batch_size=s.batch_size, seed=s.seed, first_step=self.step, side_at=self._input_side
+        )
+
+    def _can_afford_evaluation(self) -> bool:
+        """Evaluations may take a tenth of a time budget, or as long as they want where time does not count."""
+        spent = self.budget.seconds_spent
+        return spent is None or self._evaluation_seconds <= 0.1 * spent
 
     def _evaluate(self, evaluate: Evaluate) -> None:
-        metric = evaluate(self.average.network, self.step)
-        self.best_metric = metric if self.best_metric is None else max(metric, self.best_metric)
+        started = time.monotonic()
+        evaluate(self.average.network, self.step)
+        self._evaluation_seconds += time.monotonic() - started
         self._evaluated_at = self.step
-
-    def _start_clocks(self) -> None:
-        """What came before the first step (building, reading) does not count."""
-        self._saved_at = self._started_at = time.monotonic()
-        if isinstance(self.budget, TimeBudget):
-            self.budget.restart(self._seconds_before)
 
     def _input_side(self, step: int) -> int:
         s = self.settings
@@ -200,6 +224,16 @@ class Trainer:
             fraction=s.low_resolution_fraction,
             scale=s.low_resolution_scale,
         )
+
+    def _timed_step(self, batch: Batch, progress: float, steps_per_epoch: int) -> StepReport:
+        started = time.monotonic()
+        losses = self._train_step(batch, progress)
+        self._training_seconds += time.monotonic() - started
+        self._seen += len(batch.targets)
+        self.unreadable |= batch.errors
+        rate = self._seen / max(self._training_seconds, 1e-6)
+        learning_rate = self.optimizer.param_groups[0]["lr"]
+        return StepReport(self.step, self.step // steps_per_epoch, losses, learning_rate, rate, progress)
 
     def _train_step(self, batch: Batch, progress: float) -> dict[str, float]:
         """Forward, backward, update; returns the losses."""
@@ -213,26 +247,23 @@ class Trainer:
         values = {name: float(loss.detach()) for name, loss in losses.items()}
         self._refuse_non_finite(values, batch)
         self.accelerator.backward(torch.stack(list(losses.values())).sum())
-        self.accelerator.clip_grad_norm_(self.objective.parameters(), self.settings.gradient_clip)
+        norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), self.settings.gradient_clip)
+        self._refuse_non_finite({"the gradient": float(norm)}, batch)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.average.update(self.network)
         self.step += 1
         return values
 
-    def _refuse_non_finite(self, losses: Mapping[str, float], batch: Batch) -> None:
-        bad = [name for name, value in losses.items() if not np.isfinite(value)]
+    def _refuse_non_finite(self, numbers: Mapping[str, float], batch: Batch) -> None:
+        bad = [name for name, value in numbers.items() if not np.isfinite(value)]
         if bad:
             raise NonFiniteLossError(
                 f"step {self.step}: {', '.join(bad)} is not finite on the images {', '.join(batch.file_names)}; the "
-                f"weights are those of the step before. Check these images with `multibox check`, or lower the "
-                f"learning rate (now {self.optimizer.param_groups[0]['lr']:g}) with --set train.learning_rate=..."
+                f"weights are those of the step before. Check these images with `multibox check`, or start anew in "
+                f"another --out with a lower learning rate (now {self.optimizer.param_groups[0]['lr']:g}): "
+                f"--set train.learning_rate=..."
             )
-
-    def _report(self, epoch: int, losses: Mapping[str, float], progress: float) -> StepReport:
-        seconds = max(time.monotonic() - self._started_at, 1e-6)
-        rate = self._seen / seconds
-        return StepReport(self.step, epoch, losses, self.optimizer.param_groups[0]["lr"], rate, progress)
 
     def save(self) -> None:
         """Writes the state for an exact resume."""
@@ -240,23 +271,25 @@ class Trainer:
         tensors |= {f"average.{k}": v for k, v in self.average.network.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
-        spent = self.budget.spent if isinstance(self.budget, TimeBudget) else None
         header: dict[str, Any] = {
+            "identity": dict(self.state.identity),
             "step": self.step,
             "updates": self.average.updates,
-            "seconds": spent,
-            "best_metric": self.best_metric,
+            "seconds": self.budget.seconds_spent,
+            "evaluated_at": self._evaluated_at,
+            "evaluation_seconds": self._evaluation_seconds,
+            "unreadable": self.unreadable,
         }
-        save_state(self.state_path, tensors, header)
-        self._saved_at = time.monotonic()
+        save_state(self.state.path, tensors, header)
 
     def restore(self) -> None:
         """Takes up the state that ``save`` wrote; the run goes on as if it had never stopped.
 
         Raises:
-            InputError: If there is no state, or it belongs to another network.
+            InputError: If there is no state, or it belongs to another run.
         """
-        tensors, header = load_state(self.state_path)
+        tensors, header = load_state(self.state.path)
+        self.state.check(header.get("identity", {}))
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimizer": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
@@ -264,13 +297,20 @@ class Trainer:
         try:
             self.network.load_state_dict(parts["network"])
         except RuntimeError as error:
-            raise InputError(f"{self.state_path}: belongs to another network or class list: {error}") from error
+            raise InputError(f"{self.state.path}: belongs to another network: {error}") from error
         self.average.load(parts["average"], header["updates"])
+        self._restore_optimizer(parts["optimizer"])
+        self.step, self._evaluated_at = header["step"], header["evaluated_at"]
+        self.unreadable = header["unreadable"]
+        self._seconds_before, self._evaluation_seconds = header["seconds"] or 0.0, header["evaluation_seconds"]
+
+    def _restore_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes up the moments, in the memory layout of their parameters."""
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         state = self.optimizer.state_dict()
         state["state"] = {}
-        for name, tensor in parts["optimizer"].items():
+        for name, tensor in tensors.items():
             index, _, key = name.partition(".")
-            state["state"].setdefault(int(index), {})[key] = tensor
+            moment = tensor if tensor.ndim == 0 else torch.empty_like(parameters[int(index)]).copy_(tensor)
+            state["state"].setdefault(int(index), {})[key] = moment
         self.optimizer.load_state_dict(state)
-        self.step, self.best_metric = header["step"], header["best_metric"]
-        self._seconds_before = header["seconds"] or 0.0

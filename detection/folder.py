@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-from detection.data.image import find_images, read_image
+from detection.data.image import read_image
 from detection.detector import Detector
 from detection.errors import InputError
 from detection.journal import Journal, JournalEntry
@@ -19,22 +19,6 @@ from detection.preprocess import Image
 
 READ_AHEAD = 4
 """Images that are read while others are computed."""
-
-
-def list_source(source: Path) -> list[tuple[str, Path]]:
-    """The images of a source as (name relative to it, path), sorted by name.
-
-    Raises:
-        InputError: If there is no such file or folder, or the folder has no images.
-    """
-    if source.is_file():
-        return [(source.name, source)]
-    if not source.is_dir():
-        raise InputError(f"{source}: no such file or folder; give an image or a folder of images")
-    found = [(path.relative_to(source).as_posix(), path) for path in find_images(source, recursive=True)]
-    if not found:
-        raise InputError(f"{source}: no images in this folder; `multibox detect --help` names the formats")
-    return sorted(found)
 
 
 def read_ahead(paths: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Image | InputError]]:

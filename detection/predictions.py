@@ -123,8 +123,8 @@ def read_detections(path: Path, data: DetectionData) -> ReadDetections:
 
     If ``images.json`` lies beside the file, as ``write_coco`` leaves it, images and classes are recognised by name: a
     run over a folder numbers its images in its own way, and a detector may know classes that the split lacks. Rows for
-    images outside the split are left out, rows for classes that it lacks too, with a warning. Without ``images.json`` the
-    ids are those of the split, and an unknown one is an error.
+    images outside the split are left out, rows for classes that it lacks too, with a warning. Without it the ids are
+    those of the split, and an unknown one is an error.
 
     Args:
         path: The results, a json list.
@@ -224,7 +224,7 @@ def _listed_ids(listing: Path, data: DetectionData) -> _Ids:
     unknown = tuple(name for name in classes.values() if name not in labels)
     if labels and classes and len(unknown) == len(classes):
         raise InputError(
-            f"{listing}: none of the detector's classes {_brief(list(classes.values()))} is among those of the data set "
+            f"{listing}: none of the detector's classes {_brief(list(unknown))} is among those of the data set "
             f"{_brief(list(labels))}; evaluate on the data set it was trained for, or rename the classes there"
         )
     images = _match_images(dict(_pairs(listing, content, "images", "file_name")), data)

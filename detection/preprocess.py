@@ -14,6 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from proposals.box_ops import clip
+
 PAD_MULTIPLE = 32
 """The largest stride of the pyramid: every level divides the input evenly."""
 
@@ -52,13 +54,13 @@ def stack_images(images: Sequence[Image]) -> Tensor:
     """Pads images to the smallest common size that the pyramid divides: B x (h, w, 3) -> (B, 3, H, W) uint8."""
     height, width = padded_size((max(i.shape[0] for i in images), max(i.shape[1] for i in images)))
     batch = np.empty((len(images), height, width, 3), dtype=np.uint8)
-    batch[:] = PAD_COLOUR
     for row, image in zip(batch, images, strict=True):
         row[: image.shape[0], : image.shape[1]] = image
+        row[image.shape[0] :] = row[: image.shape[0], image.shape[1] :] = PAD_COLOUR
     return torch.from_numpy(batch).permute(0, 3, 1, 2)  # channels last in memory
 
 
 def original_boxes(boxes: Tensor, scaled_size_hw: tuple[int, int], original_size_hw: tuple[int, int]) -> Tensor:
-    """Maps boxes (N, 4) from the scaled image back to the original one."""
+    """Maps boxes (N, 4) from the scaled image back to the original one; they stay inside it."""
     height, width = (original / scaled for original, scaled in zip(original_size_hw, scaled_size_hw, strict=True))
-    return boxes * boxes.new_tensor([width, height, width, height])
+    return clip(boxes * boxes.new_tensor([width, height, width, height]), original_size_hw)

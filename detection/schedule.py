@@ -14,6 +14,13 @@ from detection.preprocess import PAD_MULTIPLE
 class Budget(Protocol):
     """What a run may spend."""
 
+    @property
+    def seconds_spent(self) -> float | None:
+        """Seconds used by all sittings of the run; None where time does not count."""
+
+    def start(self, seconds_before: float) -> None:
+        """A sitting begins; earlier ones have used ``seconds_before``."""
+
     def progress(self, step: int) -> float:
         """Share of the budget spent before ``step``, in [0, 1]."""
 
@@ -26,6 +33,14 @@ class StepBudget:
     """A fixed number of steps: the run is the same on any machine."""
 
     steps: int
+
+    @property
+    def seconds_spent(self) -> float | None:
+        """None: time does not count."""
+        return None
+
+    def start(self, seconds_before: float) -> None:
+        """Nothing to do: time does not count."""
 
     def progress(self, step: int) -> float:
         """Share of the steps done."""
@@ -47,20 +62,20 @@ class TimeBudget:
     def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
         self._clock = clock
-        self.restart()
+        self.start(0.0)
 
-    def restart(self, spent: float = 0.0) -> None:
+    def start(self, seconds_before: float) -> None:
         """Starts the clock, with the seconds that earlier sittings of the same run used."""
-        self._start = self._clock() - spent
+        self._start = self._clock() - seconds_before
 
     @property
-    def spent(self) -> float:
+    def seconds_spent(self) -> float:
         """Seconds used so far, by all sittings."""
         return self._clock() - self._start
 
     def progress(self, step: int) -> float:
         """Share of the time gone; the step does not matter."""
-        return min(1.0, self.spent / self.seconds)
+        return min(1.0, self.seconds_spent / self.seconds)
 
     def describe(self) -> str:
         """For example "15 minutes"."""

@@ -52,10 +52,10 @@ class Detections:
     """What the detector found in one image, best score first.
 
     Attributes:
-        boxes: (D, 4) float32 xyxy, pixels of the original image.
+        boxes: (D, 4) float32 xyxy, pixels of the image whose size is ``image_size_hw``.
         scores: (D,) float32 in [0, 1], descending.
         labels: (D,) int64 in [0, C).
-        image_size_hw: Height and width of the original image in pixels.
+        image_size_hw: Height and width: of the original image, or inside the network of its input.
     """
 
     boxes: Tensor

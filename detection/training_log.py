@@ -9,6 +9,8 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from detection.atomic import atomic_path
+
 
 class TrainingLog:
     """Appends numbers of steps and evaluations to a run's folder.
@@ -22,15 +24,22 @@ class TrainingLog:
     def __init__(self, folder: Path, done: int = 0) -> None:
         self._path = folder / "metrics.jsonl"
         kept = self._lines_until(done)
-        self._path.write_text("".join(kept), encoding="utf-8")
+        with atomic_path(self._path) as draft:
+            draft.write_text("".join(kept), encoding="utf-8")
         self._file = self._path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1 if done else None)
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
 
     def _lines_until(self, step: int) -> list[str]:
         if not step or not self._path.is_file():
             return []
-        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        kept = []
+        for line in self._path.read_text(encoding="utf-8").splitlines(keepends=True):
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except (ValueError, KeyError, TypeError):  # a kill or a power cut left a line half written
+                break
+        return kept
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Appends one line and its scalars: ``kind`` is ``train`` or ``validation``."""

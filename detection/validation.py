@@ -7,7 +7,7 @@ from typing import Any
 
 from detection.data.records import DetectionData
 from detection.detector import Detector
-from detection.evaluation.summary import evaluate_detections
+from detection.evaluation.coco_map import coco_map
 from detection.inference import detect_records
 from detection.network import DetectionNetwork
 
@@ -41,13 +41,15 @@ class Validation:
         self.log = log
         self.best = best
 
-    def __call__(self, network: DetectionNetwork, step: int) -> float:
-        """Returns the deciding metric; 0 where it does not exist, so that it never becomes the best by accident."""
-        detections = detect_records(self.wrap(network), self.data.images).detections
-        numbers = evaluate_detections(self.data, detections).to_metrics()["coco"]
+    def __call__(self, network: DetectionNetwork, step: int) -> None:
+        """Evaluates, tells, and keeps the network if nothing before was better; of equals the longer trained.
+
+        A metric that does not exist (no objects in the part) counts as 0.
+        """
+        answers = detect_records(self.wrap(network), self.data.images)
+        numbers = coco_map(self.data, answers.detections).summary
         self.log(step, numbers)
         value = float(numbers[self.metric] or 0.0)
-        if self.best is None or value > self.best:
+        if self.best is None or value >= self.best:
             self.best = value
             self.keep(network, step, numbers)
-        return value

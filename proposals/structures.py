@@ -20,9 +20,9 @@ class Proposals:
     """Class-agnostic boxes of one image, best first.
 
     Attributes:
-        boxes: (P, 4) float32 xyxy, pixels of the network's input, inside the image.
+        boxes: (P, 4) float32 xyxy, pixels of the image whose size is ``image_size_hw``, inside it.
         scores: (P,) float32 objectness in [0, 1], descending.
-        image_size_hw: Height and width of the image inside the (padded) input.
+        image_size_hw: Height and width: inside the network of its input without padding, outside of the original.
     """
 
     boxes: Tensor

@@ -125,9 +125,9 @@ class TestNames:
         assert written == {f"a.jpg{suffix}", f"a.png{suffix}", f"b{suffix}"}
 
     def test_names_and_images_must_go_together(self, tmp_path: Path, writer: Writer, suffix: str) -> None:
-        with pytest.raises(ValueError, match="expected image 'b.jpg' .* got 'a.jpg'"):
+        with pytest.raises(ValueError, match=r"expected image 'b\.jpg' .* got 'a\.jpg'"):
             writer(tmp_path, [image("a.jpg")], file_names=["b.jpg"], class_names=NAMES)
-        with pytest.raises(ValueError, match="longer"):
+        with pytest.raises(ValueError, match="shorter"):
             writer(tmp_path, [image("a.jpg"), image("b.jpg")], file_names=["a.jpg"], class_names=NAMES)
 
 

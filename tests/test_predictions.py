@@ -223,7 +223,7 @@ def yolo_split(*file_names: str) -> DetectionData:
     return make_split(records, class_names=NAMES, category_ids=IDS)
 
 
-.mark.parametrize(
+@pytest.mark.parametrize(
     ("in_split", "listed", "expected"),
     [
         (["test/images/a.jpg", "test/images/b.jpg"], ["b.jpg", "a.jpg"], {1: 11, 2: 10}),

@@ -12,16 +12,20 @@ from rich.markup import escape
 from configs.errors import ConfigError
 from detection.engine import NonFiniteLossError
 from detection.errors import InputError
+from detection.memory import keep_freed_memory
 
 EXIT_BAD_INPUT = 2
 
 
 def run(app: Callable[[], None]) -> None:
     """Runs a command line; a fault in the input ends with its message and exit code 2."""
+    keep_freed_memory()
     try:
         app()
     except (InputError, ConfigError) as error:
         _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'file system'}: {error.strerror or error}; give another path, or make room")
     except NonFiniteLossError as error:
         _fail(f"training stopped: {error}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Annotated
@@ -16,9 +17,12 @@ from tools.detect import detect
 from tools.evaluate import evaluate
 from tools.train import train
 
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, markup=False, highlight=False)
 
 # Digits are not the same mirrored, and the pictures are small.
+MARKER = ".multibox-demo"
+"""Marks a folder that a demo made and the next one may clear."""
+
 SETTINGS = ["input.longest_side=320", "augment.horizontal_flip=0"]
 
 
@@ -32,8 +36,7 @@ def demo(
     """
     started = time.monotonic()
     data, run, found, report = (out / name for name in ("data", "run", "found", "report"))
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out}: is not empty; remove it, or give another folder with --out")
+    _make_room(out)
     console.rule("1. data: digits on photographs, in VOC layout")
     build_demo_set(data)
     console.print(f"{data}")
@@ -46,6 +49,20 @@ def demo(
     detect(model, data / "unlabelled", found, images=True)
     console.rule(f"done in {(time.monotonic() - started) / 60:.1f} minutes")
     console.print(f"Look at {report / 'report.html'} and at the pictures in {found / 'images'}.")
+
+
+def _make_room(out: Path) -> None:
+    """Clears what an earlier demo left in ``out``.
+
+    Raises:
+        InputError: If the folder holds something else.
+    """
+    if out.exists() and any(out.iterdir()) and not (out / MARKER).exists():
+        raise InputError(f"{out}: holds files that no demo made; give another folder with --out")
+    for part in ("data", "run", "found", "report"):
+        shutil.rmtree(out / part, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARKER).touch()
 
 
 if __name__ == "__main__":

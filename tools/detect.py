@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,11 +16,13 @@ from rich.console import Console
 
 from detection.atomic import atomic_path
 from detection.build import load_detector
+from detection.checkpoint import model_file
 from detection.data.image import read_image
+from detection.data.source import list_source
 from detection.detector import Detector
 from detection.errors import InputError
 from detection.exports import output_paths, write_csv, write_voc, write_yolo
-from detection.folder import detect_folder, list_source
+from detection.folder import detect_folder
 from detection.journal import Journal
 from detection.predictions import ImageDetections, write_coco
 from detection.visualize import draw_detections
@@ -29,7 +32,7 @@ from tools.progress import counting
 FORMATS = ("coco", "csv", "yolo", "voc")
 EXIT_SOME_FAILED = 1
 
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, markup=False, highlight=False)
 
 
 def detect(
@@ -38,28 +41,33 @@ def detect(
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     formats: Annotated[str, typer.Option(help="Results besides detections.json: any of csv,yolo,voc.")] = "coco",
     images: Annotated[bool, typer.Option("--images", help="Also draw the detections on the images.")] = False,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score that is drawn.")] = 0.5,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score in csv, yolo, voc and pictures.")] = 0.5,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Detects objects in an image or in every image of a folder.
 
-    Writes detections.json (COCO results), images.json and errors.json. Ends with exit code 1 if an image could not be
-    read; the others are done all the same.
+    Writes detections.json (COCO results of every score, for `multibox evaluate`), images.json and errors.json.
+
+    Exit code: 0 done, 1 some images could not be read (the others are done all the same), 2 wrong input.
 
     Example: multibox detect runs/first/model.safetensors photos --out found --formats coco,csv --images
     """
     chosen = _parse_formats(formats)
     found = dict(list_source(source))
     detector = load_detector(model, device=device)
-    settings = {"model": hashlib.sha256(model.read_bytes()).hexdigest(), "source": str(source.resolve())}
+    settings = {"model": hashlib.sha256(model_file(model).read_bytes()).hexdigest(), "source": str(source.resolve())}
+    started, before = time.monotonic(), 0
     with closing(Journal(out / "journal.jsonl", settings, resume=resume)) as journal:
-        with counting(console, len(found), "detecting", done=len(journal.done)) as advance:
+        before = len(journal.done)
+        with counting(console, len(found), "detecting", done=before) as advance:
             detect_folder(detector, found.items(), journal, heard=lambda _: advance())
-    errors = _write_results(out, detector, journal, chosen)
+    seconds, done = time.monotonic() - started, len(journal.done) - before
+    errors = _write_results(out, detector, journal, formats=chosen, threshold=threshold)
     if images:
         _draw(out, detector, journal, found, threshold)
-    console.print(f"{len(journal.done)} images, {errors} of them unreadable; results in {out}")
+    console.print(f"{done} images in {seconds:.1f} s, {1000 * seconds / max(done, 1):.1f} ms an image, file to boxes")
+    console.print(f"{len(journal.done)} images in all, {errors} of them unreadable; results in {out}")
     if errors:
         console.print(f"{out / 'errors.json'} says why")
         raise typer.Exit(EXIT_SOME_FAILED)
@@ -72,28 +80,31 @@ def _parse_formats(text: str) -> set[str]:
     return chosen
 
 
-def _write_results(out: Path, detector: Detector, journal: Journal, formats: set[str]) -> int:
-    """Makes the final files from the journal; returns how many images failed."""
+def _write_results(
+    out: Path, detector: Detector, journal: Journal, *, formats: set[str], threshold: float
+) -> int:
+    """Makes the final files from the journal, one image at a time; returns how many images failed."""
     names = detector.class_names
     write_coco(out, _readable(journal), class_names=names, category_ids=detector.category_ids)
+    file_names = [entry.file_name for entry in journal if entry.detections is not None]
     if "csv" in formats:
-        write_csv(out / "detections.csv", _readable(journal), class_names=names)
-    file_names = [image.file_name for image in _readable(journal)] if formats & {"yolo", "voc"} else []
+        write_csv(out / "detections.csv", _readable(journal, threshold), class_names=names)
     if "yolo" in formats:
-        write_yolo(out / "yolo", _readable(journal), file_names=file_names, class_names=names)
+        write_yolo(out / "yolo", _readable(journal, threshold), file_names=file_names, class_names=names)
     if "voc" in formats:
-        write_voc(out / "voc", _readable(journal), file_names=file_names, class_names=names)
+        write_voc(out / "voc", _readable(journal, threshold), file_names=file_names, class_names=names)
     errors = [{"file_name": entry.file_name, "error": entry.error} for entry in journal if entry.error is not None]
     with atomic_path(out / "errors.json") as draft:
-        draft.write_text(json.dumps(errors, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        draft.write_text(json.dumps(errors, indent=1) + "\n", encoding="ascii")
     return len(errors)
 
 
-def _readable(journal: Journal) -> Iterator[ImageDetections]:
+def _readable(journal: Journal, threshold: float = 0.0) -> Iterator[ImageDetections]:
     """The images that could be read, one at a time, numbered by their place in the journal."""
     for number, entry in enumerate(journal, start=1):
         if entry.detections is not None:
-            yield ImageDetections(number, entry.file_name, entry.detections)
+            kept = entry.detections[entry.detections.scores >= threshold]
+            yield ImageDetections(number, entry.file_name, kept)
 
 
 def _draw(out: Path, detector: Detector, journal: Journal, found: dict[str, Path], threshold: float) -> None:

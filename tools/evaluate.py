@@ -10,9 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from detection.build import load_detector
+from detection.checkpoint import load_model
 from detection.data.classes import UnknownClasses
+from detection.data.discover import list_splits
 from detection.data.records import DetectionData
 from detection.detector import Detector
+from detection.errors import InputError
 from detection.evaluation.proposal_recall import proposal_recall
 from detection.evaluation.report import write_report
 from detection.evaluation.report_view import number_text
@@ -23,14 +26,16 @@ from tools.cli import run_alone
 from tools.progress import counting
 from tools.reading import read_data
 
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, markup=False, highlight=False)
 
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="model.safetensors of a run, or COCO results (.json) of any tool.")],
     data: Annotated[Path, typer.Argument(help="Folder of the data set.")],
     out: Annotated[Path, typer.Option(help="Folder for report.html and metrics.json.")],
-    split: Annotated[str, typer.Option(help="Part to evaluate on.")] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="Part to evaluate on. [default: test, else val..., else the only one]")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     drop_unknown: Annotated[
         bool, typer.Option("--drop-unknown", help="Leave out objects of classes that the model does not know.")
@@ -40,21 +45,60 @@ def evaluate(
 
     Example: multibox evaluate runs/first/model.safetensors my-data --split test --out report
     """
+    split = split or evaluation_split(data)
     unknown: UnknownClasses = "drop" if drop_unknown else "error"
     if model.suffix == ".json":
         labelled = read_data(console, data, split)
-        answers = SplitAnswers(detections=read_detections(model, labelled).detections)
+        found = read_detections(model, labelled)
+        for warning in found.warnings:
+            console.print(f"warning: {warning}")
+        answers = SplitAnswers(detections=found.detections)
         recall: dict[str, float | None] = {}
+        settings: dict[str, str] = {}
     else:
         detector = load_detector(model, device=device)
         labelled = read_data(console, data, split, class_names=detector.class_names, unknown_classes=unknown)
         answers = _detect(detector, labelled)
         recall = _recall(labelled, answers)
+        settings = _describe(detector)
+        warn_of_learnt_images(model, split)
     evaluation = evaluate_detections(labelled, answers.detections, proposals=recall, failures=answers.failures)
-    context = {"model": str(model), "data": str(data), "split": split, "images": str(len(labelled.images))}
+    context = {"model": str(model), "data": str(data), "split": split, **settings}
     write_report(out, labelled, answers.detections, evaluation, title=f"{data.name} · {split}", context=context)
     _show(evaluation)
     console.print(f"report: {out / 'report.html'}")
+
+
+def evaluation_split(data: Path) -> str:
+    """The part to evaluate on when none is named: ``test``, else ``val...``, else the only one.
+
+    Raises:
+        InputError: If no part is called so.
+    """
+    splits = list_splits(data)
+    named = [name for prefix in ("test", "val") for name in sorted(splits) if name.startswith(prefix)]
+    if named or len(splits) == 1:
+        return [*named, *splits][0]
+    raise InputError(f"{data}: has the parts {', '.join(splits)}, none called test or val; name one with --split")
+
+
+def warn_of_learnt_images(model: Path, split: str) -> None:
+    """Says so when the part bears the name of the one that the model learnt from."""
+    learnt = load_model(model)[1].training.get("split")
+    if learnt == split:
+        console.print(f"note: the model was trained on a part called {split!r}; on learnt images the numbers flatter")
+
+
+def _describe(detector: Detector) -> dict[str, str]:
+    """What the numbers depend on besides model and data."""
+    kept, proposals = detector.network.detection_settings, detector.network.proposal_settings
+    return {
+        "lowest score": f"{kept.score_threshold:g}",
+        "NMS IoU": f"{kept.nms_iou_threshold:g}",
+        "detections an image": f"at most {kept.max_detections}",
+        "proposals an image": f"at most {proposals.num_proposals}",
+        "input": f"longer side {detector.longest_side} pixels",
+    }
 
 
 def _detect(detector: Detector, data: DetectionData) -> SplitAnswers:
@@ -92,9 +136,9 @@ def _show(evaluation: Evaluation) -> None:
         recall = "  ".join(f"{name} {number_text(value)}" for name, value in evaluation.proposals.items())
         console.print(f"proposals  {recall}")
     for warning in evaluation.warnings:
-        console.print(f"warning: {warning}", markup=False)
+        console.print(f"warning: {warning}")
     for failure in evaluation.failures.values():
-        console.print(f"not read: {failure}", markup=False)
+        console.print(f"not read: {failure}")
 
 
 if __name__ == "__main__":

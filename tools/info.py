@@ -11,10 +11,10 @@ from rich.table import Table
 
 from configs.load import config_origins, dump_config, flatten_config, load_config
 from detection.build import build_network
-from detection.checkpoint import load_model
+from detection.checkpoint import load_model, model_file
 from tools.cli import run_alone
 
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, markup=False, highlight=False)
 
 
 def info(
@@ -25,7 +25,7 @@ def info(
 
     Example: multibox info runs/first/model.safetensors
     """
-    if model.endswith(".safetensors"):
+    if model.endswith(".safetensors") or Path(model).is_dir():
         _show_model(Path(model))
     else:
         _show_preset(model, list(set_ or []))
@@ -34,16 +34,17 @@ def info(
 def _show_model(path: Path) -> None:
     tensors, header = load_model(path)
     parameters = sum(tensor.numel() for tensor in tensors.values())
-    console.print(f"{path}: {parameters:,} numbers, {path.stat().st_size / 2**20:.1f} MiB", highlight=False)
+    size = model_file(path).stat().st_size / 2**20
+    console.print(f"{model_file(path)}: {parameters:,} numbers, {size:.1f} MiB")
     table = Table("label", "id", "class")
     for label, (number, name) in enumerate(zip(header.category_ids, header.class_names, strict=True)):
         table.add_row(str(label), str(number), name)
     console.print(table)
     for name, value in header.training.items():
-        console.print(f"{name}: {value}", markup=False, highlight=False)
-    console.print(header.note, markup=False)
+        console.print(f"{name}: {value}")
+    console.print(header.note)
     for section, values in header.config.items():
-        console.print(f"{section}: {values}", markup=False, highlight=False)
+        console.print(f"{section}: {values}")
 
 
 def _show_preset(name: str, overrides: list[str]) -> None:
@@ -54,7 +55,7 @@ def _show_preset(name: str, overrides: list[str]) -> None:
     console.print(table)
     parameters = sum(parameter.numel() for parameter in build_network(config, num_classes=1).parameters())
     console.print(f"{parameters:,} parameters with one class")
-    console.print(f"As a file to start from:\n{dump_config(config)}" if overrides else "", end="")
+    console.print(f"As a file to start from, with the meaning of each value:\n{dump_config(config)}", end="")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class TrainingDisplay:
             self._told = now
             done = max(report.progress, 1e-6)
             left = (now - self._started) * (1 - done) / done
-            self.console.print(f"{done:4.0%}  {_describe(report)}  {left / 60:.1f} min left", highlight=False)
+            self.console.print(f"{done:4.0%}  {_describe(report)}  {left / 60:.1f} min left")
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def counting(console: Console, total: int, what: str, *, done: int = 0) -> Itera
         bar.advance(task)
         if not console.is_terminal and time.monotonic() - told >= PLAIN_SECONDS:
             told = time.monotonic()
-            console.print(f"{what}: {bar.tasks[0].completed:.0f} of {total}", highlight=False)
+            console.print(f"{what}: {bar.tasks[0].completed:.0f} of {total}")
 
     with bar:
         yield advance

@@ -42,7 +42,7 @@ def read_data(
         f"{objects} objects, {len(data.class_names)} classes"
     )
     if data.findings:
-        console.print(summarize_findings(data.findings), markup=False)
+        console.print(summarize_findings(data.findings))
     if not data.images:
         raise InputError(f"{root}: split {split!r} has no readable images; `multibox check {root}` lists why")
     return data

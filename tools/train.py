@@ -9,29 +9,38 @@ import typer
 from rich.console import Console
 
 from configs.load import load_config
+from detection.data.classes import UnknownClasses
 from detection.data.discover import list_splits
+from detection.data.records import DetectionData
 from detection.errors import InputError
 from tools.cli import run_alone
 from tools.reading import read_data
 from tools.training_run import TrainingRun
 
-console = Console(soft_wrap=True)
+console = Console(soft_wrap=True, markup=False, highlight=False)
 
 
 def train(
     data: Annotated[Path, typer.Argument(help="Folder of the data set: VOC, COCO or YOLO; found out by looking.")],
     out: Annotated[Path, typer.Option(help="Folder of the run; made if it is not there.")],
-    split: Annotated[str | None, typer.Option(help="Part to train on. [default: trainval, else train]")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Part to train on. [default: trainval, else train, else the only one]")
+    ] = None,
     val: Annotated[str | None, typer.Option(help="Part that decides which weights are best.")] = None,
     config: Annotated[str, typer.Option(help="Preset (default, fast, accurate) or a YAML file.")] = "default",
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Train for this long; the schedule fits.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Train for so many passes over the images.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a value: train.seed=1")] = None,
+    drop_unknown: Annotated[
+        bool, typer.Option("--drop-unknown", help="Leave out objects of --val whose class the training part lacks.")
+    ] = False,
 ) -> None:
     """Trains a detector on your images.
 
     Without --val every image of the split is learnt from and the final weights are kept; with it, the best ones.
+
+    Exit code: 0 done, 2 wrong input, 75 stopped by Ctrl-C or SIGTERM and saved.
 
     Example: multibox train my-data --out runs/first --minutes 15
     """
@@ -39,16 +48,48 @@ def train(
         raise InputError("--minutes and --epochs exclude each other; give one of them")
     overrides = list(set_ or []) + ([f"train.epochs={epochs}"] if epochs else [])
     settings = load_config(config, overrides)
-    training_data = read_data(console, data, split or default_split(data))
-    validation_data = read_data(console, data, val, class_names=training_data.class_names) if val else None
+    training_data = read_data(console, data, split or training_split(data, val))
+    if not any((~record.ignore).any() for record in training_data.images):
+        raise InputError(
+            f"{data}: split {training_data.split!r} has {len(training_data.images)} images and not one object to "
+            f"learn; `multibox check {data}` says what was found"
+        )
+    validation_data = read_validation(data, val, training_data, drop_unknown) if val else None
     TrainingRun(out, settings, training_data, validation_data, console=console).fit(minutes, resume=resume)
 
 
-def default_split(data: Path) -> str:
-    """``trainval`` if the data set has it, else the first part whose name starts with ``train``, else ``all``."""
+def read_validation(data: Path, val: str, training_data: DetectionData, drop_unknown: bool) -> DetectionData:
+    """Reads the validation part.
+
+    Raises:
+        InputError: If it shares images with the training part: the best would be judged on what was learnt.
+    """
+    unknown: UnknownClasses = "drop" if drop_unknown else "error"
+    part = read_data(console, data, val, class_names=training_data.class_names, unknown_classes=unknown)
+    shared = {record.path for record in training_data.images} & {record.path for record in part.images}
+    if shared:
+        raise InputError(
+            f"--val {val}: {len(shared)} of its images are also learnt from in {training_data.split!r}; "
+            f"name parts without common images with --split and --val"
+        )
+    return part
+
+
+def training_split(data: Path, val: str | None) -> str:
+    """The part to learn from when none is named: ``trainval``, else ``train...``, else the only one.
+
+    With a validation part ``train`` comes first, since ``trainval`` usually contains it.
+
+    Raises:
+        InputError: If no part is called so.
+    """
     splits = list_splits(data)
-    named = [name for name in splits if name.startswith("train")]
-    return "trainval" if "trainval" in splits else (named or ["all"])[0]
+    named = sorted(name for name in splits if name.startswith("train"))
+    if len(splits) == 1:
+        return splits[0]
+    if not named:
+        raise InputError(f"{data}: has the parts {', '.join(splits)}, none called train; name one with --split")
+    return "trainval" if "trainval" in splits and val is None else named[0]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -14,15 +17,16 @@ import typer
 from accelerate import Accelerator
 from rich.console import Console
 
-from configs.load import dump_config
+from configs.load import dump_config, flatten_config, load_config
 from configs.schema import Config
 from detection import build
 from detection.atomic import atomic_path
-from detection.checkpoint import ModelHeader, save_model
+from detection.checkpoint import MODEL_NAME, ModelHeader, load_model, save_model
+from detection.data.loader import steps_per_epoch
 from detection.data.records import DetectionData
 from detection.detector import Detector
 from detection.device import choose_device, choose_precision
-from detection.engine import StepReport, Trainer
+from detection.engine import StateFile, StepReport, Trainer
 from detection.errors import InputError
 from detection.network import DetectionNetwork
 from detection.schedule import Budget, StepBudget, TimeBudget
@@ -30,7 +34,9 @@ from detection.training_log import TrainingLog
 from detection.validation import Validation
 from tools.progress import TrainingDisplay
 
-MODEL_NAME = "model.safetensors"
+FREE_TO_CHANGE = ("train.workers", "train.cache_mb", "train.checkpoint_seconds", "train.device")
+"""Values that a resume may change: they do not change what is learnt."""
+
 EXIT_STOPPED = 75  # EX_TEMPFAIL: a scheduler may run the command again
 
 
@@ -75,13 +81,19 @@ class TrainingRun:
         self.config = config
         self.training_data = training_data
         self.validation_data = validation_data
-        self.device = choose_device(config.train.device)
-        self.precision = choose_precision(self.device, config.train.precision)
+        device = choose_device(config.train.device)
+        if device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(device)
+        self.precision = choose_precision(device, config.train.precision)
+        mixed = "bf16" if self.precision == torch.bfloat16 else "no"
+        self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
+        if self.accelerator.num_processes > 1:
+            raise InputError("training on several processes is not there yet; start a single process")
 
     @property
-    def state_path(self) -> Path:
-        """Where the state for a resume lies."""
-        return self.out / "last" / "state.safetensors"
+    def model_path(self) -> Path:
+        """Where the model is written."""
+        return self.out / MODEL_NAME
 
     def fit(self, minutes: float | None, *, resume: bool) -> None:
         """Trains, from the start or from where the folder's run stopped, and writes the model.
@@ -93,13 +105,15 @@ class TrainingRun:
         Raises:
             InputError: If the folder holds a run and ``resume`` is not asked for, or its run is another one.
         """
-        self._open_folder(resume)
+        self._check_folder(resume)
         trainer = self._build_trainer(minutes)
-        if resume and self.state_path.is_file():
+        if resume and trainer.state.path.is_file():
             trainer.restore()
             self.console.print(f"goes on at step {trainer.step}")
+        with atomic_path(self.out / "config.yaml") as draft:
+            draft.write_text(dump_config(self.config), encoding="utf-8")
         log = TrainingLog(self.out, trainer.step)
-        validation = self._validation(log, trainer.best_metric) if self.validation_data else None
+        validation = self._validation(log, resume) if self.validation_data else None
         with TrainingDisplay(self.console) as display, closing(log):
 
             def listen(report: StepReport) -> None:
@@ -108,67 +122,78 @@ class TrainingRun:
 
             with stopping_on_signals(trainer.request_stop):
                 finished = trainer.fit(listen, validation, evaluate_every=self.config.train.evaluate_every)
-        if not finished:
-            self.console.print(f"stopped after step {trainer.step}; the same command with --resume goes on")
-            raise typer.Exit(EXIT_STOPPED)
         if validation is None:
             self._keep(trainer.average.network, trainer.step, {})
-        self.console.print(f"model: {self.out / MODEL_NAME} after {trainer.step} steps")
+        self._tell_end(trainer, finished)
 
-    def _open_folder(self, resume: bool) -> None:
-        """Writes ``config.yaml``, or checks that the one there is the same."""
-        path, text = self.out / "config.yaml", dump_config(self.config)
+    def _check_folder(self, resume: bool) -> None:
+        """Raises InputError if the folder holds a run that must not be overwritten, or one of another configuration."""
+        path = self.out / "config.yaml"
         if not path.exists():
-            with atomic_path(path) as draft:
-                draft.write_text(text, encoding="utf-8")
-        elif not resume:
+            return
+        if not resume:
             raise InputError(f"{self.out}: holds a run already; add --resume to go on, or give another --out")
-        elif path.read_text(encoding="utf-8") != text:
-            raise InputError(f"{path}: the run was started with another configuration; resume with the same options")
+        before, now = flatten_config(load_config(str(path))), flatten_config(self.config)
+        changed = [f"{k} was {before[k]}, is {now[k]}" for k in now if before[k] != now[k] and k not in FREE_TO_CHANGE]
+        if changed:
+            raise InputError(f"{path}: {'; '.join(changed)}; resume with the same options, or give another --out")
 
     def _build_trainer(self, minutes: float | None) -> Trainer:
-        config, images = self.config, self.training_data.images
-        network = build.build_network(config, len(self.training_data.class_names), build.fit_priors(config, images))
+        config, data = self.config, self.training_data
+        network = build.build_network(config, len(data.class_names), build.fit_priors(config, data.images))
         build.load_start_weights(config, network)
-        mixed = "bf16" if self.precision == torch.bfloat16 else "no"
-        accelerator = Accelerator(cpu=self.device.type == "cpu", mixed_precision=mixed)
-        steps = config.train.epochs * max(1, -(-len(images) // config.train.batch_size))
+        steps = config.train.epochs * steps_per_epoch(len(data.images), config.train.batch_size)
         budget: Budget = TimeBudget(minutes * 60) if minutes else StepBudget(steps)
-        self.console.print(f"{accelerator.device}, {str(self.precision).removeprefix('torch.')}, {budget.describe()}")
+        precision = str(self.precision).removeprefix("torch.")
+        self.console.print(f"{self.accelerator.device}, {precision}, {budget.describe()}")
+        file_names = "\n".join(record.file_name for record in data.images)
+        identity = {
+            "budget": budget.describe(),
+            "split": data.split,
+            "classes": ", ".join(data.class_names),
+            "images": f"{len(data.images)} ({hashlib.sha256(os.fsencode(file_names)).hexdigest()[:12]})",
+        }
         return Trainer(
             build.build_objective(config, network),
-            build.build_training_set(config, images),
+            build.build_training_set(config, data.images),
             settings=build.training_settings(config),
             budget=budget,
-            accelerator=accelerator,
-            state_path=self.state_path,
+            accelerator=self.accelerator,
+            state=StateFile(self.out / "last" / "state.safetensors", identity),
         )
 
-    def _validation(self, log: TrainingLog, best: float | None) -> Validation:
+    def _validation(self, log: TrainingLog, resume: bool) -> Validation:
         assert self.validation_data is not None
+        metric = self.config.train.best_metric
+        best = None
+        if resume and self.model_path.is_file():
+            best = load_model(self.model_path)[1].training["validation"].get(metric)
         return Validation(
             self.validation_data,
             wrap=self._wrap,
-            metric=self.config.train.best_metric,
+            metric=metric,
             keep=self._keep,
-            log=lambda step, numbers: self._tell(log, step, numbers),
+            log=lambda step, numbers: self._tell_validation(log, step, numbers),
             best=best,
         )
 
     def _wrap(self, network: DetectionNetwork) -> Detector:
-        return Detector(
-            network,
+        """The detector that users will run, made of a copy: the average goes on as it is."""
+        detector = Detector(
+            copy.deepcopy(network),
             class_names=self.training_data.class_names,
             category_ids=self.training_data.category_ids,
             longest_side=self.config.input.longest_side,
-            device=self.device,
+            device=self.accelerator.device,
             precision=self.precision,
         )
+        detector.prepare()
+        return detector
 
-    def _tell(self, log: TrainingLog, step: int, numbers: Mapping[str, Any]) -> None:
+    def _tell_validation(self, log: TrainingLog, step: int, numbers: Mapping[str, Any]) -> None:
         log.write("validation", step, numbers)
         shown = "  ".join(f"{name} {numbers[name]:.3f}" for name in ("AP", "AP50", "AP75") if numbers[name] is not None)
-        self.console.print(f"validation after step {step}: {shown}", highlight=False)
+        self.console.print(f"validation after step {step}: {shown or 'no objects to find'}")
 
     def _keep(self, network: DetectionNetwork, step: int, numbers: Mapping[str, Any]) -> None:
         """Writes the model file."""
@@ -184,4 +209,16 @@ class TrainingRun:
                 "validation": dict(numbers),
             },
         )
-        save_model(self.out / MODEL_NAME, network.state_dict(), header)
+        save_model(self.model_path, network.state_dict(), header)
+
+    def _tell_end(self, trainer: Trainer, finished: bool) -> None:
+        """Says what was left out and where the model is; ends with ``EXIT_STOPPED`` after a requested stop."""
+        for reason in trainer.unreadable.values():
+            self.console.print(f"not learnt from: {reason}")
+        if trainer.unreadable:
+            self.console.print(f"{len(trainer.unreadable)} images could not be read; mend them and train anew")
+        if not finished:
+            kept = f"; {self.model_path} holds the weights so far" if self.model_path.is_file() else ""
+            self.console.print(f"stopped after step {trainer.step}{kept}; the same command with --resume goes on")
+            raise typer.Exit(EXIT_STOPPED)
+        self.console.print(f"model: {self.model_path} after {trainer.step} steps")

@@ -141,6 +141,11 @@ def collate(samples: Sequence[Sample]) -> Batch:
     return Batch(images, [sample.target for sample in samples], [sample.file_name for sample in samples], errors)
 
 
+def steps_per_epoch(num_images: int, batch_size: int) -> int:
+    """Batches of one pass over the images; at least one."""
+    return max(1, -(-num_images // batch_size))
+
+
 def plan_epoch(aspects: npt.NDArray[np.float64], *, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
     """Deals the images out to batches: shuffled, with images of like shape together, all batches full.
 
@@ -191,7 +196,7 @@ class BatchPlan(Sampler[list[SampleKey]]):
         self.seed = seed
         self.first_step = first_step
         self.side_at = side_at
-        self.steps_per_epoch = len(self._batches(0))
+        self.steps_per_epoch = steps_per_epoch(len(aspects), batch_size)
 
     def _batches(self, epoch: int) -> list[list[int]]:
         return plan_epoch(self.aspects, batch_size=self.batch_size, seed=self.seed, epoch=epoch)

@@ -21,7 +21,7 @@ def assert_valid_data(data: DetectionData) -> None:
         assert dtypes == ["float32", "int64", "bool", "float32"]
         assert (image.boxes[:, :2] >= 0).all()
         assert (image.boxes[:, 2:] <= [width, height]).all()
-        assert (image.boxes[:, 2:] - image.boxes[:, :2] > 0.99).all()
+        assert (image.boxes[:, 2:] > image.boxes[:, :2]).all()  # Tiny ones are kept.
         assert ((image.labels >= 0) & (image.labels < len(data.class_names))).all()
         assert (image.area > 0).all()
     for finding in data.findings:

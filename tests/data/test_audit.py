@@ -123,9 +123,12 @@ def test_split_that_was_asked_for_must_be_readable(tmp_path: Path) -> None:
         audit_dataset(root, ["train", "val"])
 
 
-def test_no_split_can_be_read(tmp_path: Path) -> None:
+def test_no_split_can_be_read(clean: Path) -> None:
+    for name in ("test", "train"):
+        (clean / f"ImageSets/Main/{name}.txt").write_text("", encoding="utf-8")
+
     with pytest.raises(InputError, match="split 'test' lists no image"):
-        audit_dataset(write_voc(tmp_path, {"train": [], "test": []}))
+        audit_dataset(clean)
 
 
 def test_command_on_a_clean_set(clean: Path) -> None:

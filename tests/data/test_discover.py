@@ -75,7 +75,7 @@ def test_zip_is_to_be_unpacked(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     with pytest.raises(InputError) as caught:
         load_dataset(tmp_path, "train")
-    assert "unpack" not in str(caught.value)
+    assert "unpack the zip" not in str(caught.value)
 
 
 def test_yaml_that_names_no_split(tmp_path: Path) -> None:

@@ -86,9 +86,7 @@ def test_one_folder_a_split(tmp_path: Path) -> None:
     assert len(read(tmp_path, "all").images) == 5
     with pytest.raises(InputError) as caught:
         read_voc(tmp_path, "val")
-    assert (
-        str(caught.value) == f"{tmp_path}: no split 'val'; choose one of: train, valid, all; name one with --split"
-    )
+    assert str(caught.value) == f"{tmp_path}: no split 'val'; choose one of: train, valid, all; name one with --split"
 
 
 def test_files_of_a_folder_that_is_a_split_are_named_from_the_data_folder(tmp_path: Path) -> None:

@@ -20,12 +20,16 @@ def test_auto_takes_the_fastest(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps
 
 
 def test_a_missing_device_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert choose_device("cuda:0") == torch.device("cuda:0")
     assert choose_device("cpu").type == "cpu"
     with pytest.raises(InputError, match=r"'cuda:1' is not available on this machine; use auto or cpu"):
         choose_device("cuda:1")
-    with pytest.raises(InputError, match="'tpu' is not available"):
-        choose_device("tpu")
+    for name in ("tpu", "cuda:x"):
+        with pytest.raises(InputError, match=f"'{name}' is not available"):
+            choose_device(name)
+    with pytest.raises(InputError, match="precision 'fp16' is not known; use auto, float32 or bfloat16"):
+        choose_precision(torch.device("cpu"), "fp16")
 
 
 @pytest.mark.parametrize(("fast", "expected"), [(True, torch.bfloat16), (False, torch.float32)])

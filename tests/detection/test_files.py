@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 
 from detection.build import load_detector
 from detection.checkpoint import ModelHeader, load_model, load_state, save_model, save_state
+from detection.data.source import list_source
 from detection.errors import InputError
-from detection.folder import detect_folder, list_source
+from detection.folder import detect_folder
 from detection.journal import Journal, JournalEntry
 from detection.structures import Detections
 from detection.training_log import TrainingLog

@@ -30,11 +30,11 @@ def test_time_budget_counts_earlier_sittings() -> None:
     budget = TimeBudget(60, clock=clock)
     clock.now += 15
     assert budget.progress(0) == pytest.approx(0.25)
-    budget.restart(spent=30)
+    budget.start(30)
     assert budget.progress(0) == pytest.approx(0.5)
     clock.now += 45
     assert budget.progress(12345) == 1
-    assert budget.spent == pytest.approx(75)
+    assert budget.seconds_spent == pytest.approx(75)
     assert budget.describe() == "1 minutes"
 
 

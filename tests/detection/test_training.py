@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from detection import validation as validation_module
 from detection.data.discover import load_dataset
 from detection.data.records import DetectionData
 from detection.engine import NonFiniteLossError, StepReport, Trainer
 from detection.errors import InputError
+from detection.evaluation.coco_map import CocoMap
+from detection.inference import SplitAnswers
+from detection.validation import Validation
 from tests.builders import toy_images, write_voc
-from tests.detection.tiny import run_losses, tiny_config, tiny_trainer
+from tests.detection.tiny import run_losses, tiny_config, tiny_network, tiny_trainer
 
 STEPS = 6
 
@@ -110,7 +114,7 @@ def test_resume_needs_a_state_of_the_same_network(data: DetectionData, tmp_path:
     trainer = tiny_trainer(data.images, tiny_config(), steps=1, state_path=tmp_path / "none.safetensors")
     with pytest.raises(InputError, match=r"none\.safetensors: no such file; start without --resume"):
         trainer.restore()
-    trainer.state_path.write_bytes(b"not safetensors at all")
+    trainer.state.path.write_bytes(b"not safetensors at all")
     with pytest.raises(InputError, match="damaged or not a safetensors file"):
         trainer.restore()
 
@@ -125,14 +129,63 @@ def test_a_loss_that_is_not_a_number_never_reaches_the_weights(data: DetectionDa
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.network.backbone.parameters(), strict=True))
 
 
-def test_the_last_evaluation_always_happens(data: DetectionData, tmp_path: Path) -> None:
+def test_a_gradient_that_is_not_a_number_never_reaches_the_weights(
+    data: DetectionData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = tiny_trainer(data.images, tiny_config(), steps=STEPS, state_path=tmp_path / "a.safetensors")
+    weight = trainer.network.pyramid.laterals[0].conv.weight
+    weight.register_hook(lambda gradient: gradient * float("inf"))
+    before = weight.detach().clone()
+    with pytest.raises(NonFiniteLossError, match="step 0: the gradient is not finite"):
+        run_losses(trainer)
+    assert torch.equal(weight, before)
+
+
+def test_resume_refuses_another_run(data: DetectionData, tmp_path: Path) -> None:
+    state = tmp_path / "a.safetensors"
+    run_losses(tiny_trainer(data.images, tiny_config(), steps=1, state_path=state))
+    other = tiny_trainer(data.images, tiny_config(), steps=9, state_path=state)
+    with pytest.raises(InputError, match="budget was 1 steps, is 9 steps; resume with the same command"):
+        other.restore()
+
+
+def test_biases_and_normalisation_do_not_decay(data: DetectionData, tmp_path: Path) -> None:
+    trainer = tiny_trainer(data.images, tiny_config(), steps=1, state_path=tmp_path / "a.safetensors")
+    decay = {id(p): group["weight_decay"] for group in trainer.optimizer.param_groups for p in group["params"]}
+    for name, parameter in trainer.network.named_parameters():
+        expected = 0.05 if name.endswith("weight") and ".bn." not in name and ".norms." not in name else 0
+        assert decay[id(parameter)] == expected, name
+
+
+def evaluations_of(data: DetectionData, tmp_path: Path, *, every: int) -> list[int]:
     trainer = tiny_trainer(data.images, tiny_config(), steps=4, state_path=tmp_path / "a.safetensors")
     heard: list[int] = []
+    assert trainer.fit(lambda report: None, lambda network, step: heard.append(step), evaluate_every=every)
+    return heard
 
-    def evaluate(network: torch.nn.Module, step: int) -> float:
-        heard.append(step)
-        return 1.0 - step / 10
 
-    trainer.fit(lambda report: None, evaluate, evaluate_every=3)
-    assert heard == [4]
-    assert trainer.best_metric == pytest.approx(0.6)
+def test_evaluations_come_at_the_ends_of_epochs_and_at_the_end(data: DetectionData, tmp_path: Path) -> None:
+    # Five images in batches of two are three steps an epoch; the run has four steps.
+    assert evaluations_of(data, tmp_path, every=1) == [3, 4]
+    assert evaluations_of(data, tmp_path, every=3) == [4]
+
+
+@pytest.mark.parametrize(("scores", "kept"), [([0.1, 0.3, 0.2], [1, 2]), ([0.0, 0.0], [1, 2]), ([0.5, 0.5], [1, 2])])
+def test_validation_keeps_the_best_and_of_equals_the_longer_trained(
+    data: DetectionData, monkeypatch: pytest.MonkeyPatch, scores: list[float], kept: list[int]
+) -> None:
+    numbers = iter([{"AP": score} for score in scores])
+    monkeypatch.setattr(validation_module, "detect_records", lambda detector, images: SplitAnswers())
+    monkeypatch.setattr(validation_module, "coco_map", lambda data, found: CocoMap(next(numbers), (), ()))
+    heard: list[int] = []
+    judge = Validation(
+        data,
+        wrap=lambda network: network,  # type: ignore[arg-type, return-value]
+        metric="AP",
+        keep=lambda network, step, numbers: heard.append(step),
+        log=lambda step, numbers: None,
+    )
+    network = tiny_network()
+    for step in range(1, len(scores) + 1):
+        judge(network, step)
+    assert heard == kept

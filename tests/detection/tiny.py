@@ -13,7 +13,7 @@ from configs.load import config_from_dict
 from configs.schema import Config
 from detection import build
 from detection.data.records import ImageRecord
-from detection.engine import StepReport, Trainer
+from detection.engine import StateFile, StepReport, Trainer
 from detection.network import DetectionNetwork
 from detection.schedule import StepBudget
 from detection.structures import Target
@@ -60,7 +60,7 @@ def tiny_trainer(records: Sequence[ImageRecord], config: Config, *, steps: int, 
         settings=build.training_settings(config),
         budget=StepBudget(steps),
         accelerator=Accelerator(cpu=True, mixed_precision="no"),
-        state_path=state_path,
+        state=StateFile(state_path, {"budget": f"{steps} steps"}),
     )
 
 

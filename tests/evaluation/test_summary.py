@@ -98,7 +98,10 @@ def test_images_with_more_objects_than_the_detector_can_answer_are_warned_of() -
 
 def test_warnings_of_the_caller_come_first() -> None:
     evaluation = evaluate_detections(make_split([]), {}, warnings=["3 of 9 images"], failures={"a.jpg": "0 bytes"})
-    assert evaluation.warnings == ("3 of 9 images", "1 image(s) could not be read and count as images without detections")
+    assert evaluation.warnings == (
+        "3 of 9 images",
+        "1 image(s) could not be read and count as images without detections",
+    )
     assert evaluation.to_metrics()["warnings"] == list(evaluation.warnings)
 
 

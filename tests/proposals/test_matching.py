@@ -161,7 +161,7 @@ def test_fewer_priors_than_matches() -> None:
 
 
 def test_no_priors() -> None:
-    matches = match_priors(as_boxes(), random_boxes(2), torch.tensor([False, True]))
+    assert match_priors(as_boxes(), random_boxes(2), torch.tensor([False, True])).shape == (0,)
 
 
 def test_an_object_that_no_prior_touches_gets_the_nearest() -> None:

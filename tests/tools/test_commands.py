@@ -81,7 +81,62 @@ def test_train_refuses_a_used_folder_and_resumes_it(toy: Path, model: Path, caps
     assert "goes on at step 2" in capsys.readouterr().out
     assert model.read_bytes() == before
     assert run("train", toy, "--out", model.parent, "--epochs", 2, "--resume", *TINY) == 2
-    assert "another configuration" in capsys.readouterr().err
+    assert "train.epochs was 1, is 2" in capsys.readouterr().err
+    assert run("train", toy, "--out", model.parent, "--minutes", 1, "--resume", *TINY, "--set=train.epochs=1") == 2
+    assert "budget was 2 steps, is 1 minutes" in capsys.readouterr().err
+
+
+def test_a_failed_start_does_not_lock_the_folder(toy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert run("train", toy, "--out", out, "--set", "backbone.weights=typo.safetensors", *TINY) == 2
+    assert run("train", toy, "--out", out, "--epochs", 1, *TINY) == 0
+
+
+def test_validation_on_learnt_images_is_refused(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", toy, "--out", tmp_path, "--split", "trainval", "--val", "trainval", "--epochs", 1, *TINY) == 2
+    assert "--val trainval: 4 of its images are also learnt from" in capsys.readouterr().err
+
+
+def test_parts_without_the_usual_names(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = write_coco(tmp_path / "one", {"default": toy_images(4)})
+    assert run("train", one, "--out", tmp_path / "run", "--epochs", 1, *TINY) == 0
+    assert run("evaluate", tmp_path / "run", one, "--out", tmp_path / "report") == 0
+    assert "on learnt images the numbers flatter" in capsys.readouterr().out
+    two = write_voc(tmp_path / "two", {"summer": toy_images(2), "winter": toy_images(2, prefix="w")})
+    assert run("train", two, "--out", tmp_path / "other", *TINY) == 2
+    assert "has the parts summer, winter, none called train; name one with --split" in capsys.readouterr().err
+
+
+def test_nothing_to_learn_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bare = [image._replace(objects=()) for image in toy_images(3)]
+    root = write_coco(tmp_path / "bare", {"train": bare})
+    assert run("train", root, "--out", tmp_path / "run", *TINY) == 2
+    assert "has 3 images and not one object to learn" in capsys.readouterr().err
+
+
+def test_an_image_that_breaks_in_its_body_does_not_end_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_voc(tmp_path / "data", {"train": toy_images(4)})
+    path = root / "JPEGImages" / "image2.jpg"
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
+    assert run("train", root, "--out", tmp_path / "run", "--epochs", 2, *TINY) == 0
+    told = capsys.readouterr().out
+    assert "1 images could not be read" in told
+    assert "image2.jpg" in told
+
+
+def test_a_file_in_the_place_of_the_folder(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert run("train", toy, "--out", tmp_path / "file", "--epochs", 1, *TINY) == 2
+    assert "give another path" in capsys.readouterr().err
+
+
+def test_demo_clears_its_own_folder_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    assert run("demo", "--out", tmp_path) == 2
+    assert "holds files that no demo made" in capsys.readouterr().err
+    assert (tmp_path / "precious.txt").read_text() == "mine"
 
 
 def test_train_with_validation_keeps_the_best(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

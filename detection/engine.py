@@ -201,9 +201,7 @@ class Trainer:
     def _plan(self) -> BatchPlan:
         s = self.settings
         aspects = np.array([record.size_hw[0] / record.size_hw[1] for record in self.training_set.records])
-        return BatchPlan(
-            aspects, batch_size=s.batch_size, seed=s.seed, first_step=self.step, side_at=self._input_side
-        )
+        return BatchPlan(aspects, batch_size=s.batch_size, seed=s.seed, first_step=self.step, side_at=self._input_side)
 
     def _can_afford_evaluation(self) -> bool:
         """Evaluations may take a tenth of a time budget, or as long as they want where time does not count."""

@@ -80,9 +80,7 @@ def _parse_formats(text: str) -> set[str]:
     return chosen
 
 
-def _write_results(
-    out: Path, detector: Detector, journal: Journal, *, formats: set[str], threshold: float
-) -> int:
+def _write_results(out: Path, detector: Detector, journal: Journal, *, formats: set[str], threshold: float) -> int:
     """Makes the final files from the journal, one image at a time; returns how many images failed."""
     names = detector.class_names
     write_coco(out, _readable(journal), class_names=names, category_ids=detector.category_ids)

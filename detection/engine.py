@@ -110,7 +110,8 @@ Evaluate = Callable[[DetectionNetwork, int], None]
 
 def make_optimizer(network: nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
     """AdamW; biases and normalisation do not decay."""
-    decaying, free = [], []
+    decaying: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         (free if parameter.ndim <= 1 or name.endswith("bias") else decaying).append(parameter)
     groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]

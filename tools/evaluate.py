@@ -50,19 +50,20 @@ def evaluate(
     if model.suffix == ".json":
         labelled = read_data(console, data, split)
         found = read_detections(model, labelled)
-        for warning in found.warnings:
-            console.print(f"warning: {warning}")
-        answers = SplitAnswers(detections=found.detections)
-        recall: dict[str, float | None] = {}
-        settings: dict[str, str] = {}
+        answers, settings = SplitAnswers(detections=found.detections), {}
+        evaluation = evaluate_detections(labelled, found.detections, warnings=found.warnings)
     else:
         detector = load_detector(model, device=device)
         labelled = read_data(console, data, split, class_names=detector.class_names, unknown_classes=unknown)
-        answers = _detect(detector, labelled)
-        recall = _recall(labelled, answers)
-        settings = _describe(detector)
+        answers, settings = _detect(detector, labelled), _describe(detector)
+        evaluation = evaluate_detections(
+            labelled,
+            answers.detections,
+            proposals=_recall(labelled, answers),
+            failures=answers.failures,
+            max_detections=detector.network.detection_settings.max_detections,
+        )
         warn_of_learnt_images(model, split)
-    evaluation = evaluate_detections(labelled, answers.detections, proposals=recall, failures=answers.failures)
     context = {"model": str(model), "data": str(data), "split": split, **settings}
     write_report(out, labelled, answers.detections, evaluation, title=f"{data.name} · {split}", context=context)
     _show(evaluation)

@@ -31,9 +31,12 @@ class ConvBNReLU(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=False)
         self.bn: nn.Module = nn.BatchNorm2d(out_channels, eps=BATCH_NORM_EPS)
+        self.fused: nn.Module | None = None  # See backbone.fused.
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, Cin, H, W) -> (B, Cout, H', W')."""
+        if self.fused is not None:
+            return self.fused(x)
         return torch.relu_(self.bn(self.conv(x)))
 
     def fold(self) -> None:

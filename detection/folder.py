@@ -21,6 +21,15 @@ READ_AHEAD = 4
 """Images that are read while others are computed."""
 
 
+def read_each(paths: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Image | InputError]]:
+    """Reads images one after the other; a file that cannot be read gives its error instead."""
+    for name, path in paths:
+        try:
+            yield name, read_image(path)
+        except InputError as error:
+            yield name, error
+
+
 def read_ahead(paths: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Image | InputError]]:
     """Reads images in a second thread, a few ahead; a file that cannot be read gives its error instead."""
     remaining = iter(paths)
@@ -53,7 +62,9 @@ def detect_folder(
         heard: Called after each image, for progress.
     """
     left = [(name, path) for name, path in images if name not in journal.done]
-    for name, image in read_ahead(left):
+    # On a CPU the cores are busy computing, and a second thread would only be in their way.
+    read = read_each if detector.device.type == "cpu" else read_ahead
+    for name, image in read(left):
         if isinstance(image, InputError):
             entry = JournalEntry(name, None, str(image))
         else:

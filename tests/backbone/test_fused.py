@@ -1,0 +1,64 @@
+"""Fused convolutions give the answers of plain ones, or are not used."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from backbone import GoogLeNet
+from backbone import fused as fused_module
+from backbone.fused import fuse, fuse_convolutions
+from backbone.inception import ConvBNReLU, fold_batch_norm
+from tests.backbone.networks import fill_parameters
+
+
+def folded_trunk() -> GoogLeNet:
+    network = GoogLeNet().to(memory_format=torch.channels_last)
+    fill_parameters(network)
+    network.eval()
+    fold_batch_norm(network)
+    return network
+
+
+@pytest.mark.parametrize("size", [(64, 64), (45, 83)])
+def test_the_trunk_answers_the_same(size: tuple[int, int]) -> None:
+    network = folded_trunk()
+    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    images = images.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        plain = network.features(images)
+        fuse_convolutions(network)
+        for name, features in network.features(images).items():
+            torch.testing.assert_close(features, plain[name], rtol=1e-4, atol=1e-4)
+
+
+def test_training_blocks_are_left_alone() -> None:
+    assert fuse(ConvBNReLU(3, 4, 3)) is None  # not folded: no bias
+
+
+def test_other_answers_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = ConvBNReLU(3, 4, 3, padding=1).eval()
+    block.fold()
+
+    class Wrong(torch.nn.Module):
+        def __init__(self, conv: torch.nn.Conv2d) -> None:
+            super().__init__()
+            self.conv = conv
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(self.conv(x)) + 1
+
+    monkeypatch.setattr(fused_module, "FusedConvReLU", Wrong)
+    assert fuse(block) is None
+
+
+def test_a_torch_without_the_operators_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = ConvBNReLU(3, 4, 3, padding=1).eval()
+    block.fold()
+
+    def missing(conv: torch.nn.Conv2d) -> torch.nn.Module:
+        raise AttributeError("no such operator")
+
+    monkeypatch.setattr(fused_module, "FusedConvReLU", missing)
+    assert fuse_convolutions(block) == 0
+    assert block.fused is None

@@ -76,13 +76,13 @@ def test_annotated_boxes_start_at_one_and_include_their_last_pixel() -> None:
     }
 
 
-def test_each_15th_picture_is_empty_and_the_others_hold_two_to_eight(demo_set: Path) -> None:
+def test_each_15th_picture_is_empty_and_the_others_hold_up_to_twelve(demo_set: Path) -> None:
     counts = {file.stem: len(read_boxes(file)) for file in (demo_set / "Annotations").iterdir()}
 
     empty = sorted(stem for stem, count in counts.items() if count == 0)
     assert empty == ["test_0015", "trainval_0015", "trainval_0030"]
-    assert max(counts.values()) <= 8
-    assert all(count >= 2 for count in counts.values() if count)
+    assert max(counts.values()) <= 12
+    assert all(count >= 3 for count in counts.values() if count)  # one of at least four may have found no place
     assert len(set(counts.values())) > 4
 
 

@@ -41,7 +41,7 @@ def detect(
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     formats: Annotated[str, typer.Option(help="Results besides detections.json: any of csv,yolo,voc.")] = "coco",
     images: Annotated[bool, typer.Option("--images", help="Also draw the detections on the images.")] = False,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score in csv, yolo, voc and pictures.")] = 0.5,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score in csv, yolo, voc and pictures.")] = 0.3,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:

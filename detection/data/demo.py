@@ -31,7 +31,7 @@ NUM_UNLABELLED = 8
 EMPTY_EVERY = 15
 """Each so many-th picture has no digit: a detector must also learn to find nothing."""
 
-DIGITS_PER_IMAGE = (2, 8)
+DIGITS_PER_IMAGE = (4, 12)
 DIGIT_SIDE = (28, 110)
 """Smallest and largest side of a digit's 8x8 scan once enlarged, in pixels."""
 
@@ -124,7 +124,7 @@ def build_demo_set(
 ) -> None:
     """Writes a VOC folder with the splits ``trainval`` and ``test``, and a folder of pictures without labels.
 
-    Most pictures hold 2 to 8 digits of the classes ``zero`` to ``nine``, each 15th holds none. The same arguments give
+    Most pictures hold 4 to 12 digits of the classes ``zero`` to ``nine``, each 15th holds none. The same arguments give
     the same bytes; picture i does not depend on how many there are. Files of the same name are overwritten.
 
     Args:

@@ -50,7 +50,9 @@ def _save(path: Path, tensors: Mapping[str, Tensor], file_format: str, header: M
         save_file(contiguous, draft, metadata=metadata)
 
 
-def _load(path: Path, file_format: str, remedy: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _load(
+    path: Path, file_format: str, remedy: str, *, header_only: bool = False
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; {remedy}")
     try:
@@ -59,7 +61,8 @@ def _load(path: Path, file_format: str, remedy: str) -> tuple[dict[str, Tensor],
             found = header.pop("format", None)
             if found != file_format:
                 raise InputError(f"{path}: expected a file of format {file_format!r}, got {found!r}; {remedy}")
-            return {name: file.get_tensor(name) for name in file.keys()}, header
+            names = [] if header_only else file.keys()
+            return {name: file.get_tensor(name) for name in names}, header
     except (SafetensorError, OSError, json.JSONDecodeError, AttributeError) as error:
         raise InputError(f"{path}: damaged or not a safetensors file ({error}); {remedy}") from error
 
@@ -80,8 +83,22 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], ModelHeader]:
     Raises:
         InputError: If the file is missing, damaged, or not a model.
     """
+    return _load_model(path, header_only=False)
+
+
+def load_header(path: Path) -> ModelHeader:
+    """Reads what a model file says besides its weights, without reading these.
+
+    Raises:
+        InputError: If the file is missing, damaged, or not a model.
+    """
+    return _load_model(path, header_only=True)[1]
+
+
+def _load_model(path: Path, *, header_only: bool) -> tuple[dict[str, Tensor], ModelHeader]:
     path = model_file(path)
-    tensors, header = _load(path, MODEL_FORMAT, "give a model.safetensors that `multibox train` wrote")
+    remedy = "give a model.safetensors that `multibox train` wrote"
+    tensors, header = _load(path, MODEL_FORMAT, remedy, header_only=header_only)
     try:
         names, ids = tuple(header.pop("class_names")), tuple(header.pop("category_ids"))
         return tensors, ModelHeader(class_names=names, category_ids=ids, **header)

@@ -84,9 +84,10 @@ def _write_results(out: Path, detector: Detector, journal: Journal, *, formats: 
     """Makes the final files from the journal, one image at a time; returns how many images failed."""
     names = detector.class_names
     write_coco(out, _readable(journal), class_names=names, category_ids=detector.category_ids)
-    file_names = [entry.file_name for entry in journal if entry.detections is not None]
     if "csv" in formats:
         write_csv(out / "detections.csv", _readable(journal, threshold), class_names=names)
+    # The names cost a pass over the journal, which the default formats can do without.
+    file_names = [image.file_name for image in _readable(journal)] if formats & {"yolo", "voc"} else []
     if "yolo" in formats:
         write_yolo(out / "yolo", _readable(journal, threshold), file_names=file_names, class_names=names)
     if "voc" in formats:

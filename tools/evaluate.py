@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from detection.build import load_detector
-from detection.checkpoint import load_model
+from detection.checkpoint import load_header
 from detection.data.classes import UnknownClasses
 from detection.data.discover import list_splits
 from detection.data.records import DetectionData
@@ -85,7 +85,7 @@ def evaluation_split(data: Path) -> str:
 
 def warn_of_learnt_images(model: Path, split: str) -> None:
     """Says so when the part bears the name of the one that the model learnt from."""
-    learnt = load_model(model)[1].training.get("split")
+    learnt = load_header(model).training.get("split")
     if learnt == split:
         console.print(f"note: the model was trained on a part called {split!r}; on learnt images the numbers flatter")
 

@@ -21,7 +21,7 @@ from configs.load import dump_config, flatten_config, load_config
 from configs.schema import Config
 from detection import build
 from detection.atomic import atomic_path
-from detection.checkpoint import MODEL_NAME, ModelHeader, load_model, save_model
+from detection.checkpoint import MODEL_NAME, ModelHeader, load_header, save_model
 from detection.data.loader import steps_per_epoch
 from detection.data.records import DetectionData
 from detection.detector import Detector
@@ -167,7 +167,7 @@ class TrainingRun:
         metric = self.config.train.best_metric
         best = None
         if resume and self.model_path.is_file():
-            best = load_model(self.model_path)[1].training["validation"].get(metric)
+            best = load_header(self.model_path).training["validation"].get(metric)
         return Validation(
             self.validation_data,
             wrap=self._wrap,

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from detection.build import load_detector
-from detection.checkpoint import ModelHeader, load_model, load_state, save_model, save_state
+from detection.checkpoint import ModelHeader, load_header, load_model, load_state, save_model, save_state
 from detection.data.source import list_source
 from detection.errors import InputError
 from detection.folder import detect_folder
@@ -42,7 +42,7 @@ def test_model_round_trip(tmp_path: Path) -> None:
     network = tiny_network()
     save_model(tmp_path / "m.safetensors", network.state_dict(), header())
     tensors, found = load_model(tmp_path / "m.safetensors")
-    assert found == header()
+    assert found == load_header(tmp_path / "m.safetensors") == header()
     assert all(torch.equal(tensors[name], value) for name, value in network.state_dict().items())
 
 

@@ -10,7 +10,11 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["backbone", "proposals", "detection", "detection.*", "configs", "tools"]),
-    package_data={"configs": ["*.yaml"], "detection.evaluation": ["*.j2"]},
+    package_data={
+        "backbone": ["*.safetensors"],
+        "configs": ["*.yaml", "recipes/*.yaml"],
+        "detection.evaluation": ["*.j2"],
+    },
     entry_points={"console_scripts": ["multibox = tools.main:main"]},
     install_requires=[
         "torch>=2.6",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from backbone.inception import ConvBNReLU
+from backbone.inception import ConvUnit
 
 
 class FusedConvReLU(nn.Module):
@@ -40,10 +40,10 @@ class FusedConvReLU(nn.Module):
         return torch.ops.mkldnn._convolution_pointwise(x, weight, self.bias, *self.geometry, "relu", [], "")
 
 
-def fuse(block: ConvBNReLU) -> FusedConvReLU | None:
+def fuse(block: ConvUnit) -> FusedConvReLU | None:
     """The fused form of a folded block; None where torch or the machine does not have it, or it answers otherwise."""
     conv = block.conv
-    if conv.weight.device.type != "cpu" or conv.bias is None:
+    if block.training or conv.weight.device.type != "cpu" or conv.bias is None:
         return None
     side = max(conv.kernel_size) + max(conv.stride)
     probe = torch.ones(1, conv.in_channels, side, side, dtype=conv.weight.dtype)
@@ -63,7 +63,7 @@ def fuse_convolutions(network: nn.Module) -> int:
     Returns:
         How many blocks were fused.
     """
-    blocks = [module for module in network.modules() if isinstance(module, ConvBNReLU)]
+    blocks = [module for module in network.modules() if isinstance(module, ConvUnit)]
     for block in blocks:
         block.fused = fuse(block)
     return sum(block.fused is not None for block in blocks)

@@ -1,17 +1,18 @@
-"""GoogLeNet ("Going deeper with convolutions", 1409.4842, table 1) with batch normalisation.
+"""GoogLeNet ("Going deeper with convolutions", 1409.4842, table 1): one network whose variants are data.
 
-Module names follow torchvision's ``googlenet``, so that its state dict loads strictly and gives equal outputs.
-Legend: B images, H/W spatial size of the input.
+Module names follow torchvision's ``googlenet``, so that its state dict loads strictly into the default variant and
+gives equal outputs. Legend: B images, H/W spatial size of the input.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from backbone.inception import ConvBNReLU, InceptionBlock, InceptionChannels
+from backbone.inception import ConvUnit, InceptionBlock, InceptionChannels
+from backbone.variant import Variant
 
 
 class Stage(NamedTuple):
@@ -35,22 +36,19 @@ INCEPTION_TABLE: dict[str, InceptionChannels] = {
 }
 """The Inception rows of table 1, in order."""
 
-STAGES: tuple[Stage, ...] = tuple(
-    Stage(name, channels.out, {"3": 8, "4": 16, "5": 32}[name[len("inception")]])
-    for name, channels in INCEPTION_TABLE.items()
-)
-"""Every Inception output as a stage; heads read channels and stride here and never guess them."""
+_STRIDES = {"inception3": 8, "inception4": 16, "inception5": 32}
 
 
 class AuxiliaryClassifier(nn.Module):
     """Side classifier on 4a or 4d (section 5): pool to 4x4, 1x1 convolution, two fully connected layers.
 
-    Dropout is 70 %, as in the paper.
+    Dropout is 70 %, as in the paper. Its 5x5 pool with stride 3 gives 4x4 places of a 14x14 map alone; this one gives
+    them for inputs of any size, as torchvision's.
     """
 
-    def __init__(self, in_channels: int, num_classes: int) -> None:
+    def __init__(self, in_channels: int, num_classes: int, *, batch_norm: bool) -> None:
         super().__init__()
-        self.conv = ConvBNReLU(in_channels, 128, 1)
+        self.conv = ConvUnit(in_channels, 128, 1, batch_norm=batch_norm)
         self.fc1 = nn.Linear(128 * 4 * 4, 1024)
         self.fc2 = nn.Linear(1024, num_classes)
         self.dropout = nn.Dropout(0.7)
@@ -74,44 +72,62 @@ class GoogLeNet(nn.Module):
 
     Args:
         num_classes: Classes of the classifier; None leaves the classifier out (a detector's backbone).
+        variant: Form of the modules, normalisation, largest kernel.
         auxiliary: Whether to build the auxiliary classifiers on 4a and 4d (training only).
-        five_kernel: Kernel of the "5x5" branch: 3 fits torchvision's weights, 5 is the paper.
         dropout: Dropout before the last layer; 0.4 in the paper, 0.2 in torchvision.
+
+    Attributes:
+        stages: Every Inception output; heads read channels and stride here and never guess them.
     """
 
     def __init__(
         self,
         num_classes: int | None = None,
         *,
+        variant: Variant = Variant(),  # noqa: B008 - frozen
         auxiliary: bool = False,
-        five_kernel: int = 3,
         dropout: float = 0.4,
     ) -> None:
         super().__init__()
         if auxiliary and num_classes is None:
             raise ValueError("auxiliary classifiers need num_classes")
-        self.conv1 = ConvBNReLU(3, 64, 7, stride=2, padding=3)
+        self.variant = variant
+        batch_norm = variant.batch_norm
+        self.conv1 = ConvUnit(3, 64, 7, stride=2, batch_norm=batch_norm)
         self.maxpool1 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
-        self.conv2 = ConvBNReLU(64, 64, 1)
-        self.conv3 = ConvBNReLU(64, 192, 3, padding=1)
+        self.conv2 = ConvUnit(64, 64, 1, batch_norm=batch_norm)
+        self.conv3 = ConvUnit(64, 192, 3, batch_norm=batch_norm)
         self.maxpool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.maxpool3 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.maxpool4 = nn.MaxPool2d(2, stride=2, ceil_mode=True)
+        # Local response normalisation has no weights; its numbers are those of the Caffe replica, the paper has none.
+        self.response_norm = nn.Identity() if batch_norm else nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75)
+        stages = []
         in_channels = 192
         for name, channels in INCEPTION_TABLE.items():
-            self.add_module(name, InceptionBlock(in_channels, channels, five_kernel=five_kernel))
-            in_channels = channels.out
-        self.aux1 = AuxiliaryClassifier(512, num_classes) if auxiliary and num_classes else None
-        self.aux2 = AuxiliaryClassifier(528, num_classes) if auxiliary and num_classes else None
+            stride = _STRIDES[name[:-1]]
+            block = InceptionBlock(in_channels, channels, variant=variant, asymmetric=stride == 16)
+            self.add_module(name, block)
+            in_channels = block.out_channels
+            stages.append(Stage(name, in_channels, stride))
+        self.stages = tuple(stages)
+        width = {stage.name: stage.channels for stage in stages}
+        self.aux1, self.aux2 = (
+            AuxiliaryClassifier(width[name], num_classes, batch_norm=batch_norm) if auxiliary and num_classes else None
+            for name in ("inception4a", "inception4d")
+        )
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(in_channels, num_classes) if num_classes else None
         self._initialize()
 
     def _initialize(self) -> None:
-        """He initialisation, fit for rectified units behind batch normalisation."""
+        """He initialisation: by outputs behind batch normalisation, by inputs where the signal must keep its size."""
+        mode: Literal["fan_out", "fan_in"] = "fan_out" if self.variant.batch_norm else "fan_in"
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.01)
                 nn.init.zeros_(module.bias)
@@ -123,13 +139,14 @@ class GoogLeNet(nn.Module):
             images: (B, 3, H, W), normalised RGB.
 
         Returns:
-            Stage name -> (B, channels, H / stride, W / stride), for every entry of ``STAGES``. Sides that the stride
+            Stage name -> (B, channels, H / stride, W / stride), for every entry of ``stages``. Sides that the stride
             does not divide are rounded up or down by the pools, as in torchvision.
         """
         pool_before = {"inception3a": self.maxpool2, "inception4a": self.maxpool3, "inception5a": self.maxpool4}
-        x = self.conv3(self.conv2(self.maxpool1(self.conv1(images))))
+        x = self.response_norm(self.maxpool1(self.conv1(images)))
+        x = self.response_norm(self.conv3(self.conv2(x)))
         by_stage: dict[str, Tensor] = {}
-        for stage in STAGES:
+        for stage in self.stages:
             if stage.name in pool_before:
                 x = pool_before[stage.name](x)
             x = by_stage[stage.name] = self.get_submodule(stage.name)(x)

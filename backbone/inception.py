@@ -1,4 +1,4 @@
-"""The two building blocks of GoogLeNet: a normalised convolution and the Inception module (figure 2b).
+"""The two building blocks of GoogLeNet: a convolution with its rectification, and the Inception module in three forms.
 
 Legend: B images, Cin/Cout channels, H/W spatial size.
 """
@@ -11,26 +11,39 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
+from backbone.variant import Variant
+
 BATCH_NORM_EPS = 1e-3  # torchvision's value: its weights give other outputs with the usual 1e-5.
 
+ASYMMETRIC_KERNEL = 7
+"""n of the 1xn and nx1 convolutions: 7 on maps of 12 to 20 places a side (1512.00567, section 3.2)."""
 
-class ConvBNReLU(nn.Module):
-    """Convolution, batch normalisation, rectification.
+
+class ConvUnit(nn.Module):
+    """Convolution, batch normalisation if wanted, rectification. At stride 1 the output is as large as the input.
 
     Args:
         in_channels: Cin.
         out_channels: Cout.
-        kernel_size: Side of the square kernel.
+        kernel_size: Side of the square kernel, or height and width; odd.
         stride: Step of the kernel.
-        padding: Zeros added at each border.
+        batch_norm: Whether to normalise; the convolution has a bias where not.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        *,
+        stride: int = 1,
+        batch_norm: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=False)
-        self.bn: nn.Module = nn.BatchNorm2d(out_channels, eps=BATCH_NORM_EPS)
+        height, width = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
+        padding = height // 2, width // 2
+        self.conv = nn.Conv2d(in_channels, out_channels, (height, width), stride, padding, bias=not batch_norm)
+        self.bn: nn.Module = nn.BatchNorm2d(out_channels, eps=BATCH_NORM_EPS) if batch_norm else nn.Identity()
         self.fused: nn.Module | None = None  # See backbone.fused.
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,40 +69,65 @@ class InceptionChannels(NamedTuple):
     five: int
     pool: int
 
-    @property
-    def out(self) -> int:
-        """Channels after concatenation."""
-        return self.one + self.three + self.five + self.pool
-
 
 class InceptionBlock(nn.Module):
-    """Inception module with dimension reduction ("Going deeper with convolutions", 1409.4842, figure 2b).
+    """Inception module: four branches over the same input, concatenated.
 
     Args:
         in_channels: Cin.
-        channels: Width of each branch.
-        five_kernel: 5 as in the paper, or 3 as in torchvision, whose "5x5" branch is a 3x3 convolution
-            (a known slip that its weights depend on).
+        channels: Width of each convolution. The ``naive`` form has no reductions and no projection behind the pool:
+            its output is Cin wider.
+        variant: Form of the module, its normalisation and its largest kernel.
+        asymmetric: Whether the ``factorized`` form takes 1xn and nx1 convolutions here (1512.00567, figure 6) instead
+            of two 3x3 for the 5x5 (figure 5).
+
+    Attributes:
+        out_channels: Channels after concatenation.
     """
 
-    def __init__(self, in_channels: int, channels: InceptionChannels, *, five_kernel: int = 3) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        channels: InceptionChannels,
+        *,
+        variant: Variant = Variant(),  # noqa: B008 - frozen
+        asymmetric: bool = False,
+    ) -> None:
         super().__init__()
-        self.branch1 = ConvBNReLU(in_channels, channels.one, 1)
-        self.branch2 = nn.Sequential(
-            ConvBNReLU(in_channels, channels.three_reduce, 1),
-            ConvBNReLU(channels.three_reduce, channels.three, 3, padding=1),
-        )
-        self.branch3 = nn.Sequential(
-            ConvBNReLU(in_channels, channels.five_reduce, 1),
-            ConvBNReLU(channels.five_reduce, channels.five, five_kernel, padding=five_kernel // 2),
-        )
-        self.branch4 = nn.Sequential(
-            nn.MaxPool2d(3, stride=1, padding=1, ceil_mode=True),
-            ConvBNReLU(in_channels, channels.pool, 1),
-        )
+        c = channels
+        naive, factorized = variant.block == "naive", variant.block == "factorized"
+
+        def conv(in_width: int, out_width: int, kernel: int | tuple[int, int]) -> ConvUnit:
+            return ConvUnit(in_width, out_width, kernel, batch_norm=variant.batch_norm)
+
+        def one_sided(in_width: int, out_width: int) -> list[ConvUnit]:
+            n = ASYMMETRIC_KERNEL
+            return [conv(in_width, in_width, (1, n)), conv(in_width, out_width, (n, 1))]
+
+        def three(in_width: int) -> list[ConvUnit]:
+            return one_sided(in_width, c.three) if factorized and asymmetric else [conv(in_width, c.three, 3)]
+
+        def five(in_width: int) -> list[ConvUnit]:
+            if factorized and asymmetric:
+                return [*one_sided(in_width, c.five), *one_sided(c.five, c.five)]
+            if factorized:
+                return [conv(in_width, c.five, 3), conv(c.five, c.five, 3)]
+            return [conv(in_width, c.five, variant.five_kernel)]
+
+        pool = nn.MaxPool2d(3, stride=1, padding=1, ceil_mode=True)
+        self.branch1 = conv(in_channels, c.one, 1)
+        if naive:
+            self.branch2 = nn.Sequential(*three(in_channels))
+            self.branch3 = nn.Sequential(*five(in_channels))
+            self.branch4 = nn.Sequential(pool)
+        else:
+            self.branch2 = nn.Sequential(conv(in_channels, c.three_reduce, 1), *three(c.three_reduce))
+            self.branch3 = nn.Sequential(conv(in_channels, c.five_reduce, 1), *five(c.five_reduce))
+            self.branch4 = nn.Sequential(pool, conv(in_channels, c.pool, 1))
+        self.out_channels = c.one + c.three + c.five + (in_channels if naive else c.pool)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, Cin, H, W) -> (B, channels.out, H, W)."""
+        """(B, Cin, H, W) -> (B, out_channels, H, W)."""
         return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], dim=1)
 
 

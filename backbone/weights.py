@@ -1,8 +1,9 @@
-"""Where the backbone's weights come from: a file, torchvision, or nowhere."""
+"""Where the backbone's weights come from: this package, a file, torchvision, or nowhere."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 
 import torch
@@ -12,6 +13,13 @@ from torch import Tensor
 from torchvision.models import GoogLeNet_Weights
 
 from backbone.googlenet import GoogLeNet
+from backbone.variant import Variant
+
+CLASSIFIER_FORMAT = "multibox-rcnn classifier 1"
+"""Format of the files that ``multibox pretrain`` writes, in their header."""
+
+SHIPPED_NAME = "googlenet_tiny_imagenet.safetensors"
+"""The weights that come with this package; their header tells data, recipe, accuracy and terms."""
 
 _CLASSIFIER_PREFIXES = ("fc.", "aux1.", "aux2.")
 
@@ -57,24 +65,41 @@ def _take_imagenet_colours(network: GoogLeNet) -> None:
     conv.weight.mul_(scale[:, None, None])
 
 
+def halved(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights in half precision; vectors (biases, statistics) keep theirs, since their range may be wide."""
+    return {k: v.half() if v.is_floating_point() and v.ndim > 1 else v for k, v in state_dict.items()}
+
+
 def load_backbone_weights(network: GoogLeNet, source: str) -> None:
     """Fills ``network`` from ``source``, in place.
 
     Args:
         network: The backbone.
-        source: ``none`` (keep the random start), ``torchvision`` (downloads ImageNet weights), or a safetensors file.
+        source: ``shipped`` (of this package), ``none`` (keep the random start), ``torchvision`` (downloads ImageNet
+            weights), or a safetensors file.
 
     Raises:
         ValueError: If the file is missing, is not a safetensors file, or does not fit.
     """
     if source == "none":
         return
+    if source in ("shipped", "torchvision") and network.variant != Variant():
+        raise ValueError(
+            f"{source}: these weights fit {Variant()}, this network is {network.variant}; train your own with "
+            f"`multibox pretrain` and name the file, or take none"
+        )
+    if source == "shipped":
+        with resources.as_file(resources.files("backbone").joinpath(SHIPPED_NAME)) as path:
+            load_trunk(network, load_file(path), SHIPPED_NAME)
+        return
     if source == "torchvision":
         load_trunk(network, GoogLeNet_Weights.IMAGENET1K_V1.get_state_dict(progress=True), "torchvision")
         _take_imagenet_colours(network)
         return
     if not Path(source).is_file():
-        raise ValueError(f"backbone weights {source!r}: no such file; give a safetensors file, torchvision or none")
+        raise ValueError(
+            f"backbone weights {source!r}: no such file; give a safetensors file, shipped, torchvision or none"
+        )
     try:
         state_dict = load_file(source)
     except SafetensorError as error:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from configs.schema import field_names
 
@@ -41,17 +41,18 @@ class ConfigError(ValueError):
         return "\n  ".join([f"{count} in the configuration:", *self.faults])
 
 
-def explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
+def explain(error: ValidationError, schema: type[BaseModel], origins: Mapping[str, str]) -> list[str]:
     """Tells each fault of a validation in the words of the configuration.
 
     Args:
         error: What pydantic found.
+        schema: What it was checked against.
         origins: Where each given value came from, by dotted name; a name may be absent.
 
     Returns:
         One line per fault: dotted name, value given and its origin, what is expected.
     """
-    return [_explain_one(details, origins) for details in error.errors(include_url=False)]
+    return [_explain_one(details, schema, origins) for details in error.errors(include_url=False)]
 
 
 def nearest(name: str, choices: Sequence[str]) -> str | None:
@@ -60,13 +61,13 @@ def nearest(name: str, choices: Sequence[str]) -> str | None:
     return matches[0] if matches else None
 
 
-def _explain_one(details: ErrorDetails, origins: Mapping[str, str]) -> str:
+def _explain_one(details: ErrorDetails, schema: type[BaseModel], origins: Mapping[str, str]) -> str:
     name = ".".join(part for part in details["loc"] if isinstance(part, str))
     place = name + "".join(f"[{part}]" for part in details["loc"] if isinstance(part, int))
     given = repr(details["input"])
     origin = f" ({origins[name]})" if name in origins else ""
     if details["type"] == "extra_forbidden":
-        return f"{place}: unknown name{origin}; {_suggest(name)}"
+        return f"{place}: unknown name{origin}; {_suggest(name, schema)}"
     if details["type"] == "missing":
         given = "nothing"
     shown = given if len(given) <= 60 else given[:57] + "..."
@@ -80,10 +81,10 @@ def _expected(details: ErrorDetails) -> str:
     return details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
 
 
-def _suggest(unknown: str) -> str:
+def _suggest(unknown: str, schema: type[BaseModel]) -> str:
     """The nearest valid name: in the same section, else anywhere, else the names that the section has."""
     parent, _, leaf = unknown.rpartition(".")
-    names = field_names()
+    names = field_names(schema)
     siblings = [name for name in names if name.rpartition(".")[0] == parent]
     everywhere = {name.rpartition(".")[2]: name for name in names}
     near = nearest(leaf, [name.rpartition(".")[2] for name in siblings])

@@ -6,9 +6,9 @@ The defaults are those of the ``default`` preset; a preset or a user's file hold
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 WEIGHTS_SUFFIX = ".safetensors"
 
@@ -16,10 +16,31 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 """A part of a whole, a probability or an IoU."""
 
 
+def _known_device(device: str) -> str:
+    kind, colon, index = device.partition(":")
+    if device not in ("auto", "cpu", "mps", "cuda") and not (kind == "cuda" and colon and index.isdecimal()):
+        raise ValueError("auto, cpu, mps, cuda or cuda:N")
+    return device
+
+
+Device = Annotated[str, AfterValidator(_known_device)]
+"""Where to compute."""
+
+
 class Section(BaseModel):
     """What all sections have in common."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+
+
+class RootConfig(Section):
+    """A whole configuration, that files and presets hold.
+
+    Attributes:
+        preset_folder: Where its presets are, within this package.
+    """
+
+    preset_folder: ClassVar[str]
 
 
 class InputConfig(Section):
@@ -30,18 +51,31 @@ class InputConfig(Section):
     )
 
 
-class BackboneConfig(Section):
+class VariantConfig(Section):
+    """Which GoogLeNet."""
+
+    block: Literal["naive", "reduced", "factorized"] = Field(
+        default="reduced", description="Inception module: reduced (the paper's network), naive or factorized."
+    )
+    norm: Literal["lrn", "batchnorm"] = Field(
+        default="batchnorm", description="batchnorm behind every convolution, or lrn (the paper's) at the start."
+    )
+    five_kernel: Literal[3, 5] = Field(default=3, description="Kernel of the 5x5 branch; 5 is the paper's.")
+
+
+class BackboneConfig(VariantConfig):
     """GoogLeNet and where its start weights come from."""
 
     weights: str = Field(
-        default="none", description="none (random start), torchvision (downloads ImageNet weights) or a weights file."
+        default="none",
+        description="shipped (with this package), none (random start), torchvision (downloads) or a weights file.",
     )
 
     @field_validator("weights")
     @classmethod
     def _known_source(cls, weights: str) -> str:
-        if weights not in ("none", "torchvision") and not weights.endswith(WEIGHTS_SUFFIX):
-            raise ValueError(f"none, torchvision or the path of a {WEIGHTS_SUFFIX} file")
+        if weights not in ("shipped", "none", "torchvision") and not weights.endswith(WEIGHTS_SUFFIX):
+            raise ValueError(f"shipped, none, torchvision or the path of a {WEIGHTS_SUFFIX} file")
         return weights
 
 
@@ -167,7 +201,7 @@ class TrainConfig(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="auto = bfloat16 where the processor is fast at it."
     )
-    device: str = Field(default="auto", description="auto, cpu, mps, cuda or cuda:N.")
+    device: Device = Field(default="auto", description="auto, cpu, mps, cuda or cuda:N.")
     best_metric: Literal["AP", "AP50", "AP75", "AR100"] = Field(
         default="AP", description="Which number of the validation decides what the best model is."
     )
@@ -180,17 +214,11 @@ class TrainConfig(Section):
     )
     checkpoint_seconds: int = Field(default=120, ge=1, le=86_400, description="Seconds between saved states.")
 
-    @field_validator("device")
-    @classmethod
-    def _known_device(cls, device: str) -> str:
-        kind, colon, index = device.partition(":")
-        if device not in ("auto", "cpu", "mps", "cuda") and not (kind == "cuda" and colon and index.isdecimal()):
-            raise ValueError("auto, cpu, mps, cuda or cuda:N")
-        return device
 
-
-class Config(Section):
+class Config(RootConfig):
     """Everything that shapes a detector and its training. Data paths are never part of it."""
+
+    preset_folder = "."
 
     input: InputConfig = Field(default=InputConfig(), description="The size of what the network sees.")
     backbone: BackboneConfig = Field(default=BackboneConfig(), description="GoogLeNet.")
@@ -202,7 +230,7 @@ class Config(Section):
     train: TrainConfig = Field(default=TrainConfig(), description="Optimisation.")
 
 
-def field_names(model: type[BaseModel] = Config, prefix: str = "") -> tuple[str, ...]:
+def field_names(model: type[BaseModel], prefix: str = "") -> tuple[str, ...]:
     """Dotted names of all sections and values below ``model``, in the order of the schema.
 
     Args:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from detection.network import DetectionNetwork
+Network = TypeVar("Network", bound=nn.Module)
 
 
-class AveragedWeights:
+class AveragedWeights(Generic[Network]):
     """Exponential moving average of parameters and buffers (Polyak averaging in the spirit of 1409.4842, section 6).
 
     Args:
@@ -19,13 +20,13 @@ class AveragedWeights:
         decay: Weight of the past per step once warmed up; the first steps forget faster.
     """
 
-    def __init__(self, network: DetectionNetwork, decay: float) -> None:
+    def __init__(self, network: Network, decay: float) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0
 
     @torch.no_grad()
-    def update(self, network: DetectionNetwork) -> None:
+    def update(self, network: Network) -> None:
         """Moves the average towards ``network``; integer buffers are copied."""
         self.updates += 1
         decay = min(self.decay, self.updates / (10 + self.updates))

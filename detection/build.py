@@ -13,30 +13,38 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from backbone.googlenet import STAGES, GoogLeNet
+from backbone.googlenet import GoogLeNet, Stage
+from backbone.variant import Variant
 from backbone.weights import load_backbone_weights
 from configs.load import config_from_dict
 from configs.schema import Config
 from detection.checkpoint import load_model
 from detection.data.augment import Augmentation, AugmentSettings
-from detection.data.loader import ImageCache, TrainingSet
+from detection.data.loader import DetectionBatches, ImageCache, TrainingSet
 from detection.data.records import ImageRecord
 from detection.detector import Detector
 from detection.device import choose_device, choose_precision
-from detection.engine import TrainingSettings
+from detection.engine import TrainingSettings, TrainingTask
 from detection.errors import InputError
 from detection.losses import ObjectiveSettings, TrainingObjective
 from detection.network import DetectionNetwork, InferenceSettings, ProposalSettings
+from detection.optimizers import make_adamw
 from detection.postprocess import DetectionSettings
 from detection.preprocess import resized_size
 from detection.roi_classifier import RoiClassifier, RoiClassifierSettings
 from detection.roi_sampling import RoiSamplingSettings
+from detection.schedule import cosine_schedule, low_resolution_phases
 from proposals.multibox_head import MultiBoxHead
 from proposals.priors import fallback_sizes, fit_prior_sizes
 from proposals.pyramid import FeaturePyramid
 
-PYRAMID_STAGES = tuple(stage for stage in STAGES if stage.name in ("inception3b", "inception4e", "inception5b"))
-"""The last stage of each stride: 8, 16, 32."""
+PYRAMID_STRIDES = (8, 16, 32)
+
+
+def pyramid_stages(backbone: GoogLeNet) -> tuple[Stage, ...]:
+    """The last stage of each stride of the pyramid."""
+    last = {stage.stride: stage for stage in backbone.stages}
+    return tuple(last[stride] for stride in PYRAMID_STRIDES)
 
 
 def build_network(config: Config, num_classes: int, prior_sizes: Tensor | None = None) -> DetectionNetwork:
@@ -47,21 +55,20 @@ def build_network(config: Config, num_classes: int, prior_sizes: Tensor | None =
         num_classes: C.
         prior_sizes: (L, A, 2) pixels of the input; None lays placeholders that loading a model overwrites.
     """
-    strides = [stage.stride for stage in PYRAMID_STAGES]
     per_cell = config.proposals.priors_per_level
     if prior_sizes is None:
-        prior_sizes = fallback_sizes(strides, per_cell)
+        prior_sizes = fallback_sizes(PYRAMID_STRIDES, per_cell)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        backbone = GoogLeNet()
-        pyramid = FeaturePyramid(PYRAMID_STAGES, config.pyramid.channels)
+        backbone = GoogLeNet(variant=_variant(config))
+        pyramid = FeaturePyramid(pyramid_stages(backbone), config.pyramid.channels)
         head = MultiBoxHead(
             config.pyramid.channels,
-            num_levels=len(strides),
+            num_levels=len(PYRAMID_STRIDES),
             priors_per_cell=per_cell,
             depth=config.proposals.tower_depth,
         )
-        classifier = _build_classifier(config, num_classes, strides)
+        classifier = _build_classifier(config, num_classes)
     return DetectionNetwork(
         backbone,
         pyramid,
@@ -75,7 +82,12 @@ def build_network(config: Config, num_classes: int, prior_sizes: Tensor | None =
     )
 
 
-def _build_classifier(config: Config, num_classes: int, strides: Sequence[int]) -> RoiClassifier:
+def _variant(config: Config) -> Variant:
+    b = config.backbone
+    return Variant(b.block, b.norm, b.five_kernel)
+
+
+def _build_classifier(config: Config, num_classes: int) -> RoiClassifier:
     c = config.classifier
     settings = RoiClassifierSettings(
         members=c.members,
@@ -85,7 +97,7 @@ def _build_classifier(config: Config, num_classes: int, strides: Sequence[int]) 
         member_hidden=c.member_hidden,
         box_regression=c.box_regression,
     )
-    return RoiClassifier(config.pyramid.channels, num_classes, strides=strides, settings=settings)
+    return RoiClassifier(config.pyramid.channels, num_classes, strides=PYRAMID_STRIDES, settings=settings)
 
 
 def _proposal_settings(config: Config, num_proposals: int) -> ProposalSettings:
@@ -106,32 +118,38 @@ def build_objective(config: Config, network: DetectionNetwork) -> TrainingObject
     return TrainingObjective(network, settings)
 
 
-def build_training_set(config: Config, records: Sequence[ImageRecord]) -> TrainingSet:
-    """The training images with their random views and their cache."""
-    processes = max(1, config.train.workers)
-    cache = ImageCache(
-        longest_side=config.input.longest_side,
-        max_bytes=config.train.cache_mb * 2**20 // processes,
+def build_batches(config: Config, records: Sequence[ImageRecord]) -> DetectionBatches:
+    """The training images, their random views, their cache and their order."""
+    t = config.train
+    processes = max(1, t.workers)
+    cache = ImageCache(longest_side=config.input.longest_side, max_bytes=t.cache_mb * 2**20 // processes)
+    augmentation = Augmentation(AugmentSettings(**config.augment.model_dump()))
+    phases = low_resolution_phases(
+        config.input.longest_side, fraction=t.low_resolution.fraction, scale=t.low_resolution.scale
     )
-    return TrainingSet(records, Augmentation(AugmentSettings(**config.augment.model_dump())), cache)
+    training_set = TrainingSet(records, augmentation, cache)
+    return DetectionBatches(training_set, batch_size=t.batch_size, seed=t.seed, workers=t.workers, phases=phases)
+
+
+def build_task(
+    config: Config, network: DetectionNetwork, records: Sequence[ImageRecord]
+) -> TrainingTask[DetectionNetwork]:
+    """What a detector learns from, and how."""
+    t = config.train
+    return TrainingTask(
+        objective=build_objective(config, network),
+        network=network,
+        source=build_batches(config, records),
+        optimizer=make_adamw(network, learning_rate=t.learning_rate, weight_decay=t.weight_decay),
+        schedule=cosine_schedule(t.warmup_fraction),
+    )
 
 
 def training_settings(config: Config) -> TrainingSettings:
     """The values that the training loop needs."""
     t = config.train
     return TrainingSettings(
-        batch_size=t.batch_size,
-        learning_rate=t.learning_rate,
-        weight_decay=t.weight_decay,
-        warmup_fraction=t.warmup_fraction,
-        ema_decay=t.ema_decay,
-        gradient_clip=t.gradient_clip,
-        seed=t.seed,
-        workers=t.workers,
-        longest_side=config.input.longest_side,
-        low_resolution_fraction=t.low_resolution.fraction,
-        low_resolution_scale=t.low_resolution.scale,
-        checkpoint_seconds=t.checkpoint_seconds,
+        ema_decay=t.ema_decay, gradient_clip=t.gradient_clip, seed=t.seed, checkpoint_seconds=t.checkpoint_seconds
     )
 
 
@@ -139,7 +157,7 @@ def fit_priors(config: Config, records: Sequence[ImageRecord]) -> Tensor:
     """Priors for these training images at this input size: (L, A, 2) pixels of the input."""
     return fit_prior_sizes(
         _box_sizes(records, config.input.longest_side),
-        strides=[stage.stride for stage in PYRAMID_STAGES],
+        strides=PYRAMID_STRIDES,
         priors_per_level=config.proposals.priors_per_level,
         seed=config.train.seed,
     )
@@ -181,7 +199,7 @@ def load_detector(path: Path, *, device: str = "auto", precision: str = "auto") 
     """
     tensors, header = load_model(path)
     try:
-        config = config_from_dict(header.config)
+        config = config_from_dict(header.config, schema=Config)
         network = build_network(config, len(header.class_names))
         network.load_state_dict(tensors)
     except (ValueError, RuntimeError) as error:

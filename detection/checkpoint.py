@@ -42,7 +42,8 @@ class ModelHeader:
     note: str = "The weights belong to whoever trained them; the terms of the training data apply."
 
 
-def _save(path: Path, tensors: Mapping[str, Tensor], file_format: str, header: Mapping[str, Any]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], file_format: str, header: Mapping[str, Any]) -> None:
+    """Writes tensors and a JSON header, whole or not at all."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # One key only: the order of several would differ from write to write, and equal models have equal bytes.
     metadata = {METADATA_KEY: json.dumps({"format": file_format, **header}, ensure_ascii=False)}
@@ -50,9 +51,14 @@ def _save(path: Path, tensors: Mapping[str, Tensor], file_format: str, header: M
         save_file(contiguous, draft, metadata=metadata)
 
 
-def _load(
+def load_tensors(
     path: Path, file_format: str, remedy: str, *, header_only: bool = False
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads what ``save_tensors`` wrote.
+
+    Raises:
+        InputError: If the file is missing, damaged, or of another format; the message ends with ``remedy``.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file; {remedy}")
     try:
@@ -69,7 +75,7 @@ def _load(
 
 def save_model(path: Path, tensors: Mapping[str, Tensor], header: ModelHeader) -> None:
     """Writes a model file."""
-    _save(path, tensors, MODEL_FORMAT, vars(header))
+    save_tensors(path, tensors, MODEL_FORMAT, vars(header))
 
 
 def model_file(path: Path) -> Path:
@@ -98,7 +104,7 @@ def load_header(path: Path) -> ModelHeader:
 def _load_model(path: Path, *, header_only: bool) -> tuple[dict[str, Tensor], ModelHeader]:
     path = model_file(path)
     remedy = "give a model.safetensors that `multibox train` wrote"
-    tensors, header = _load(path, MODEL_FORMAT, remedy, header_only=header_only)
+    tensors, header = load_tensors(path, MODEL_FORMAT, remedy, header_only=header_only)
     try:
         names, ids = tuple(header.pop("class_names")), tuple(header.pop("category_ids"))
         return tensors, ModelHeader(class_names=names, category_ids=ids, **header)
@@ -108,7 +114,7 @@ def _load_model(path: Path, *, header_only: bool) -> tuple[dict[str, Tensor], Mo
 
 def save_state(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Writes everything that an exact resume needs."""
-    _save(path, tensors, STATE_FORMAT, header)
+    save_tensors(path, tensors, STATE_FORMAT, header)
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -117,4 +123,4 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         InputError: If the file is missing, damaged, or not a training state.
     """
-    return _load(path, STATE_FORMAT, "start without --resume")
+    return load_tensors(path, STATE_FORMAT, "start without --resume")

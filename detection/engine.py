@@ -1,15 +1,16 @@
-"""The training loop: steps, averages, evaluations, checkpoints.
+"""The training loop, of detectors and of classifiers: steps, averages, evaluations, checkpoints.
 
-Nothing here prints or names a device; a listener hears what happens. Legend: B images of a batch.
+What is learnt is an objective's affair, from what a batch source's. Nothing here prints or names a device; a listener
+hears what happens. Legend: B images of a batch.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,29 +19,46 @@ from torch import Tensor, nn
 
 from detection.averaging import AveragedWeights
 from detection.checkpoint import load_state, save_state
-from detection.data.loader import Batch, BatchPlan, TrainingSet, make_loader
 from detection.errors import InputError
-from detection.losses import TrainingObjective
-from detection.network import DetectionNetwork
-from detection.schedule import Budget, input_side, learning_rate_factor
+from detection.schedule import Budget, Schedule
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """How to train; see ``configs.schema`` for the meaning and unit of each value."""
 
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    warmup_fraction: float
     ema_decay: float
     gradient_clip: float
     seed: int
-    workers: int
-    longest_side: int
-    low_resolution_fraction: float
-    low_resolution_scale: float
     checkpoint_seconds: float
+
+
+class TrainingBatch(Protocol):
+    """The images of one step."""
+
+    @property
+    def file_names(self) -> Sequence[str]:
+        """B names, for messages."""
+
+    @property
+    def errors(self) -> Mapping[str, str]:
+        """File name -> reason, of those not readable."""
+
+    def inputs(self, device: torch.device) -> tuple[Any, ...]:
+        """What the objective takes, on a device."""
+
+
+class BatchSource(Protocol):
+    """Where batches come from; the same steps give the same batches."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one pass over the images."""
+
+    def batches(self, first_step: int, progress_at: Callable[[int], float]) -> Iterable[TrainingBatch]:
+        """Batches without end, from a step on; ``progress_at`` tells the share of the budget spent before a step."""
 
 
 @dataclass(frozen=True)
@@ -104,26 +122,34 @@ class StateFile:
 Listener = Callable[[StepReport], None]
 """Hears about every step."""
 
-Evaluate = Callable[[DetectionNetwork, int], None]
+Evaluate = Callable[[Any, int], None]
 """Judges the averaged network at a step; it must leave the network as it is."""
 
 
-def make_optimizer(network: nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW; biases and normalisation do not decay."""
-    decaying: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, parameter in network.named_parameters():
-        (free if parameter.ndim <= 1 or name.endswith("bias") else decaying).append(parameter)
-    groups = [{"params": decaying, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=learning_rate)
+@dataclass(frozen=True)
+class TrainingTask(Generic[Network]):
+    """What is learnt, from what, and how the weights move.
+
+    Attributes:
+        objective: Network and losses as one module: inputs of a batch and a source of chance -> loss by name.
+        network: The part of it that is averaged, judged and kept.
+        source: Where the batches come from.
+        optimizer: Of the objective's parameters; its learning rates are the peaks.
+        schedule: Share of the peak learning rate, by progress and epoch.
+    """
+
+    objective: nn.Module
+    network: Network
+    source: BatchSource
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
 
 
-class Trainer:
+class Trainer(Generic[Network]):
     """One training run, which can stop anywhere and go on.
 
     Args:
-        objective: Network and losses.
-        training_set: The images.
+        task: What is learnt.
         settings: How to train.
         budget: What the run may spend.
         accelerator: Device and precision.
@@ -132,8 +158,7 @@ class Trainer:
 
     def __init__(
         self,
-        objective: TrainingObjective,
-        training_set: TrainingSet,
+        task: TrainingTask[Network],
         *,
         settings: TrainingSettings,
         budget: Budget,
@@ -144,14 +169,13 @@ class Trainer:
         self.budget = budget
         self.accelerator = accelerator
         self.state = state
-        self.training_set = training_set
-        self.network = objective.network
-        objective.to(accelerator.device).to(memory_format=torch.channels_last)
+        self.network = task.network
+        self.source = task.source
+        self.schedule = task.schedule
+        task.objective.to(accelerator.device).to(memory_format=torch.channels_last)
         self.average = AveragedWeights(self.network, settings.ema_decay)
-        optimizer = make_optimizer(
-            self.network, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
-        )
-        self.objective, self.optimizer = accelerator.prepare(objective.train(), optimizer)
+        self.objective, self.optimizer = accelerator.prepare(task.objective.train(), task.optimizer)
+        self._peaks = [group["lr"] for group in task.optimizer.param_groups]
         self.step = 0
         self.unreadable: dict[str, str] = {}
         self._evaluated_at = -1
@@ -181,13 +205,12 @@ class Trainer:
         """
         self.budget.start(self._seconds_before)
         saved_at = time.monotonic()
-        plan = self._plan()
-        for batch in make_loader(self.training_set, plan, workers=self.settings.workers):
+        for batch in self.source.batches(self.step, self.budget.progress):
             progress = self.budget.progress(self.step)
             if progress >= 1 or self._stop_requested:
                 break
-            listener(self._timed_step(batch, progress, plan.steps_per_epoch))
-            epoch, done = divmod(self.step, plan.steps_per_epoch)
+            listener(self._timed_step(batch, progress))
+            epoch, done = divmod(self.step, self.source.steps_per_epoch)
             if evaluate is not None and done == 0 and epoch % evaluate_every == 0 and self._can_afford_evaluation():
                 self._evaluate(evaluate)
             if time.monotonic() - saved_at > self.settings.checkpoint_seconds:
@@ -198,11 +221,6 @@ class Trainer:
             self._evaluate(evaluate)
         self.save()
         return finished
-
-    def _plan(self) -> BatchPlan:
-        s = self.settings
-        aspects = np.array([record.size_hw[0] / record.size_hw[1] for record in self.training_set.records])
-        return BatchPlan(aspects, batch_size=s.batch_size, seed=s.seed, first_step=self.step, side_at=self._input_side)
 
     def _can_afford_evaluation(self) -> bool:
         """Evaluations may take a tenth of a time budget, or as long as they want where time does not count."""
@@ -215,34 +233,24 @@ class Trainer:
         self._evaluation_seconds += time.monotonic() - started
         self._evaluated_at = self.step
 
-    def _input_side(self, step: int) -> int:
-        s = self.settings
-        return input_side(
-            self.budget.progress(step),
-            longest_side=s.longest_side,
-            fraction=s.low_resolution_fraction,
-            scale=s.low_resolution_scale,
-        )
-
-    def _timed_step(self, batch: Batch, progress: float, steps_per_epoch: int) -> StepReport:
+    def _timed_step(self, batch: TrainingBatch, progress: float) -> StepReport:
         started = time.monotonic()
-        losses = self._train_step(batch, progress)
+        losses = self.train_step(batch, progress)
         self._training_seconds += time.monotonic() - started
-        self._seen += len(batch.targets)
+        self._seen += len(batch.file_names)
         self.unreadable |= batch.errors
         rate = self._seen / max(self._training_seconds, 1e-6)
         learning_rate = self.optimizer.param_groups[0]["lr"]
-        return StepReport(self.step, self.step // steps_per_epoch, losses, learning_rate, rate, progress)
+        epoch = self.step // self.source.steps_per_epoch
+        return StepReport(self.step, epoch, losses, learning_rate, rate, progress)
 
-    def _train_step(self, batch: Batch, progress: float) -> dict[str, float]:
+    def train_step(self, batch: TrainingBatch, progress: float) -> dict[str, float]:
         """Forward, backward, update; returns the losses."""
-        device = self.accelerator.device
-        factor = learning_rate_factor(progress, self.settings.warmup_fraction)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * factor
+        factor = self.schedule(progress, self.step // self.source.steps_per_epoch)
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * factor
         generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step)
-        targets = [target.to(device) for target in batch.targets]
-        losses: dict[str, Tensor] = self.objective(batch.images.to(device), targets, generator)
+        losses: dict[str, Tensor] = self.objective(*batch.inputs(self.accelerator.device), generator)
         values = {name: float(loss.detach()) for name, loss in losses.items()}
         self._refuse_non_finite(values, batch)
         self.accelerator.backward(torch.stack(list(losses.values())).sum())
@@ -254,14 +262,14 @@ class Trainer:
         self.step += 1
         return values
 
-    def _refuse_non_finite(self, numbers: Mapping[str, float], batch: Batch) -> None:
+    def _refuse_non_finite(self, numbers: Mapping[str, float], batch: TrainingBatch) -> None:
         bad = [name for name, value in numbers.items() if not np.isfinite(value)]
         if bad:
             raise NonFiniteLossError(
                 f"step {self.step}: {', '.join(bad)} is not finite on the images {', '.join(batch.file_names)}; the "
-                f"weights are those of the step before. Check these images with `multibox check`, or start anew in "
-                f"another --out with a lower learning rate (now {self.optimizer.param_groups[0]['lr']:g}): "
-                f"--set train.learning_rate=..."
+                f"weights are those of the step before. Check these images (`multibox check` does for detection data), "
+                f"or start anew in another --out with a lower learning rate "
+                f"(now {self.optimizer.param_groups[0]['lr']:g}): --set train.learning_rate=..."
             )
 
     def save(self) -> None:
@@ -269,7 +277,7 @@ class Trainer:
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.network.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items() if v is not None}
         header: dict[str, Any] = {
             "identity": dict(self.state.identity),
             "step": self.step,

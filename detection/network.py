@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from backbone.googlenet import GoogLeNet
-from backbone.weights import IMAGENET_MEAN, IMAGENET_STD
+from backbone.normalization import ColourNormalization
 from detection.ensemble import mean_offsets, mean_probabilities
 from detection.postprocess import DetectionSettings, select_detections
 from detection.roi_classifier import RoiClassifier
@@ -62,8 +61,6 @@ class DetectionNetwork(nn.Module):
     """
 
     prior_sizes: Tensor
-    pixel_mean: Tensor
-    pixel_std: Tensor
 
     def __init__(
         self,
@@ -83,15 +80,12 @@ class DetectionNetwork(nn.Module):
         self.proposal_settings = inference.proposals
         self.detection_settings = inference.detections
         self.register_buffer("prior_sizes", prior_sizes)
-        self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(3, 1, 1) * 255, persistent=False)
+        self.normalize = ColourNormalization()
 
     def extract(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) uint8 RGB -> L pyramid maps (B, F, H / stride, W / stride)."""
-        normalised = (images.float() - self.pixel_mean) / self.pixel_std
-        weights = self.backbone.conv1.conv.weight  # bfloat16 in a prepared detector
-        normalised = normalised.to(weights.dtype, memory_format=torch.channels_last)
-        return self.pyramid(self.backbone.features(normalised))
+        dtype = self.backbone.conv1.conv.weight.dtype  # bfloat16 in a prepared detector
+        return self.pyramid(self.backbone.features(self.normalize(images, dtype)))
 
     def priors(self, images: Tensor) -> Tensor:
         """The priors of an input of this size: (K, 4) xyxy pixels."""

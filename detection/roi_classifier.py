@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from backbone.inception import ConvBNReLU
+from backbone.inception import ConvUnit
 from detection.ensemble import EnsembleOutput, MemberHeads
 from detection.roi_pooling import pool_rois
 from proposals.box_ops import enlarge
@@ -63,7 +63,7 @@ class RoiClassifier(nn.Module):
         self.pool_size = settings.pool_size
         reduced = (settings.pool_size + 1) // 2
         # A stride of 2 keeps the fine sampling of the pool at a quarter of the cost of a dense convolution.
-        self.conv = ConvBNReLU(channels, CONV_WIDTH, 3, stride=2, padding=1)
+        self.conv = ConvUnit(channels, CONV_WIDTH, 3, stride=2)
         nn.init.kaiming_normal_(self.conv.conv.weight, mode="fan_out", nonlinearity="relu")
         self.trunk = nn.Linear(CONV_WIDTH * reduced * reduced, settings.hidden)
         self.heads = MemberHeads(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from backbone.googlenet import Stage
-from backbone.inception import ConvBNReLU
+from backbone.inception import ConvUnit
 
 
 class FeaturePyramid(nn.Module):
@@ -24,8 +24,8 @@ class FeaturePyramid(nn.Module):
     def __init__(self, stages: Sequence[Stage], channels: int) -> None:
         super().__init__()
         self.stages = tuple(stages)
-        self.laterals = nn.ModuleList(ConvBNReLU(stage.channels, channels, 1) for stage in stages)
-        self.outputs = nn.ModuleList(ConvBNReLU(channels, channels, 3, padding=1) for _ in stages)
+        self.laterals = nn.ModuleList(ConvUnit(stage.channels, channels, 1) for stage in stages)
+        self.outputs = nn.ModuleList(ConvUnit(channels, channels, 3) for _ in stages)
 
     def forward(self, features: dict[str, Tensor]) -> list[Tensor]:
         """Stage name -> (B, Cin, H/stride, W/stride) in, L maps (B, F, H/stride, W/stride) out, finest first."""

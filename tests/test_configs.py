@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from configs import load
 from configs.errors import ConfigError
-from configs.load import (
-    config_from_dict,
-    config_origins,
-    dump_config,
-    flatten_config,
-    load_config,
-    preset_names,
-)
+from configs.load import dump_config, flatten_config
 from configs.schema import Config, field_names
+
+load_config = partial(load.load_config, schema=Config)
+config_from_dict = partial(load.config_from_dict, schema=Config)
+config_origins = partial(load.config_origins, schema=Config)
 
 
 def write(folder: Path, text: str) -> str:
@@ -40,8 +39,8 @@ def faults_of(name_or_path: str, overrides: tuple[str, ...] = ()) -> tuple[str, 
 
 
 def test_presets_load() -> None:
-    assert preset_names() == ("accurate", "default", "fast")
-    for name in preset_names():
+    assert load.preset_names(Config) == ("accurate", "default", "fast")
+    for name in load.preset_names(Config):
         load_config(name)
 
 
@@ -50,7 +49,7 @@ def test_the_default_preset_is_the_schema() -> None:
 
 
 def test_presets_say_what_they_cost() -> None:
-    for name in preset_names():
+    for name in load.preset_names(Config):
         header = (Path(__file__).parent.parent / "configs" / f"{name}.yaml").read_text(encoding="utf-8")
         for entry in ("# Command:", "# Time:", "# Expected AP:", "# Machine:"):
             assert entry in header
@@ -58,7 +57,7 @@ def test_presets_say_what_they_cost() -> None:
 
 def test_presets_hold_only_what_differs() -> None:
     defaults = flatten_config(Config())
-    for name in preset_names():
+    for name in load.preset_names(Config):
         values = flatten_config(load_config(name))
         stated = {key for key, origin in config_origins(name).items() if origin != "default"}
         assert {key for key in stated if values[key] == defaults[key]} == set()
@@ -80,7 +79,7 @@ def test_configuration_is_frozen() -> None:
 
 
 def test_field_names_list_sections_before_their_values() -> None:
-    names = field_names()
+    names = field_names(Config)
 
     assert names[:3] == ("input", "input.longest_side", "backbone")
     assert names.index("train.low_resolution") + 1 == names.index("train.low_resolution.fraction")
@@ -214,7 +213,8 @@ FAULTS: list[tuple[str, str]] = [
     ),
     (
         "backbone.weights=torchvison",
-        "backbone.weights: got 'torchvison' (--set), expected none, torchvision or the path of a .safetensors file",
+        "backbone.weights: got 'torchvison' (--set), "
+        "expected shipped, none, torchvision or the path of a .safetensors file",
     ),
     ("backbone.weights=3", "backbone.weights: got 3 (--set), expected text"),
     ("train=5", "train: got 5 (--set), expected a section of names and values"),
@@ -258,7 +258,7 @@ def test_several_faults_come_in_one_message(tmp_path: Path) -> None:
         f"  augment.hue: got 3 ({path}), expected less than or equal to 0.5\n"
         f"  train.epochs: got -1 ({path}), expected greater than or equal to 1\n"
         f"  train.lr: unknown name ({path}); valid names are "
-        + ", ".join(name for name in field_names() if name.startswith("train.") and name.count(".") == 1)
+        + ", ".join(name for name in field_names(Config) if name.startswith("train.") and name.count(".") == 1)
     )
 
 
@@ -323,7 +323,7 @@ def test_origins_tell_default_preset_file_and_override(tmp_path: Path) -> None:
 
 
 def test_dump_reads_back_equal_and_describes_each_value(tmp_path: Path) -> None:
-    for name in preset_names():
+    for name in load.preset_names(Config):
         config = load_config(name)
         text = dump_config(config)
         assert load_config(write(tmp_path, text)) == config
@@ -370,7 +370,9 @@ def test_any_valid_configuration_survives_yaml(tmp_path_factory: pytest.TempPath
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(field_names()) | st.text(), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(field_names(Config)) | st.text(), inner)
+    ),
     max_leaves=5,
 )
 

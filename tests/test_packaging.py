@@ -105,8 +105,10 @@ def test_every_package_is_installed() -> None:
 def test_every_data_file_is_installed() -> None:
     for name in ("configs", "detection/evaluation"):
         patterns = SETUP["package_data"][name.replace("/", ".")]
-        files = [file for file in (ROOT / name).iterdir() if file.is_file() and file.suffix != ".py"]
-        assert [file for file in files if not any(fnmatch(file.name, pattern) for pattern in patterns)] == []
+        files = [file.relative_to(ROOT / name) for file in (ROOT / name).rglob("*.*") if file.is_file()]
+        data = [file.as_posix() for file in files if file.suffix not in {".py", ".pyc"}]
+        assert data, name
+        assert [file for file in data if not any(fnmatch(file, pattern) for pattern in patterns)] == []
 
 
 def test_changelog_knows_the_version() -> None:

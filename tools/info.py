@@ -1,34 +1,144 @@
-"""``multibox info``: what a model file or a preset holds."""
+"""``multibox info``: what a model file, a preset or the network of the paper holds."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from backbone.table import (
+    PAPER_CLASSES,
+    PAPER_SIDE,
+    TableRow,
+    count_totals,
+    list_variants,
+    table_rows,
+    total_row,
+)
+from backbone.variant import PAPER, Block, Norm, Variant
 from configs.load import config_origins, dump_config, flatten_config, load_config
+from configs.schema import Config
 from detection.build import build_network
 from detection.checkpoint import load_model, model_file
+from detection.errors import InputError
 from tools.cli import run_alone
+
+NETWORK = "googlenet"
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
 
 
 def info(
-    model: Annotated[str, typer.Argument(help="model.safetensors of a run, or a preset (default, fast, accurate).")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="model.safetensors of a run, a preset (default, fast, accurate), or googlenet: the network."
+        ),
+    ],
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a value of a preset: train.seed=1")] = None,
+    table: Annotated[bool, typer.Option("--table", help="Of googlenet: table 1 of its paper, counted.")] = False,
+    block: Annotated[str | None, typer.Option(help="naive, reduced or factorized. [default: reduced]")] = None,
+    norm: Annotated[str | None, typer.Option(help="lrn or batchnorm. [default: lrn]")] = None,
+    five_kernel: Annotated[int | None, typer.Option(help="Kernel of the 5x5 branch, 5 or 3. [default: 5]")] = None,
+    side: Annotated[int | None, typer.Option(min=32, help="Side of googlenet's image. [default: 224]")] = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="Classes of googlenet. [default: 1000]")] = None,
 ) -> None:
     """Shows the classes, training and configuration of a model, or the values of a preset and where they come from.
 
     Example: multibox info runs/first/model.safetensors
+
+    Of googlenet it shows what each variant weighs; with --table or a variant's options, every layer of that one.
+
+    Example: multibox info googlenet --table
     """
+    variant_given = block is not None or norm is not None or five_kernel is not None
+    if model == NETWORK:
+        if set_:
+            raise InputError(
+                "--set changes presets; for googlenet use --block, --norm, --five-kernel, --side, --classes"
+            )
+        sizes = (side or PAPER_SIDE, classes or PAPER_CLASSES)
+        if table or variant_given:
+            _show_table(_read_variant(block, norm, five_kernel), *sizes)
+        else:
+            _show_variants(*sizes)
+        return
+    if table or variant_given or side is not None or classes is not None:
+        raise InputError(
+            f"{model}: --table, --block, --norm, --five-kernel, --side and --classes are for the network itself; "
+            "write: multibox info googlenet --table"
+        )
     if model.endswith(".safetensors") or Path(model).is_dir():
         _show_model(Path(model))
     else:
         _show_preset(model, list(set_ or []))
+
+
+def _read_variant(block: str | None, norm: str | None, five_kernel: int | None) -> Variant:
+    """The variant of the options; those that are missing are the paper's.
+
+    Raises:
+        InputError: If there is no such variant.
+    """
+    try:
+        return Variant(
+            cast(Block, PAPER.block if block is None else block),
+            cast(Norm, PAPER.norm if norm is None else norm),
+            PAPER.five_kernel if five_kernel is None else five_kernel,
+        )
+    except ValueError as error:
+        raise InputError(f"no such network: {error}") from error
+
+
+def _describe(variant: Variant) -> tuple[str, str, str]:
+    """Block, normalisation, and the kernel of the 5x5 branch or that smaller ones stand for it."""
+    kernel = "split" if variant.block == "factorized" else f"{variant.five_kernel}x{variant.five_kernel}"
+    return variant.block, variant.norm, kernel
+
+
+def _show_table(variant: Variant, side: int, classes: int) -> None:
+    rows = table_rows(variant, side=side, num_classes=classes)
+    rows.append(total_row(rows))
+    block, norm, kernel = _describe(variant)
+    console.print(f"GoogLeNet: {block}, {norm}, 5x5 branch {kernel}; {side} x {side} pixels, {classes} classes")
+    console.print(_rows_table(rows))
+    for row in rows:
+        if row.remark:
+            console.print(f"{row.name}: {row.remark}")
+    totals = count_totals(variant, side=side, num_classes=classes)
+    console.print(f"{totals.parameters:,} parameters with biases and normalisation")
+    console.print(f"{totals.parameters_with_auxiliary:,} with the auxiliary classifiers, which only training has")
+
+
+def _rows_table(rows: list[TableRow]) -> Table:
+    """Weights and multiply-adds, and the paper's figures if there are any."""
+    printed = rows[0].printed_params is not None
+    table = Table("layer", "output")
+    for title in ("weights", "in Ki", *["paper"] * printed, "ops, M", *["paper"] * printed):
+        table.add_column(title, justify="right")
+    for row in rows:
+        params = ["" if row.printed_params is None else f"{row.printed_params:,g}"] * printed
+        ops = ["" if row.printed_ops is None else f"{row.printed_ops:,g}"] * printed
+        counted = f"{row.weights:,}", f"{row.weights / 1024:,.1f}"
+        size = "x".join(map(str, row.output_hwc))
+        table.add_row(row.name, size, *counted, *params, f"{row.multiply_adds / 1e6:,.1f}", *ops)
+    return table
+
+
+def _show_variants(side: int, classes: int) -> None:
+    console.print(f"GoogLeNet with {classes} classes; multiply-adds (ops) at {side} x {side} pixels")
+    table = Table("block", "norm", "5x5 branch")
+    for title in ("parameters", "with auxiliary", "ops, M"):
+        table.add_column(title, justify="right")
+    for variant in list_variants():
+        totals = count_totals(variant, side=side, num_classes=classes)
+        numbers = f"{totals.parameters:,}", f"{totals.parameters_with_auxiliary:,}"
+        table.add_row(*_describe(variant), *numbers, f"{totals.multiply_adds / 1e6:,.1f}")
+    console.print(table)
+    console.print("Every layer of one: multibox info googlenet --table --block reduced --norm lrn --five-kernel 5")
 
 
 def _show_model(path: Path) -> None:
@@ -48,7 +158,8 @@ def _show_model(path: Path) -> None:
 
 
 def _show_preset(name: str, overrides: list[str]) -> None:
-    config, origins = load_config(name, overrides), config_origins(name, overrides)
+    config = load_config(name, overrides, schema=Config)
+    origins = config_origins(name, overrides, schema=Config)
     table = Table("value", "", "from")
     for key, value in flatten_config(config).items():
         table.add_row(key, str(value), origins[key])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import typer
 
+from tools.benchmark import benchmark
 from tools.check import check
+from tools.classify import classify
 from tools.cli import run
 from tools.demo import demo
 from tools.detect import detect
 from tools.evaluate import evaluate
 from tools.info import info
+from tools.pretrain import pretrain
 from tools.train import train
 
 app = typer.Typer(
@@ -19,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="markdown",
 )
-for command in (check, train, detect, evaluate, info, demo):
+for command in (check, train, detect, evaluate, info, demo, pretrain, classify, benchmark):
     app.command()(command)
 
 

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from configs.load import load_config
+from configs.schema import Config
 from detection.data.classes import UnknownClasses
 from detection.data.discover import list_splits
 from detection.data.records import DetectionData
@@ -47,7 +48,7 @@ def train(
     if minutes is not None and epochs is not None:
         raise InputError("--minutes and --epochs exclude each other; give one of them")
     overrides = list(set_ or []) + ([f"train.epochs={epochs}"] if epochs else [])
-    settings = load_config(config, overrides)
+    settings = load_config(config, overrides, schema=Config)
     training_data = read_data(console, data, split or training_split(data, val))
     if not any((~record.ignore).any() for record in training_data.images):
         raise InputError(

@@ -3,57 +3,33 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import os
-import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import torch
-import typer
-from accelerate import Accelerator
 from rich.console import Console
 
-from configs.load import dump_config, flatten_config, load_config
 from configs.schema import Config
 from detection import build
-from detection.atomic import atomic_path
 from detection.checkpoint import MODEL_NAME, ModelHeader, load_header, save_model
 from detection.data.loader import steps_per_epoch
 from detection.data.records import DetectionData
 from detection.detector import Detector
-from detection.device import choose_device, choose_precision
 from detection.engine import StateFile, StepReport, Trainer
-from detection.errors import InputError
 from detection.network import DetectionNetwork
 from detection.schedule import Budget, StepBudget, TimeBudget
 from detection.training_log import TrainingLog
 from detection.validation import Validation
 from tools.progress import TrainingDisplay
-
-FREE_TO_CHANGE = ("train.workers", "train.cache_mb", "train.checkpoint_seconds", "train.device")
-"""Values that a resume may change: they do not change what is learnt."""
-
-EXIT_STOPPED = 75  # EX_TEMPFAIL: a scheduler may run the command again
-
-
-@contextmanager
-def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Turns Ctrl-C and SIGTERM into a call of ``stop``; a second Ctrl-C interrupts at once, as usual."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+from tools.run_folder import (
+    check_run_folder,
+    image_identity,
+    start_accelerator,
+    stopping_on_signals,
+    tell_end,
+    write_config,
+)
 
 
 class TrainingRun:
@@ -81,14 +57,7 @@ class TrainingRun:
         self.config = config
         self.training_data = training_data
         self.validation_data = validation_data
-        device = choose_device(config.train.device)
-        if device.type == "cuda" and device.index is not None:
-            torch.cuda.set_device(device)
-        self.precision = choose_precision(device, config.train.precision)
-        mixed = "bf16" if self.precision == torch.bfloat16 else "no"
-        self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
-        if self.accelerator.num_processes > 1:
-            raise InputError("training on several processes is not there yet; start a single process")
+        self.accelerator, self.precision = start_accelerator(config.train.device, config.train.precision)
 
     @property
     def model_path(self) -> Path:
@@ -105,13 +74,12 @@ class TrainingRun:
         Raises:
             InputError: If the folder holds a run and ``resume`` is not asked for, or its run is another one.
         """
-        self._check_folder(resume)
+        check_run_folder(self.out, self.config, resume=resume)
         trainer = self._build_trainer(minutes)
         if resume and trainer.state.path.is_file():
             trainer.restore()
             self.console.print(f"goes on at step {trainer.step}")
-        with atomic_path(self.out / "config.yaml") as draft:
-            draft.write_text(dump_config(self.config), encoding="utf-8")
+        write_config(self.out, self.config)
         log = TrainingLog(self.out, trainer.step)
         validation = self._validation(log, resume) if self.validation_data else None
         with TrainingDisplay(self.console) as display, closing(log):
@@ -126,19 +94,7 @@ class TrainingRun:
             self._keep(trainer.average.network, trainer.step, {})
         self._tell_end(trainer, finished)
 
-    def _check_folder(self, resume: bool) -> None:
-        """Raises InputError if the folder holds a run that must not be overwritten, or one of another configuration."""
-        path = self.out / "config.yaml"
-        if not path.exists():
-            return
-        if not resume:
-            raise InputError(f"{self.out}: holds a run already; add --resume to go on, or give another --out")
-        before, now = flatten_config(load_config(str(path))), flatten_config(self.config)
-        changed = [f"{k} was {before[k]}, is {now[k]}" for k in now if before[k] != now[k] and k not in FREE_TO_CHANGE]
-        if changed:
-            raise InputError(f"{path}: {'; '.join(changed)}; resume with the same options, or give another --out")
-
-    def _build_trainer(self, minutes: float | None) -> Trainer:
+    def _build_trainer(self, minutes: float | None) -> Trainer[DetectionNetwork]:
         config, data = self.config, self.training_data
         network = build.build_network(config, len(data.class_names), build.fit_priors(config, data.images))
         build.load_start_weights(config, network)
@@ -146,16 +102,14 @@ class TrainingRun:
         budget: Budget = TimeBudget(minutes * 60) if minutes else StepBudget(steps)
         precision = str(self.precision).removeprefix("torch.")
         self.console.print(f"{self.accelerator.device}, {precision}, {budget.describe()}")
-        file_names = "\n".join(record.file_name for record in data.images)
         identity = {
             "budget": budget.describe(),
             "split": data.split,
             "classes": ", ".join(data.class_names),
-            "images": f"{len(data.images)} ({hashlib.sha256(os.fsencode(file_names)).hexdigest()[:12]})",
+            "images": image_identity([record.file_name for record in data.images]),
         }
         return Trainer(
-            build.build_objective(config, network),
-            build.build_training_set(config, data.images),
+            build.build_task(config, network, data.images),
             settings=build.training_settings(config),
             budget=budget,
             accelerator=self.accelerator,
@@ -211,14 +165,10 @@ class TrainingRun:
         )
         save_model(self.model_path, network.state_dict(), header)
 
-    def _tell_end(self, trainer: Trainer, finished: bool) -> None:
-        """Says what was left out and where the model is; ends with ``EXIT_STOPPED`` after a requested stop."""
+    def _tell_end(self, trainer: Trainer[DetectionNetwork], finished: bool) -> None:
+        """Says what was left out and how the run ended."""
         for reason in trainer.unreadable.values():
             self.console.print(f"not learnt from: {reason}")
         if trainer.unreadable:
             self.console.print(f"{len(trainer.unreadable)} images could not be read; mend them and train anew")
-        if not finished:
-            kept = f"; {self.model_path} holds the weights so far" if self.model_path.is_file() else ""
-            self.console.print(f"stopped after step {trainer.step}{kept}; the same command with --resume goes on")
-            raise typer.Exit(EXIT_STOPPED)
-        self.console.print(f"model: {self.model_path} after {trainer.step} steps")
+        tell_end(self.console, self.model_path, trainer.step, finished=finished)

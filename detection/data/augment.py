@@ -1,4 +1,4 @@
-"""The one place that knows albumentations: random views of a training image with its boxes.
+"""The one place that knows albumentations: random views of a training image, with its boxes or without.
 
 Legend: G ground truths, H/W size of the view.
 """
@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -117,6 +118,68 @@ class Augmentation:
         zoom = next((p["scale"]["x"] for name, p in view["applied_transforms"] if name == "Affine"), 1.0)
         visible = np.minimum(_areas(kept) / (_areas(boxes[rows]) * zoom**2), 1)
         return View(view["image"], kept, rows, visible.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How a classifier's training views differ from the image (1409.4842, section 6).
+
+    Attributes:
+        min_area: Smallest share of the image's area; the largest is all of it.
+        aspect: Views are at most so much wider or higher than a square; 4/3 in the paper.
+        random_interpolation: Linear, area, nearest or cubic, at equal odds, instead of linear always.
+        horizontal_flip: Probability of mirroring left to right.
+        brightness: Greatest relative change.
+        contrast: Greatest relative change.
+        saturation: Greatest relative change.
+    """
+
+    min_area: float
+    aspect: float
+    random_interpolation: bool
+    horizontal_flip: float
+    brightness: float
+    contrast: float
+    saturation: float
+
+
+_INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_NEAREST, cv2.INTER_CUBIC)
+
+
+class CropAugmentation:
+    """Draws a random square view of an image; the same seed gives the same view.
+
+    Args:
+        settings: How far views may stray.
+        side: Of the view, in pixels.
+    """
+
+    def __init__(self, settings: CropSettings, side: int) -> None:
+        s = settings
+        crops = [
+            A.RandomResizedCrop(
+                (side, side),
+                scale=(s.min_area, 1.0),
+                ratio=(1 / s.aspect, s.aspect),
+                interpolation=interpolation,
+                area_for_downscale=None,
+                p=1.0,
+            )
+            for interpolation in (_INTERPOLATIONS if s.random_interpolation else _INTERPOLATIONS[:1])
+        ]
+        transforms: list[A.BasicTransform | A.OneOf] = [
+            A.OneOf(crops, p=1.0) if s.random_interpolation else crops[0],
+            A.HorizontalFlip(p=s.horizontal_flip),
+        ]
+        if any((s.brightness, s.contrast, s.saturation)):
+            ranges = [_around_one(amount) for amount in (s.brightness, s.contrast, s.saturation)]
+            transforms.append(A.ColorJitter(*ranges, hue=(0.0, 0.0), p=COLOUR_PROBABILITY))
+        self._compose = A.Compose(transforms)
+
+    def __call__(self, image: Image, *, seed: int) -> Image:
+        """Draws a view: (h, w, 3) uint8 RGB -> (side, side, 3)."""
+        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        return np.asarray(self._compose(image=image)["image"], dtype=np.uint8)
 
 
 def _areas(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -20,6 +20,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,13 +88,29 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8
     Raises:
         InputError: If the file is missing, empty, no image, truncated, damaged or larger than ``max_pixels``.
     """
-    with _opened(path, max_pixels) as image:
-        # Before loading: Pillow may add an EXIF block that follows the pixels, which the header reader cannot see.
-        # Only TIFFs it turns itself.
-        turn = None if isinstance(image, TiffImageFile) else _TURNS.get(_header(image).orientation)
-        rgb = _to_rgb(image, path)
-        upright = rgb if turn is None else rgb.transpose(turn)
-        return np.asarray(upright).copy()  # Writable. np.array(upright) does the same eight times slower.
+    with _opened(path, str(path), max_pixels) as image:
+        return _upright_rgb(image, str(path))
+
+
+def decode_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+    """Decodes the bytes of an image file, for example a member of a zip; as `read_image`.
+
+    Args:
+        content: The file's bytes.
+        name: What messages call it.
+        max_pixels: Larger images are refused before they are decoded.
+    """
+    with _opened(BytesIO(content), name, max_pixels) as image:
+        return _upright_rgb(image, name)
+
+
+def _upright_rgb(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
+    # Before loading: Pillow may add an EXIF block that follows the pixels, which the header reader cannot see.
+    # Only TIFFs it turns itself.
+    turn = None if isinstance(image, TiffImageFile) else _TURNS.get(_header(image).orientation)
+    rgb = _to_rgb(image, name)
+    upright = rgb if turn is None else rgb.transpose(turn)
+    return np.asarray(upright).copy()  # Writable. np.array(upright) does the same eight times slower.
 
 
 def read_image_header(path: Path, max_pixels: int = MAX_PIXELS) -> ImageHeader:
@@ -109,7 +126,7 @@ def read_image_header(path: Path, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     Raises:
         InputError: If the file is missing, empty, no image or larger than ``max_pixels``.
     """
-    with _opened(path, max_pixels) as image:
+    with _opened(path, str(path), max_pixels) as image:
         return _header(image)
 
 
@@ -139,40 +156,40 @@ def find_images(folder: Path, *, recursive: bool = False) -> list[Path]:
 
 
 @contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(source: Path | BytesIO, name: str, max_pixels: int) -> Iterator[Image.Image]:
     """Opens an image at its header; what Pillow raises there or in the body becomes an InputError."""
     kind = "image"
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(source, formats=_FORMATS) as image:
             kind = image.format or kind
             if image.width * image.height > max_pixels:
-                raise InputError(_too_large(path, f"{image.width}x{image.height} pixels", max_pixels))
+                raise InputError(_too_large(name, f"{image.width}x{image.height} pixels", max_pixels))
             yield image
     except InputError:
         raise
     except Image.DecompressionBombError as error:
-        raise InputError(_too_large(path, str(error), MAX_PIXELS)) from error
+        raise InputError(_too_large(name, str(error), MAX_PIXELS)) from error
     except UnidentifiedImageError as error:
-        raise InputError(_not_an_image(path)) from error
+        raise InputError(_not_an_image(source, name)) from error
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise InputError(f"{path}: {error.strerror}; give a readable image file") from error
+        raise InputError(f"{name}: {error.strerror}; give a readable image file") from error
     except _DAMAGE as error:
         fault = "truncated" if "truncated" in str(error).lower() else "damaged"
-        raise InputError(f"{path}: {fault} {kind} ({error}); copy or export the file again") from error
+        raise InputError(f"{name}: {fault} {kind} ({error}); copy or export the file again") from error
 
 
-def _too_large(path: Path, size: str, max_pixels: int) -> str:
-    return f"{path}: {size}, more than the limit of {max_pixels} pixels; cut the image into tiles or shrink it"
+def _too_large(name: str, size: str, max_pixels: int) -> str:
+    return f"{name}: {size}, more than the limit of {max_pixels} pixels; cut the image into tiles or shrink it"
 
 
-def _not_an_image(path: Path) -> str:
+def _not_an_image(source: Path | BytesIO, name: str) -> str:
     """Says what the file is instead, from its first bytes."""
-    with path.open("rb") as file:
+    with source.open("rb") if isinstance(source, Path) else BytesIO(source.getvalue()) as file:
         start = file.read(16)
     if not start:
-        return f"{path}: 0 bytes; copy or export the file again"
+        return f"{name}: 0 bytes; copy or export the file again"
     known = ", ".join(sorted(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES))
-    return f"{path}: not an image: starts with {start!r}; expected one of {known}"
+    return f"{name}: not an image: starts with {start!r}; expected one of {known}"
 
 
 def _header(image: Image.Image) -> ImageHeader:
@@ -186,14 +203,14 @@ def _header(image: Image.Image) -> ImageHeader:
     return ImageHeader(size_hw, orientation if orientation in _TURNS else _UPRIGHT)
 
 
-def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     """Decodes the pixels to 8-bit RGB, not yet turned upright."""
     image.load()
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format != "TIFF"):
         high_byte = np.asarray(image).astype(np.uint16) >> 8
         return Image.fromarray(high_byte.astype(np.uint8)).convert("RGB")
     if image.mode in {"I", "F"}:
-        raise InputError(f"{path}: 32-bit pixels, whose range is not known; save the image with 8 or 16 bits")
+        raise InputError(f"{name}: 32-bit pixels, whose range is not known; save the image with 8 or 16 bits")
     if image.has_transparency_data:
         on_white = Image.new("RGBA", image.size, "white")
         on_white.alpha_composite(image.convert("RGBA"))

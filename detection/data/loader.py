@@ -7,8 +7,9 @@ number of workers and goes on exactly where it stopped. Legend: B images of a ba
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,11 @@ from detection.data.image import read_image
 from detection.data.records import ImageRecord
 from detection.errors import InputError
 from detection.preprocess import PAD_COLOUR, Image, resize, resized_size, stack_images
+from detection.schedule import ResolutionPhase, side_at
 from detection.structures import Target
+
+SampleT = TypeVar("SampleT")
+BatchT = TypeVar("BatchT")
 
 _BATCHES_PER_GROUP = 16  # Sorted by shape together; more wastes less padding but shuffles less.
 
@@ -60,6 +65,10 @@ class Batch(NamedTuple):
     targets: list[Target]
     file_names: list[str]
     errors: dict[str, str]
+
+    def inputs(self, device: torch.device) -> tuple[Tensor, list[Target]]:
+        """Images and targets on a device."""
+        return self.images.to(device), [target.to(device) for target in self.targets]
 
 
 class ImageCache:
@@ -222,8 +231,44 @@ def start_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def make_loader(training_set: TrainingSet, plan: BatchPlan, *, workers: int) -> DataLoader[Sample]:
-    """A loader over a whole run, so that workers and their caches live as long; 0 workers read in this process."""
-    return DataLoader(
-        training_set, batch_sampler=plan, collate_fn=collate, num_workers=workers, worker_init_fn=start_worker
-    )
+@dataclass(frozen=True)
+class DetectionBatches:
+    """The training batches of a detector.
+
+    Attributes:
+        training_set: The images and their views.
+        batch_size: B.
+        seed: Of the run.
+        workers: Processes that read; 0 reads in this one.
+        phases: Longer side of the input by progress.
+    """
+
+    training_set: TrainingSet
+    batch_size: int
+    seed: int
+    workers: int
+    phases: Sequence[ResolutionPhase]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one pass over the images."""
+        return steps_per_epoch(len(self.training_set), self.batch_size)
+
+    def batches(self, first_step: int, progress_at: Callable[[int], float]) -> Iterable[Batch]:
+        """Batches without end; one loader for all of them, so that workers and their caches live as long."""
+        records = self.training_set.records
+        plan = BatchPlan(
+            np.array([record.size_hw[0] / record.size_hw[1] for record in records]),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            first_step=first_step,
+            side_at=lambda step: side_at(progress_at(step), self.phases),
+        )
+        return make_loader(self.training_set, plan, collate, workers=self.workers)
+
+
+def make_loader(
+    dataset: Dataset[SampleT], plan: BatchPlan, collate: Callable[[Sequence[SampleT]], BatchT], *, workers: int
+) -> Iterable[BatchT]:
+    """A loader over a whole run; 0 workers read in this process."""
+    return DataLoader(dataset, batch_sampler=plan, collate_fn=collate, num_workers=workers, worker_init_fn=start_worker)

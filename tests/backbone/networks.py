@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import product
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor, nn
+
+from backbone import Variant
+
+VARIANTS = [
+    Variant(block, norm, five_kernel)
+    for block, norm, five_kernel in product(("naive", "reduced", "factorized"), ("lrn", "batchnorm"), (3, 5))
+]
+"""All of them; a naive network has ten times the weights of the others."""
 
 
 @torch.no_grad()
@@ -57,3 +69,16 @@ def assert_same_state(network: nn.Module, expected: dict[str, Tensor]) -> None:
     state = network.state_dict()
     assert state.keys() == expected.keys()
     assert [key for key, value in expected.items() if not torch.equal(state[key], value)] == []
+
+
+def name_variant(variant: Variant) -> str:
+    """Its options, for the name of a test."""
+    return f"{variant.block}-{variant.norm}-{variant.five_kernel}"
+
+
+def mark_heavy(variants: list[Variant]) -> list[Any]:
+    """The variants as parameters of a test that computes with whole networks: the naive ones are slow."""
+    return [
+        pytest.param(variant, id=name_variant(variant), marks=[pytest.mark.slow] * (variant.block == "naive"))
+        for variant in variants
+    ]

@@ -6,20 +6,29 @@ import pytest
 import torch
 from torch import nn
 
-from backbone import GoogLeNet
-from backbone.inception import ConvBNReLU, InceptionBlock, InceptionChannels, fold_batch_norm
-from tests.backbone.networks import assert_same_state, copy_state, fill_parameters, num_batch_norms, random_images
+from backbone import PAPER, GoogLeNet, Variant
+from backbone.inception import ConvUnit, InceptionBlock, InceptionChannels, fold_batch_norm
+from tests.backbone.networks import (
+    VARIANTS,
+    assert_same_state,
+    copy_state,
+    fill_parameters,
+    mark_heavy,
+    name_variant,
+    num_batch_norms,
+    random_images,
+)
 
 
-def make_block() -> InceptionBlock:
-    block = InceptionBlock(6, InceptionChannels(3, 4, 5, 2, 3, 4))
+def make_block(variant: Variant = Variant(), *, asymmetric: bool = False) -> InceptionBlock:  # noqa: B008 - frozen
+    block = InceptionBlock(6, InceptionChannels(3, 4, 5, 2, 3, 4), variant=variant, asymmetric=asymmetric)
     fill_parameters(block)
     return block.eval()
 
 
 def test_convolution_by_hand() -> None:
     """(2 x - mean) / sqrt(var + eps) * weight + bias = (2 x - 1) / 2 * 3 + 0.5, as one convolution 3 x - 1."""
-    block = ConvBNReLU(1, 1, 1).eval()
+    block = ConvUnit(1, 1, 1).eval()
     assert isinstance(block.bn, nn.BatchNorm2d)
     assert block.bn.running_mean is not None
     assert block.bn.running_var is not None
@@ -35,9 +44,17 @@ def test_convolution_by_hand() -> None:
     torch.testing.assert_close(block.conv.bias, torch.tensor([-1.0]))
 
 
-def test_inception_block_answers_the_same() -> None:
-    block = make_block()
+# Normalisations of the trunk: 3 at the start, then 3 in each of 9 naive modules or 6 in each of 9 reduced ones, or 7 in
+# each of the 4 factorized ones of stages 3 and 5, and 1 + 3 + 5 + 1 in each of the 5 of stage 4.
+NUM_NORMS = {"naive": 3 + 9 * 3, "reduced": 3 + 9 * 6, "factorized": 3 + 4 * 7 + 5 * 10}
+
+
+@pytest.mark.parametrize("asymmetric", [False, True])
+@pytest.mark.parametrize("variant", VARIANTS, ids=name_variant)
+def test_every_module_answers_the_same(variant: Variant, asymmetric: bool) -> None:
+    block = make_block(variant, asymmetric=asymmetric)
     images = random_images(2, (5, 7), channels=6)
+    assert (num_batch_norms(block) > 0) == (variant.norm == "batchnorm")
     with torch.no_grad():
         expected = block(images)
         fold_batch_norm(block)
@@ -46,12 +63,13 @@ def test_inception_block_answers_the_same() -> None:
     assert num_batch_norms(block) == 0
 
 
-def test_trunk_answers_the_same() -> None:
-    network = GoogLeNet()
+@pytest.mark.parametrize("variant", mark_heavy([v for v in VARIANTS if v.norm == "batchnorm"]))
+def test_trunk_answers_the_same(variant: Variant) -> None:
+    network = GoogLeNet(variant=variant)
     fill_parameters(network)
     network.eval()
     images = random_images(2, (64, 96))
-    assert num_batch_norms(network) == 57  # 3 at the start, 6 in each of 9 Inception modules
+    assert num_batch_norms(network) == NUM_NORMS[variant.block]
     with torch.no_grad():
         expected = network.features(images)
         fold_batch_norm(network)
@@ -60,6 +78,18 @@ def test_trunk_answers_the_same() -> None:
         assert expected_features.std() > 0.1
         torch.testing.assert_close(by_stage[name], expected_features, rtol=1e-4, atol=1e-4)
     assert num_batch_norms(network) == 0
+
+
+def test_where_responses_are_normalised_there_is_nothing_to_fold() -> None:
+    network = GoogLeNet(variant=PAPER).eval()
+    before = copy_state(network)
+    images = random_images(1, (32, 32))
+    with torch.no_grad():
+        expected = network.features(images)
+        fold_batch_norm(network)
+        assert_same_state(network, before)
+        for name, features in network.features(images).items():
+            assert torch.equal(features, expected[name])
 
 
 def test_classifier_answers_the_same() -> None:
@@ -76,11 +106,11 @@ def test_classifier_answers_the_same() -> None:
 
 def test_folding_in_training_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="evaluation mode only"):
-        fold_batch_norm(ConvBNReLU(3, 4, 1))
+        fold_batch_norm(ConvUnit(3, 4, 1))
 
 
 def test_folding_takes_the_root_too() -> None:
-    conv = ConvBNReLU(3, 4, 1).eval()
+    conv = ConvUnit(3, 4, 1).eval()
     fold_batch_norm(conv)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in conv.modules())
 

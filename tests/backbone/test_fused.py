@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from backbone import GoogLeNet
+from backbone import PAPER, GoogLeNet, Variant
 from backbone import fused as fused_module
 from backbone.fused import fuse, fuse_convolutions
-from backbone.inception import ConvBNReLU, fold_batch_norm
-from tests.backbone.networks import fill_parameters
+from backbone.inception import ConvUnit, fold_batch_norm
+from tests.backbone.networks import fill_parameters, name_variant
 
 
-def folded_trunk() -> GoogLeNet:
-    network = GoogLeNet().to(memory_format=torch.channels_last)
+def folded_trunk(variant: Variant) -> GoogLeNet:
+    network = GoogLeNet(variant=variant).to(memory_format=torch.channels_last)
     fill_parameters(network)
     network.eval()
     fold_batch_norm(network)
@@ -21,8 +21,9 @@ def folded_trunk() -> GoogLeNet:
 
 
 @pytest.mark.parametrize("size", [(64, 64), (45, 83)])
-def test_the_trunk_answers_the_same(size: tuple[int, int]) -> None:
-    network = folded_trunk()
+@pytest.mark.parametrize("variant", [Variant(), PAPER, Variant("factorized")], ids=name_variant)
+def test_the_trunk_answers_the_same(variant: Variant, size: tuple[int, int]) -> None:
+    network = folded_trunk(variant)
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     images = images.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
@@ -33,11 +34,11 @@ def test_the_trunk_answers_the_same(size: tuple[int, int]) -> None:
 
 
 def test_training_blocks_are_left_alone() -> None:
-    assert fuse(ConvBNReLU(3, 4, 3)) is None  # not folded: no bias
+    assert fuse(ConvUnit(3, 4, 3)) is None  # not folded: no bias
 
 
 def test_other_answers_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    block = ConvBNReLU(3, 4, 3, padding=1).eval()
+    block = ConvUnit(3, 4, 3).eval()
     block.fold()
 
     class Wrong(torch.nn.Module):
@@ -53,7 +54,7 @@ def test_other_answers_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_torch_without_the_operators_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    block = ConvBNReLU(3, 4, 3, padding=1).eval()
+    block = ConvUnit(3, 4, 3).eval()
     block.fold()
 
     def missing(conv: torch.nn.Conv2d) -> torch.nn.Module:

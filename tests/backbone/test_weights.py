@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.models import GoogLeNet_Weights
 from torchvision.models.googlenet import GoogLeNet as TorchvisionGoogLeNet
 
-from backbone import GoogLeNet
+from backbone import GoogLeNet, Variant
 from backbone.weights import IMAGENET_MEAN, IMAGENET_STD, load_backbone_weights, load_trunk
 from tests.backbone.networks import assert_same_state, copy_state, fill_parameters
 
@@ -78,7 +78,7 @@ def test_load_trunk_refuses_the_other_kernel(full_state: dict[str, Tensor]) -> N
     with pytest.raises(
         ValueError, match=r"inception5b\.branch3\.1\.conv\.weight: expected .*5, 5\), got .*3, 3\)"
     ) as caught:
-        load_trunk(GoogLeNet(five_kernel=5), full_state, "torchvision")
+        load_trunk(GoogLeNet(variant=Variant(five_kernel=5)), full_state, "torchvision")
     assert str(caught.value).count("shape of") == 9  # one in every Inception module
 
 
@@ -109,7 +109,7 @@ def test_a_file_of_something_else_is_named(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "nowhere.safetensors"
     with pytest.raises(
-        ValueError, match=r"nowhere\.safetensors': no such file; give a safetensors file, torchvision or none"
+        ValueError, match=r"nowhere\.safetensors': no such file; give a safetensors file, shipped, torchvision or none"
     ):
         load_backbone_weights(GoogLeNet(), str(path))
     with pytest.raises(ValueError, match="no such file"):

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from detection.averaging import AveragedWeights
-from detection.schedule import StepBudget, TimeBudget, input_side, learning_rate_factor
+from detection.schedule import (
+    ResolutionPhase,
+    StepBudget,
+    TimeBudget,
+    cosine_schedule,
+    low_resolution_phases,
+    paper_schedule,
+    side_at,
+)
 from tests.detection.tiny import tiny_network
 
 
@@ -39,19 +47,30 @@ def test_time_budget_counts_earlier_sittings() -> None:
 
 
 def test_learning_rate_rises_then_falls_to_zero() -> None:
-    assert learning_rate_factor(0.05, 0.1) == pytest.approx(0.5)
-    assert learning_rate_factor(0.1, 0.1) == pytest.approx(1)
-    assert learning_rate_factor(0.55, 0.1) == pytest.approx(0.5)  # half-way of the cosine
-    assert learning_rate_factor(1.0, 0.1) == pytest.approx(0)
-    assert learning_rate_factor(0.0, 0.1) > 0
-    assert learning_rate_factor(0.0, 0.0) == 1
+    factor = cosine_schedule(0.1)
+    assert factor(0.05, 0) == pytest.approx(0.5)
+    assert factor(0.1, 0) == pytest.approx(1)
+    assert factor(0.55, 3) == pytest.approx(0.5)  # half-way of the cosine
+    assert factor(1.0, 9) == pytest.approx(0)
+    assert factor(0.0, 0) > 0
+    assert cosine_schedule(0.0)(0.0, 0) == 1
+
+
+def test_the_paper_takes_4_percent_off_every_8_epochs() -> None:
+    assert [paper_schedule(0.5, epoch) for epoch in (0, 7, 8, 16)] == pytest.approx([1, 1, 0.96, 0.9216])
 
 
 def test_input_side_is_small_first_and_a_multiple_of_the_stride() -> None:
-    sides = [input_side(p, longest_side=416, fraction=0.5, scale=0.6) for p in (0.0, 0.49, 0.5, 1.0)]
+    phases = low_resolution_phases(416, fraction=0.5, scale=0.6)
+    sides = [side_at(p, phases) for p in (0.0, 0.49, 0.5, 1.0)]
     assert sides == [256, 256, 416, 416]  # 0.6 * 416 = 249.6, the nearest multiple of 32 is 256
-    assert input_side(0.0, longest_side=416, fraction=0.0, scale=0.6) == 416
-    assert input_side(0.0, longest_side=32, fraction=0.5, scale=0.25) == 32
+    assert side_at(0.0, low_resolution_phases(416, fraction=0.0, scale=0.6)) == 416
+    assert side_at(0.0, low_resolution_phases(32, fraction=0.5, scale=0.25)) == 32
+
+
+def test_the_last_phase_that_has_begun_holds() -> None:
+    phases = (ResolutionPhase(0.0, 64), ResolutionPhase(0.5, 96), ResolutionPhase(0.9, 128))
+    assert [side_at(p, phases) for p in (0.0, 0.4999, 0.5, 0.89, 0.9, 1.0)] == [64, 64, 96, 96, 128, 128]
 
 
 def test_average_follows_the_weights() -> None:

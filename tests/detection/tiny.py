@@ -30,7 +30,8 @@ def tiny_config(**train: object) -> Config:
             "proposals": {"candidates": 100, "num_train": 32, "num_detect": 20},
             "classifier": {"members": 2, "hidden": 32, "member_hidden": 16, "rois_per_image": 16},
             "train": {"batch_size": 2, "precision": "float32", "device": "cpu", **train},
-        }
+        },
+        schema=Config,
     )
 
 
@@ -49,14 +50,15 @@ def target_of(boxes: Sequence[Sequence[float]], labels: Sequence[int], ignore: S
     )
 
 
-def tiny_trainer(records: Sequence[ImageRecord], config: Config, *, steps: int, state_path: Path) -> Trainer:
+def tiny_trainer(
+    records: Sequence[ImageRecord], config: Config, *, steps: int, state_path: Path
+) -> Trainer[DetectionNetwork]:
     """A trainer over a fixed number of steps on the CPU."""
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     network = build.build_network(config, len(CLASSES), build.fit_priors(config, records))
     return Trainer(
-        build.build_objective(config, network),
-        build.build_training_set(config, records),
+        build.build_task(config, network, records),
         settings=build.training_settings(config),
         budget=StepBudget(steps),
         accelerator=Accelerator(cpu=True, mixed_precision="no"),

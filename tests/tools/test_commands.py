@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.builders import CLASS_NAMES, random_pixels, save_image, toy_images, write_coco, write_voc
 from tools.main import main
-from tools.training_run import stopping_on_signals
+from tools.run_folder import stopping_on_signals
 
 TINY = [
     "--set=input.longest_side=64",

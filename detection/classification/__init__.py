@@ -1,0 +1,1 @@
+"""Classification: pretraining of the backbone, and the paper's test protocol."""

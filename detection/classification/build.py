@@ -1,0 +1,97 @@
+"""From the configuration of a classifier's training to objects."""
+
+from __future__ import annotations
+
+import torch
+
+from backbone.googlenet import GoogLeNet
+from backbone.variant import Variant
+from configs.pretraining import PretrainConfig
+from detection.classification.batches import ViewBatches
+from detection.classification.objective import ClassificationObjective
+from detection.classification.packed import PackedImages
+from detection.data.augment import CropSettings
+from detection.engine import TrainingSettings, TrainingTask
+from detection.optimizers import make_adamw, make_muon, make_sgd
+from detection.schedule import ResolutionPhase, cosine_schedule, paper_schedule
+
+CROP_MARGIN = 8 / 7
+"""Shorter side of an image per side of its centre crop: 256 to 224 in the paper."""
+
+
+def build_network(config: PretrainConfig, num_classes: int) -> GoogLeNet:
+    """GoogLeNet with random weights, the same for the same seed."""
+    n = config.network
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        variant = Variant(n.block, n.norm, n.five_kernel)
+        return GoogLeNet(num_classes, variant=variant, auxiliary=n.auxiliary, dropout=n.dropout)
+
+
+def build_objective(config: PretrainConfig, network: GoogLeNet) -> ClassificationObjective:
+    """Network and losses, ready to train."""
+    return ClassificationObjective(
+        network, label_smoothing=config.train.label_smoothing, auxiliary_weight=config.network.auxiliary_weight
+    )
+
+
+def build_batches(config: PretrainConfig, packed: PackedImages) -> ViewBatches:
+    """The training images, their random views and their order."""
+    v, t = config.views, config.train
+    settings = CropSettings(
+        min_area=v.min_area,
+        aspect=v.aspect,
+        random_interpolation=v.interpolation == "random",
+        horizontal_flip=v.horizontal_flip,
+        brightness=v.brightness,
+        contrast=v.contrast,
+        saturation=v.saturation,
+    )
+    phases = tuple(ResolutionPhase(share, side) for share, side in config.input.sides)
+    return ViewBatches(packed, settings, batch_size=t.batch_size, seed=t.seed, workers=t.workers, phases=phases)
+
+
+def _build_optimizer(config: PretrainConfig, network: GoogLeNet) -> torch.optim.Optimizer:
+    """The optimizer; its learning rates are the peaks."""
+    t = config.train
+    if t.optimizer == "sgd":
+        return make_sgd(network, learning_rate=t.learning_rate, weight_decay=t.weight_decay, momentum=t.momentum)
+    if t.optimizer == "adamw":
+        return make_adamw(network, learning_rate=t.learning_rate, weight_decay=t.weight_decay)
+    return make_muon(
+        network,
+        learning_rate=t.learning_rate,
+        weight_decay=t.weight_decay,
+        momentum=t.momentum,
+        side_learning_rate=t.side_learning_rate,
+    )
+
+
+def build_task(config: PretrainConfig, network: GoogLeNet, packed: PackedImages) -> TrainingTask[GoogLeNet]:
+    """What a classifier learns from, and how."""
+    t = config.train
+    return TrainingTask(
+        objective=build_objective(config, network),
+        network=network,
+        source=build_batches(config, packed),
+        optimizer=_build_optimizer(config, network),
+        schedule=paper_schedule if t.schedule == "paper" else cosine_schedule(t.warmup_fraction),
+    )
+
+
+def training_settings(config: PretrainConfig) -> TrainingSettings:
+    """The values that the training loop needs."""
+    t = config.train
+    return TrainingSettings(
+        ema_decay=t.ema_decay, gradient_clip=t.gradient_clip, seed=t.seed, checkpoint_seconds=t.checkpoint_seconds
+    )
+
+
+def last_side(config: PretrainConfig) -> int:
+    """Side of the input at the end of the training."""
+    return config.input.sides[-1][1]
+
+
+def stored_side(config: PretrainConfig) -> int:
+    """Shorter side of the images that are kept."""
+    return config.input.stored_side or round(last_side(config) * CROP_MARGIN)

@@ -1,0 +1,49 @@
+"""Optimizers over the groups that training distinguishes: what decays and what does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from detection.device import has_fast_bfloat16
+from detection.muon import Muon
+
+
+def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weights decay; biases and normalisation do not."""
+    decaying: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        (free if parameter.ndim <= 1 or name.endswith("bias") else decaying).append(parameter)
+    return [{"params": decaying, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def make_adamw(network: nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW with decoupled decay."""
+    return torch.optim.AdamW(_groups(network, weight_decay), lr=learning_rate)
+
+
+def make_sgd(network: nn.Module, *, learning_rate: float, weight_decay: float, momentum: float) -> torch.optim.SGD:
+    """Gradient descent with momentum, the paper's optimizer (1409.4842, section 6: momentum 0.9)."""
+    return torch.optim.SGD(_groups(network, weight_decay), lr=learning_rate, momentum=momentum)
+
+
+def make_muon(
+    network: nn.Module, *, learning_rate: float, weight_decay: float, momentum: float, side_learning_rate: float
+) -> Muon:
+    """Muon for convolutions; AdamW, without decay, for the first one, the last layer, biases and normalisation.
+
+    The first convolution and the classifier do not map features to features; the authors leave such layers to Adam.
+    """
+    inner: list[nn.Parameter] = []
+    outer: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        (inner if parameter.ndim == 4 and not name.startswith("conv1.") else outer).append(parameter)
+    device = inner[0].device
+    groups = [
+        {"params": inner, "lr": learning_rate, "weight_decay": weight_decay, "orthogonal": True},
+        {"params": outer, "lr": side_learning_rate, "weight_decay": 0.0, "orthogonal": False},
+    ]
+    return Muon(groups, momentum=momentum, dtype=torch.bfloat16 if has_fast_bfloat16(device) else torch.float32)

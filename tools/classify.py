@@ -1,0 +1,166 @@
+"""``multibox classify``: top-1 and top-5 error of classifiers, by the number of models and of crops."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from detection.atomic import atomic_path
+from detection.checkpoint import model_file
+from detection.classification.classifier import Classifier, load_classifier
+from detection.classification.crops import NUM_CROPS, scaled_sides
+from detection.classification.listing import Part
+from detection.classification.packed import PackedImages, pack_part, unreadable_lines
+from detection.classification.protocol import (
+    MAX_MODELS,
+    ProtocolCell,
+    check_models,
+    common_side,
+    measure_errors,
+    spread_evenly,
+)
+from detection.errors import InputError
+from tools.cli import run_alone
+from tools.progress import counting
+
+PARTS: dict[str, Part] = {"train": "train", "val": "val"}
+
+console = Console(soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+
+def classify(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="MODEL... DATA", help=f"1 to {MAX_MODELS} models (files or folders of runs); last, the data set."
+        ),
+    ],
+    crops: Annotated[int, typer.Option(help="Most crops an image: 1, 10 or 144.")] = NUM_CROPS[-1],
+    part: Annotated[str, typer.Option(help="Part of the data: val or train.")] = "val",
+    side: Annotated[int | None, typer.Option(min=1, help="Side of the crops. [default: the models' own]")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Classify only N images, evenly spread.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the numbers to this file, as JSON.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Keep the decoded images in this folder, for later calls.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+) -> None:
+    """Measures classifiers as the GoogLeNet paper does (1409.4842, section 7): crops averaged, then models.
+
+    Cost is the number of crops that are classified for one image; differences are to one model and one crop.
+
+    Example: multibox classify runs/a runs/b tiny-imagenet-200.zip --crops 10 --out errors.json
+    """
+    model_paths, data = _split_paths(paths)
+    if crops not in NUM_CROPS:
+        raise InputError(f"--crops {crops}: choose from {', '.join(map(str, NUM_CROPS))}")
+    if part not in PARTS:
+        raise InputError(f"--part {part}: choose from {', '.join(PARTS)}")
+    models = [load_classifier(path, device=device, precision=precision) for path in model_paths]
+    check_models(models)
+    for number, path in enumerate(model_paths, start=1):
+        console.print(f"model {number}: {path}")
+    side = side or common_side(models)
+    with ExitStack() as stack:
+        folder = cache or Path(stack.enter_context(TemporaryDirectory(prefix="multibox-")))
+        images = _pack(data, PARTS[part], folder, side=side)
+        indices = spread_evenly(len(images), limit)
+        console.print(_images_text(data, part, len(indices), len(images)))
+        cells = _measure(models, images, num_crops=crops, side=side, indices=indices)
+    _show(cells)
+    if out is not None:
+        context = {
+            "models": list(map(str, model_paths)),
+            "data": str(data),
+            "part": part,
+            "side": side,
+            "images": len(indices),
+            "images_in_part": len(images),
+            "images_left_out": len(images.unreadable),
+        }
+        _write_json(out, cells, context)
+
+
+def _split_paths(paths: list[Path]) -> tuple[list[Path], Path]:
+    *models, data = paths
+    if not models or data.suffix == ".safetensors":
+        raise InputError("give one model or more, then the data set: multibox classify MODEL... DATA")
+    return [model_file(path) for path in models], data
+
+
+def _pack(data: Path, part: Part, folder: Path, *, side: int) -> PackedImages:
+    # Large enough for every scale, also where fewer crops are asked for: a cell never depends on the others.
+    largest = scaled_sides(side)[-1]
+    with console.status("decoding") as status:
+        images = pack_part(
+            data, part, folder, shorter_side=largest,
+            progress=lambda done, total: status.update(f"decoding {done} of {total}"),
+        )  # fmt: skip
+    for line in unreadable_lines([images]):
+        console.print(line)
+    return images
+
+
+def _measure(
+    models: list[Classifier], images: PackedImages, *, num_crops: int, side: int, indices: list[int]
+) -> list[ProtocolCell]:
+    with counting(console, len(indices), "classifying") as advance:
+        return measure_errors(models, images, num_crops=num_crops, side=side, indices=indices, heard=advance)
+
+
+def _images_text(data: Path, part: str, count: int, total: int) -> str:
+    if count == total:
+        return f"{data} {part}: {total} images"
+    return f"{data} {part}: {count} of {total} images, evenly spread over the part (--limit)"
+
+
+def _show(cells: list[ProtocolCell]) -> None:
+    base, best = cells[0], cells[-1]
+    table = Table("models", "crops", "cost", "top-1 error", "to base", "top-5 error", "to base")
+    for cell in cells:
+        table.add_row(
+            str(cell.models), str(cell.crops), str(cell.cost),
+            _percent(cell.top1_error), _difference(cell, cell.top1_error, base.top1_error),
+            _percent(cell.top5_error), _difference(cell, cell.top5_error, base.top5_error),
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        f"top-1 error {_percent(best.top1_error)}, top-5 error {_percent(best.top5_error)} "
+        f"({best.models} models, {best.crops} crops, {best.images} images)"
+    )
+
+
+def _percent(error: float | None) -> str:
+    return "n/a" if error is None else f"{error:.2%}"
+
+
+def _difference(cell: ProtocolCell, error: float | None, base: float | None) -> str:
+    if error is None or base is None:
+        return "n/a"
+    return "base" if cell.cost == 1 else f"{error - base:+.2%}"
+
+
+def _write_json(path: Path, cells: list[ProtocolCell], context: dict[str, object]) -> None:
+    rows = [
+        {
+            "models": cell.models,
+            "crops": cell.crops,
+            "cost": cell.cost,
+            "top1_error": cell.top1_error,
+            "top5_error": cell.top5_error,
+        }
+        for cell in cells
+    ]
+    with atomic_path(path) as draft:
+        draft.write_text(json.dumps({**context, "cells": rows}, indent=2) + "\n", encoding="ascii")
+    console.print(f"numbers: {path}")
+
+
+if __name__ == "__main__":
+    run_alone(classify)

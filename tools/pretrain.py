@@ -1,0 +1,71 @@
+"""``multibox pretrain``: labelled images in, a classifier out whose trunk starts detectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from configs.load import load_config
+from configs.pretraining import PretrainConfig
+from detection.classification import build
+from detection.classification.classifier import DEFAULT_NOTE
+from detection.classification.listing import Part
+from detection.classification.packed import PackedImages, pack_part, unreadable_lines
+from detection.errors import InputError
+from tools.cli import run_alone
+from tools.pretraining_run import PretrainingRun
+
+console = Console(soft_wrap=True, markup=False, highlight=False)
+
+
+def pretrain(
+    data: Annotated[
+        Path,
+        typer.Argument(help="Zip or folder of class folders, or of train/ and val/ with class folders; Tiny ImageNet."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the run; made if it is not there.")],
+    recipe: Annotated[str, typer.Option(help="Recipe (modern, paper) or a YAML file.")] = "modern",
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Train for this long; the schedule fits.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Train for so many passes over the images.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a value: network.block=naive")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for the decoded images, shared by runs. [default: OUT/images]")
+    ] = None,
+    note: Annotated[str, typer.Option(help="Terms of the training images, for the model's header.")] = DEFAULT_NOTE,
+) -> None:
+    """Trains a classifier on labelled images; its trunk is the start of a detector.
+
+    Images are decoded once. The validation part judges the averaged weights; the last ones are kept. A detector takes
+    them with --set backbone.weights=OUT/model.safetensors.
+
+    Exit code: 0 done, 2 wrong input, 75 stopped by Ctrl-C or SIGTERM and saved.
+
+    Example: multibox pretrain tiny-imagenet-200.zip --out runs/pre --epochs 20
+    """
+    if minutes is not None and epochs is not None:
+        raise InputError("--minutes and --epochs exclude each other; give one of them")
+    overrides = list(set_ or []) + ([f"train.epochs={epochs}"] if epochs else [])
+    config = load_config(recipe, overrides, schema=PretrainConfig)
+    shorter_side = build.stored_side(config)
+    train, val = (_pack(data, part, cache or out / "images", shorter_side) for part in ("train", "val"))
+    console.print(f"{data}: {len(train)} images to learn from, {len(val)} to judge, {len(train.class_names)} classes")
+    PretrainingRun(out, config, train, val, note=note, console=console).fit(minutes, resume=resume)
+
+
+def _pack(data: Path, part: Part, folder: Path, shorter_side: int) -> PackedImages:
+    with console.status(f"decoding {part}") as status:
+        packed = pack_part(
+            data, part, folder, shorter_side=shorter_side,
+            progress=lambda done, total: status.update(f"decoding {part}: {done} of {total}"),
+        )  # fmt: skip
+    for line in unreadable_lines([packed]):
+        console.print(line)
+    return packed
+
+
+if __name__ == "__main__":
+    run_alone(pretrain)

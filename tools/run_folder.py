@@ -1,0 +1,101 @@
+"""What every training has in common: its folder, its device, its signals and its end."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+import typer
+from accelerate import Accelerator
+from rich.console import Console
+
+from configs.load import dump_config, flatten_config, load_config
+from configs.schema import RootConfig
+from detection.atomic import atomic_path
+from detection.device import choose_device, choose_precision
+from detection.errors import InputError
+
+FREE_TO_CHANGE = ("train.workers", "train.cache_mb", "train.checkpoint_seconds", "train.device")
+"""Values that a resume may change: they do not change what is learnt."""
+
+EXIT_STOPPED = 75  # EX_TEMPFAIL: a scheduler may run the command again
+
+_CONFIG_NAME = "config.yaml"
+
+
+@contextmanager
+def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Turns Ctrl-C and SIGTERM into a call of ``stop``; a second Ctrl-C interrupts at once, as usual."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check_run_folder(out: Path, config: RootConfig, *, resume: bool) -> None:
+    """Makes sure that a run may be written to ``out``.
+
+    Raises:
+        InputError: If the folder holds a run and ``resume`` is not asked for, or the run has another configuration.
+    """
+    path = out / _CONFIG_NAME
+    if not path.exists():
+        return
+    if not resume:
+        raise InputError(f"{out}: holds a run already; add --resume to go on, or give another --out")
+    before, now = flatten_config(load_config(str(path), schema=type(config))), flatten_config(config)
+    changed = [f"{k} was {before[k]}, is {now[k]}" for k in now if before[k] != now[k] and k not in FREE_TO_CHANGE]
+    if changed:
+        raise InputError(f"{path}: {'; '.join(changed)}; resume with the same options, or give another --out")
+
+
+def write_config(out: Path, config: RootConfig) -> None:
+    """Writes the resolved configuration into the run's folder."""
+    with atomic_path(out / _CONFIG_NAME) as draft:
+        draft.write_text(dump_config(config), encoding="utf-8")
+
+
+def start_accelerator(device_name: str, precision_name: str) -> tuple[Accelerator, torch.dtype]:
+    """Device and precision as the training loop wants them.
+
+    Raises:
+        InputError: If the device is not there, or several processes were started.
+    """
+    device = choose_device(device_name)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    precision = choose_precision(device, precision_name)
+    mixed = "bf16" if precision == torch.bfloat16 else "no"
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
+    if accelerator.num_processes > 1:
+        raise InputError("training on several processes is not there yet; start a single process")
+    return accelerator, precision
+
+
+def image_identity(file_names: Sequence[str]) -> str:
+    """Tells sets of images apart: how many, and a digest of their names."""
+    digest = hashlib.sha256(os.fsencode("\n".join(file_names))).hexdigest()[:12]
+    return f"{len(file_names)} ({digest})"
+
+
+def tell_end(console: Console, model_path: Path, steps: int, *, finished: bool) -> None:
+    """Says where the model is; ends with ``EXIT_STOPPED`` after a requested stop."""
+    if finished:
+        console.print(f"model: {model_path} after {steps} steps")
+        return
+    kept = f"; {model_path} holds the weights so far" if model_path.is_file() else ""
+    console.print(f"stopped after step {steps}{kept}; the same command with --resume goes on")
+    raise typer.Exit(EXIT_STOPPED)

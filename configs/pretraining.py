@@ -58,7 +58,7 @@ class ClassifierInputConfig(Section):
 class ViewConfig(Section):
     """Random views of the training images (1409.4842, section 6)."""
 
-    min_area: float = Field(default=0.35, gt=0.0, le=1.0, description="Smallest share of the image in a view.")
+    min_area: float = Field(default=0.25, gt=0.0, le=1.0, description="Smallest share of the image in a view.")
     aspect: float = Field(default=4 / 3, ge=1.0, le=4.0, description="Views are at most so much wider or higher.")
     interpolation: Literal["linear", "random"] = Field(
         default="linear", description="How views are scaled; random = linear, area, nearest or cubic, at equal odds."
@@ -73,12 +73,12 @@ class ClassifierTrainConfig(Section):
     """Optimisation, and what is kept of it."""
 
     epochs: int = Field(default=20, ge=1, le=100_000, description="Passes over the training images.")
-    batch_size: int = Field(default=128, ge=2, le=65_536, description="Images per step.")
+    batch_size: int = Field(default=256, ge=2, le=65_536, description="Images per step.")
     optimizer: Literal["muon", "adamw", "sgd"] = Field(
         default="muon", description="muon (convolutions; adamw beside it), adamw or sgd with momentum."
     )
     momentum: float = Field(default=0.95, ge=0.0, lt=1.0, description="Momentum of muon and sgd.")
-    learning_rate: float = Field(default=0.02, gt=0.0, le=10.0, description="Peak learning rate.")
+    learning_rate: float = Field(default=0.025, gt=0.0, le=10.0, description="Peak learning rate.")
     side_learning_rate: float = Field(
         default=2e-3, gt=0.0, le=10.0, description="With muon: peak learning rate of what is no inner convolution."
     )

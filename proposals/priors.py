@@ -45,12 +45,12 @@ def fit_prior_sizes(
     rng = np.random.default_rng(seed)
     # A little noise parts equal boxes, so that every cluster has members even when all boxes are alike.
     points = np.log(sizes_wh.astype(np.float64)) + rng.normal(0.0, 0.02, sizes_wh.shape)
-    centres = _kmeans(points, num_priors, rng)
+    centres = kmeans(points, num_priors, rng)
     ordered = np.exp(centres[np.argsort(centres.sum(axis=1), kind="stable")])
     return torch.from_numpy(ordered.astype(np.float32)).reshape(len(strides), priors_per_level, 2)
 
 
-def _kmeans(points: npt.NDArray[np.float64], num_clusters: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def kmeans(points: npt.NDArray[np.float64], num_clusters: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """Lloyd's algorithm from a k-means++ start; a cluster that lost its members keeps its centre."""
     centres = points[rng.integers(len(points))][None]
     while len(centres) < num_clusters:

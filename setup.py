@@ -32,9 +32,11 @@ setup(
         "tensorboard>=2.16",
         "jinja2>=3.1",
         "pillow>=10",
+        "scipy>=1.11",
+        "scikit-image>=0.24",
     ],
     extras_require={
         "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML"],
-        "demo": ["scikit-image>=0.24", "scikit-learn"],
+        "demo": ["scikit-learn"],
     },
 )

@@ -16,7 +16,7 @@ from proposals.structures import MultiBoxOutput
 
 
 class MultiBoxLosses(NamedTuple):
-    """The two parts of F = alpha * F_loc + F_conf (1312.2249, eq. 3), before alpha. Scalars."""
+    """Localization and confidence, the two parts of F = alpha * F_loc + F_conf (1312.2249). Scalars."""
 
     localization: Tensor
     confidence: Tensor

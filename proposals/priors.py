@@ -53,14 +53,16 @@ def fit_prior_sizes(
 def kmeans(points: npt.NDArray[np.float64], num_clusters: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """Lloyd's algorithm from a k-means++ start; a cluster that lost its members keeps its centre."""
     centres = points[rng.integers(len(points))][None]
+    nearest = ((points - centres[0]) ** 2).sum(axis=1)  # squared distance of each point to its nearest centre
     while len(centres) < num_clusters:
-        distance = ((points[:, None] - centres[None]) ** 2).sum(axis=2).min(axis=1) + 1e-12
-        centres = np.vstack([centres, points[rng.choice(len(points), p=distance / distance.sum())]])
+        chances = nearest + 1e-12
+        centres = np.vstack([centres, points[rng.choice(len(points), p=chances / chances.sum())]])
+        nearest = np.minimum(nearest, ((points - centres[-1]) ** 2).sum(axis=1))
     for _ in range(_KMEANS_ROUNDS):
-        nearest = ((points[:, None] - centres[None]) ** 2).sum(axis=2).argmin(axis=1)
+        owner = ((points[:, None] - centres[None]) ** 2).sum(axis=2).argmin(axis=1)
         moved = centres.copy()
-        for cluster in np.unique(nearest):
-            moved[cluster] = points[nearest == cluster].mean(axis=0)
+        for cluster in np.unique(owner):
+            moved[cluster] = points[owner == cluster].mean(axis=0)
         if np.array_equal(moved, centres):
             break
         centres = moved

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from detection.atomic import atomic_path
 from detection.data.image import read_image
 from detection.data.records import DetectionData, ImageRecord
 from detection.errors import InputError
 from detection.evaluation.class_boxes import pack_by_class
 from detection.evaluation.image_errors import ImageErrors, rank_image_errors
-from detection.evaluation.report_view import MAX_CURVES, curve_plots, headlines, number_text, size_bands
+from detection.evaluation.page import jpeg_uri, scale_image, write_json, write_page
+from detection.evaluation.report_view import MAX_CURVES, curve_plots, headlines, size_bands
 from detection.evaluation.summary import PROTOCOLS, Evaluation
 from detection.structures import Detections, Target
-from detection.visualize import Image, draw_detections, draw_targets
+from detection.visualize import draw_detections, draw_targets
 
 DEFAULT_SCORE_THRESHOLD = 0.5
 """Used for the pictures where a class has no right detection and so no best threshold."""
@@ -31,7 +26,6 @@ DEFAULT_SCORE_THRESHOLD = 0.5
 _NUM_PICTURES = 6
 _MAX_PICTURE_SIDE = 640
 _MAX_ENLARGEMENT = 4.0
-_JPEG_QUALITY = 85
 _MAX_LISTED = 100
 
 
@@ -75,33 +69,22 @@ def write_report(
         title: Heading of the page.
         context: What was evaluated and how, shown below the title: model, data, split, score floor, NMS.
     """
-    metrics = json.dumps(evaluation.to_metrics(), indent=2, allow_nan=False)
-    with atomic_path(out / "metrics.json") as draft:
-        draft.write_text(metrics + "\n", encoding="ascii", newline="\n")
-    environment = Environment(
-        loader=PackageLoader("detection.evaluation", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number_text
-    page = environment.get_template("report.html.j2").render(
-        title=title,
-        context=context,
-        evaluation=evaluation,
-        protocols=PROTOCOLS,
-        headlines=headlines(evaluation),
-        bands=size_bands(evaluation),
-        curves=curve_plots(evaluation.per_class),
-        max_curves=MAX_CURVES,
-        pictures=_worst_pictures(data, detections, evaluation),
-        findings=data.findings[:_MAX_LISTED],
-        findings_by_kind=Counter(finding.kind for finding in data.findings),
-        failures=list(evaluation.failures.items())[:_MAX_LISTED],
-    )
-    with atomic_path(out / "report.html") as draft:
-        draft.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
+    write_json(out / "metrics.json", evaluation.to_metrics())
+    content = {
+        "title": title,
+        "context": context,
+        "evaluation": evaluation,
+        "protocols": PROTOCOLS,
+        "headlines": headlines(evaluation),
+        "bands": size_bands(evaluation),
+        "curves": curve_plots(evaluation.per_class),
+        "max_curves": MAX_CURVES,
+        "pictures": _worst_pictures(data, detections, evaluation),
+        "findings": data.findings[:_MAX_LISTED],
+        "findings_by_kind": Counter(finding.kind for finding in data.findings),
+        "failures": list(evaluation.failures.items())[:_MAX_LISTED],
+    }
+    write_page(out / "report.html", "report.html.j2", content)
 
 
 def _worst_pictures(data: DetectionData, detections: Mapping[int, Detections], evaluation: Evaluation) -> list[Picture]:
@@ -125,24 +108,10 @@ def _picture(record: ImageRecord, found: Detections, errors: ImageErrors, *, cla
     except InputError as error:
         return Picture(record.file_name, errors, note=str(error))
     scale = min(_MAX_PICTURE_SIDE / max(image.shape[:2]), _MAX_ENLARGEMENT)
-    canvas = _resize(image, scale)
+    canvas = scale_image(image, scale)
     size_hw = canvas.shape[:2]
     columns = (torch.from_numpy(record.labels), torch.from_numpy(record.ignore))
     target = Target(torch.from_numpy(record.boxes) * scale, *columns, size_hw)
     scaled = Detections(found.boxes * scale, found.scores, found.labels, size_hw)
-    truth = _jpeg_uri(draw_targets(canvas, target, class_names=class_names))
-    return Picture(record.file_name, errors, truth, _jpeg_uri(draw_detections(canvas, scaled, class_names=class_names)))
-
-
-def _resize(image: Image, scale: float) -> Image:
-    """Scales an image; no side falls below one pixel."""
-    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, (width, height), interpolation=method), dtype=np.uint8)
-
-
-def _jpeg_uri(image: Image) -> str:
-    """Encodes an RGB image as a data URI."""
-    encoded, buffer = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    assert encoded, "OpenCV encodes every uint8 image as JPEG"
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.tobytes()).decode("ascii")
+    truth = jpeg_uri(draw_targets(canvas, target, class_names=class_names))
+    return Picture(record.file_name, errors, truth, jpeg_uri(draw_detections(canvas, scaled, class_names=class_names)))

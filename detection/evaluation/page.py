@@ -1,0 +1,61 @@
+"""What every page of results is made with: templates, files written whole, pictures inside the page."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from detection.atomic import atomic_path
+from detection.evaluation.report_view import number_text
+from detection.visualize import Image
+
+_JPEG_QUALITY = 85
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Writes strict JSON, whole or not at all; NaN is an error of ours."""
+    text = json.dumps(document, indent=2, allow_nan=False)
+    with atomic_path(path) as draft:
+        draft.write_text(text + "\n", encoding="ascii", newline="\n")
+
+
+def write_page(path: Path, template: str, content: Mapping[str, Any]) -> None:
+    """Fills a template of this package and writes the page; every text is escaped.
+
+    Args:
+        path: The page.
+        template: Name of the template.
+        content: Its variables; one that is missing is an error.
+    """
+    environment = Environment(
+        loader=PackageLoader("detection.evaluation", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number_text
+    page = environment.get_template(template).render(content)
+    with atomic_path(path) as draft:
+        draft.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def scale_image(image: Image, scale: float) -> Image:
+    """Scales an (H, W, 3) image; no side falls below one pixel."""
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (width, height), interpolation=method), dtype=np.uint8)
+
+
+def jpeg_uri(image: Image) -> str:
+    """Encodes an RGB image as a data URI."""
+    encoded, buffer = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    assert encoded, "OpenCV encodes every uint8 image as JPEG"
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.tobytes()).decode("ascii")

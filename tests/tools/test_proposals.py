@@ -1,0 +1,130 @@
+"""The command that measures proposals, of a model and of a method."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from detection.build import load_detector
+from detection.checkpoint import ModelHeader, save_model
+from detection.proposing import FirstStage
+from proposals.structures import Proposals
+from tests.builders import random_pixels, toy_images, write_voc
+from tests.detection.tiny import CLASSES, tiny_config, tiny_network
+from tools import proposal_sources
+from tools import proposals as command
+from tools.cli import run_alone
+from tools.proposal_sources import ProposalSource
+
+
+def run(*arguments: object) -> int:
+    """Runs the command in this process; returns its exit code."""
+    argv, sys.argv = sys.argv, ["proposals", *map(str, arguments)]
+    try:
+        run_alone(command.proposals)
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = argv
+    return 0
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model: when it detects, at most 20 proposals an image, from its 100 best priors."""
+    path = tmp_path_factory.mktemp("run") / "model.safetensors"
+    config = tiny_config()
+    save_model(path, tiny_network(config).state_dict(), ModelHeader(config.model_dump(mode="json"), CLASSES, (1, 2, 3)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_voc(tmp_path_factory.mktemp("data") / "toy", {"test": toy_images(3)})
+
+
+def test_the_first_stage_alone_gives_more_of_the_same(model: Path) -> None:
+    detector = load_detector(model, device="cpu", precision="float32")
+    image = random_pixels((70, 90))
+    usual = detector.answer([image])[0].proposals
+    many = FirstStage(detector, max_proposals=2000).propose(image)
+    assert 0 < len(usual) <= 20
+    assert 30 < len(many) <= 2000
+    assert torch.equal(many.boxes[: len(usual)], usual.boxes)
+    assert torch.equal(many.scores[: len(usual)], usual.scores)
+    assert many.image_size_hw == (70, 90)
+    assert len(FirstStage(detector, max_proposals=30).propose(image)) == 30
+    assert torch.equal(detector.answer([image])[0].proposals.boxes, usual.boxes)  # the detector is as it was
+
+
+def test_priors_lie_in_the_pixels_of_the_image(model: Path) -> None:
+    detector = load_detector(model, device="cpu", precision="float32")
+    stage = FirstStage(detector, max_proposals=1)
+    inside = detector.network.priors(torch.empty(0, 3, 64, 96))
+    assert torch.equal(stage.priors((64, 96)), inside)  # the size of the input
+    assert torch.allclose(stage.priors((128, 192)), 2 * inside)
+    # 50 rows are padded to 64 at the bottom: no place moves.
+    assert torch.equal(stage.priors((50, 96)), inside)
+
+
+def test_a_model_is_measured(model: Path, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(model, toy, "--out", tmp_path) == 0
+    numbers = json.loads((tmp_path / "proposals.json").read_text())
+    assert numbers["num_images"] == 3
+    assert numbers["num_objects"]["all"] == 5  # classes bird, cat and dog, of which the model knows none but two
+    assert numbers["num_ignored"] == 1
+    assert numbers["proposals"]["10"]["boxes_per_image"] == 10
+    assert numbers["proposals"]["all"]["boxes_per_image"] > 30
+    assert 0 <= numbers["coverage"]["recall"] <= 1
+    assert numbers["priors"]["boxes_per_image"] > 100
+    assert 0 < numbers["seconds_per_image"]["median"] < 60
+    assert "backbone" in numbers["context"]["time includes"]
+    assert "<html" in (tmp_path / "proposals.html").read_text()
+    told = capsys.readouterr().out
+    for text in ("priors", "coverage", "time an image", "proposals.html"):
+        assert text in told
+
+
+def test_a_method_is_measured(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def whole_image(max_proposals: int) -> ProposalSource:
+        def propose(image: proposal_sources.Image) -> Proposals:
+            height, width = image.shape[:2]
+            boxes = torch.tensor([[0.0, 0, width, height]]).repeat(max_proposals, 1)
+            return Proposals(boxes, torch.ones(max_proposals), (height, width))
+
+        return ProposalSource(propose, "nothing to speak of", {"boxes": "the image"})
+
+    monkeypatch.setitem(proposal_sources.METHODS, "whole-image", whole_image)
+    assert run("whole-image", toy, "--out", tmp_path, "--max", 15) == 0
+    numbers = json.loads((tmp_path / "proposals.json").read_text())
+    assert numbers["proposals"]["all"]["boxes_per_image"] == 15
+    assert numbers["context"]["boxes"] == "the image"
+    assert numbers["priors"] is None
+    assert "nothing to speak of" in capsys.readouterr().out
+    assert run("whole-picture", toy, "--out", tmp_path) == 2
+    assert "whole-picture: no such model; give" in (told := capsys.readouterr().err)
+    assert "one of whole-image" in told
+
+
+def test_an_unreadable_image_enters_no_number(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_voc(tmp_path / "data", {"test": toy_images(3)})
+    path = root / "JPEGImages" / "image2.jpg"
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
+    assert run(model, root, "--out", tmp_path / "out") == 0
+    numbers = json.loads((tmp_path / "out" / "proposals.json").read_text())
+    assert numbers["num_images"] == 2
+    assert list(numbers["failed_images"]) == ["image2.jpg"]
+    assert "not read:" in capsys.readouterr().out
+
+
+def test_wrong_input_is_answered_in_words(model: Path, toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("gone.safetensors", toy, "--out", "out") == 2
+    assert "gone.safetensors: no such model" in capsys.readouterr().err
+    assert run(model, toy, "--out", "out", "--split", "tset") == 2
+    assert "test" in capsys.readouterr().err

@@ -9,7 +9,9 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=find_packages(include=["backbone", "proposals", "proposals.*", "detection", "detection.*", "configs", "tools"]),
+    packages=find_packages(
+        include=["backbone", "proposals", "proposals.*", "detection", "detection.*", "configs", "tools"]
+    ),
     package_data={
         "backbone": ["*.safetensors"],
         "configs": ["*.yaml", "recipes/*.yaml"],

@@ -9,12 +9,15 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from configs.schema import Device, RootConfig, Section, Share, VariantConfig
+from configs.schema import Device, RootConfig, Section, Share, VariantConfig, WeightsSource
 
 
 class NetworkConfig(VariantConfig):
     """GoogLeNet as a classifier."""
 
+    weights: WeightsSource = Field(
+        default="none", description="Start of the trunk: none (random), shipped, torchvision or a weights file."
+    )
     auxiliary: bool = Field(default=False, description="Auxiliary classifiers on 4a and 4d while training.")
     auxiliary_weight: float = Field(default=0.3, ge=0.0, le=10.0, description="Weight of each one's loss.")
     dropout: float = Field(default=0.2, ge=0.0, lt=1.0, description="Dropout before the last layer.")

@@ -27,6 +27,16 @@ Device = Annotated[str, AfterValidator(_known_device)]
 """Where to compute."""
 
 
+def _known_source(weights: str) -> str:
+    if weights not in ("shipped", "none", "torchvision") and not weights.endswith(WEIGHTS_SUFFIX):
+        raise ValueError(f"shipped, none, torchvision or the path of a {WEIGHTS_SUFFIX} file")
+    return weights
+
+
+WeightsSource = Annotated[str, AfterValidator(_known_source)]
+"""Where the backbone's start weights come from."""
+
+
 class Section(BaseModel):
     """What all sections have in common."""
 
@@ -66,17 +76,10 @@ class VariantConfig(Section):
 class BackboneConfig(VariantConfig):
     """GoogLeNet and where its start weights come from."""
 
-    weights: str = Field(
+    weights: WeightsSource = Field(
         default="none",
         description="shipped (with this package), none (random start), torchvision (downloads) or a weights file.",
     )
-
-    @field_validator("weights")
-    @classmethod
-    def _known_source(cls, weights: str) -> str:
-        if weights not in ("shipped", "none", "torchvision") and not weights.endswith(WEIGHTS_SUFFIX):
-            raise ValueError(f"shipped, none, torchvision or the path of a {WEIGHTS_SUFFIX} file")
-        return weights
 
 
 class PyramidConfig(Section):
@@ -85,9 +88,38 @@ class PyramidConfig(Section):
     channels: int = Field(default=96, ge=8, le=1024, description="Channels of each pyramid level.")
 
 
-class ProposalsConfig(Section):
-    """MultiBox: class-agnostic boxes with an objectness score."""
+class GlobalMultiBoxConfig(Section):
+    """MultiBox in its first form (proposals.method multibox-fc)."""
 
+    num_priors: int = Field(default=200, ge=1, le=10_000, description="Priors of the whole image; paper: 100 to 800.")
+    hidden: int = Field(default=1024, ge=8, le=8192, description="Units of the hidden layer.")
+    dropout: float = Field(default=0.3, ge=0.0, lt=1.0, description="Dropout behind the hidden layer.")
+    alpha: float = Field(default=0.3, gt=0.0, le=1e4, description="Weight of the localization, in matching and loss.")
+    match_to: Literal["predictions", "priors"] = Field(
+        default="predictions", description="What objects are matched to; predictions is the paper's objective."
+    )
+
+
+class SelectiveSearchConfig(Section):
+    """Selective search (proposals.method selective-search or combined)."""
+
+    mode: Literal["single", "fast", "quality"] = Field(
+        default="fast", description="How many strategies: 1, 8 or 80 (Uijlings et al. 2013)."
+    )
+    superpixel_scale: float = Field(
+        default=1.0, gt=0.0, le=100.0, description="Multiplies the size of superpixels; 2 is the entry's."
+    )
+    max_boxes: int = Field(default=2000, ge=1, le=100_000, description="Boxes of an image, best first.")
+
+
+class ProposalsConfig(Section):
+    """Class-agnostic boxes with an objectness score."""
+
+    method: Literal["multibox", "multibox-fc", "selective-search", "combined"] = Field(
+        default="multibox",
+        description="multibox (convolutional), multibox-fc (the first form), selective-search, or combined: "
+        "selective search and multibox.",
+    )
     priors_per_level: int = Field(default=3, ge=1, le=32, description="Priors at each place of each pyramid level.")
     tower_depth: int = Field(default=2, ge=0, le=8, description="3x3 convolutions shared by the levels.")
     positive_iou: Share = Field(default=0.5, description="A prior is positive above this IoU with an object.")
@@ -96,6 +128,10 @@ class ProposalsConfig(Section):
     candidates: int = Field(default=600, ge=1, le=100_000, description="Best boxes of an image that enter the NMS.")
     num_train: int = Field(default=256, ge=1, le=10_000, description="Proposals per image in training; <= candidates.")
     num_detect: int = Field(default=100, ge=1, le=10_000, description="Proposals per image in use; <= candidates.")
+    global_multibox: GlobalMultiBoxConfig = Field(
+        default=GlobalMultiBoxConfig(), description="MultiBox in its first form."
+    )
+    selective_search: SelectiveSearchConfig = Field(default=SelectiveSearchConfig(), description="Selective search.")
 
     @field_validator("num_train", "num_detect")
     @classmethod
@@ -190,7 +226,11 @@ class TrainConfig(Section):
 
     epochs: int = Field(default=40, ge=1, le=100_000, description="Passes over the training images.")
     batch_size: int = Field(default=8, ge=1, le=4096, description="Images per step and process.")
+    optimizer: Literal["adamw", "muon"] = Field(
+        default="adamw", description="adamw, or muon for the convolutions and adamw beside it."
+    )
     learning_rate: float = Field(default=1e-3, gt=0.0, le=1.0, description="Peak learning rate of AdamW.")
+    muon_learning_rate: float = Field(default=0.02, gt=0.0, le=1.0, description="Peak learning rate of Muon.")
     weight_decay: float = Field(default=0.05, ge=0.0, le=1.0, description="Decoupled weight decay.")
     warmup_fraction: float = Field(default=0.03, ge=0.0, le=0.5, description="Part of the steps with rising rate.")
     ema_decay: float = Field(default=0.998, ge=0.0, lt=1.0, description="Moving average of the weights; 0 = none.")

@@ -6,6 +6,7 @@ Legend: C classes, L pyramid levels, A priors per cell.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,20 +24,26 @@ from detection.data.augment import Augmentation, AugmentSettings
 from detection.data.loader import DetectionBatches, ImageCache, TrainingSet
 from detection.data.records import ImageRecord
 from detection.detector import Detector
-from detection.device import choose_device, choose_precision
+from detection.device import choose_compute
 from detection.engine import TrainingSettings, TrainingTask
 from detection.errors import InputError
 from detection.losses import ObjectiveSettings, TrainingObjective
-from detection.network import DetectionNetwork, InferenceSettings, ProposalSettings
-from detection.optimizers import make_adamw
+from detection.network import DetectionNetwork, InferenceSettings
+from detection.optimizers import MUON_MOMENTUM, make_adamw, make_muon
 from detection.postprocess import DetectionSettings
 from detection.preprocess import resized_size
+from detection.regions import RegionSource, SelectiveSearch
 from detection.roi_classifier import RoiClassifier, RoiClassifierSettings
 from detection.roi_sampling import RoiSamplingSettings
 from detection.schedule import cosine_schedule, low_resolution_phases
+from proposals.generator import ProposalSettings
+from proposals.global_head import GlobalMultiBoxHead
+from proposals.global_priors import fit_global_priors
+from proposals.multibox import ConvolutionalMultiBox, GlobalMultiBox, MultiBox
 from proposals.multibox_head import MultiBoxHead
-from proposals.priors import fallback_sizes, fit_prior_sizes
+from proposals.priors import fit_prior_sizes
 from proposals.pyramid import FeaturePyramid
+from proposals.selective_search import FAST, QUALITY, SINGLE
 
 PYRAMID_STRIDES = (8, 16, 32)
 
@@ -47,39 +54,70 @@ def pyramid_stages(backbone: GoogLeNet) -> tuple[Stage, ...]:
     return tuple(last[stride] for stride in PYRAMID_STRIDES)
 
 
-def build_network(config: Config, num_classes: int, prior_sizes: Tensor | None = None) -> DetectionNetwork:
+def build_network(config: Config, num_classes: int, priors: Tensor | None = None) -> DetectionNetwork:
     """Composes a network with random weights, the same for the same seed; ``load_start_weights`` follows.
 
     Args:
         config: What to build.
         num_classes: C.
-        prior_sizes: (L, A, 2) pixels of the input; None lays placeholders that loading a model overwrites.
+        priors: From ``fit_priors``; None lays placeholders that loading a model overwrites.
     """
-    per_cell = config.proposals.priors_per_level
-    if prior_sizes is None:
-        prior_sizes = fallback_sizes(PYRAMID_STRIDES, per_cell)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         backbone = GoogLeNet(variant=_variant(config))
         pyramid = FeaturePyramid(pyramid_stages(backbone), config.pyramid.channels)
-        head = MultiBoxHead(
-            config.pyramid.channels,
-            num_levels=len(PYRAMID_STRIDES),
-            priors_per_cell=per_cell,
-            depth=config.proposals.tower_depth,
-        )
+        multibox = _build_multibox(config, fit_priors(config, ()) if priors is None else priors)
         classifier = _build_classifier(config, num_classes)
     return DetectionNetwork(
         backbone,
         pyramid,
-        multibox_head=head,
+        multibox=multibox,
         classifier=classifier,
-        prior_sizes=prior_sizes,
         inference=InferenceSettings(
-            _proposal_settings(config, config.proposals.num_detect),
-            DetectionSettings(**config.postprocess.model_dump()),
+            _proposal_settings(config, config.proposals.num_detect), _detection_settings(config)
         ),
     )
+
+
+def _build_multibox(config: Config, priors: Tensor) -> MultiBox | None:
+    p = config.proposals
+    channels = config.pyramid.channels
+    if p.method == "selective-search":
+        return None
+    if p.method == "multibox-fc":
+        g = p.global_multibox
+        global_head = GlobalMultiBoxHead(
+            channels, stride=PYRAMID_STRIDES[-1], num_priors=g.num_priors, hidden=g.hidden, dropout=g.dropout
+        )
+        return GlobalMultiBox(global_head, priors, alpha=g.alpha, match_to=g.match_to)
+    head = MultiBoxHead(
+        channels, num_levels=len(PYRAMID_STRIDES), priors_per_cell=p.priors_per_level, depth=p.tower_depth
+    )
+    return ConvolutionalMultiBox(
+        head, priors, strides=PYRAMID_STRIDES, positive_iou=p.positive_iou, min_matches=p.min_matches
+    )
+
+
+def build_regions(config: Config, cache: Path | None) -> RegionSource | None:
+    """The proposals that are not the network's own; None where it needs none.
+
+    Args:
+        config: What to build.
+        cache: Folder to keep them in; None keeps nothing.
+    """
+    p = config.proposals
+    if p.method not in ("selective-search", "combined"):
+        return None
+    modes = {"single": SINGLE, "fast": FAST, "quality": QUALITY}
+    settings = replace(modes[p.selective_search.mode], superpixel_scale=p.selective_search.superpixel_scale)
+    return SelectiveSearch(settings, max_boxes=p.selective_search.max_boxes, cache=cache)
+
+
+def _detection_settings(config: Config) -> DetectionSettings:
+    """The score takes the objectness only where it is learnt for every proposal; a rank says nothing of an object."""
+    settings = DetectionSettings(**config.postprocess.model_dump())
+    learnt = config.proposals.method in ("multibox", "multibox-fc")
+    return settings if learnt else replace(settings, objectness_power=0.0)
 
 
 def _variant(config: Config) -> Variant:
@@ -109,8 +147,6 @@ def build_objective(config: Config, network: DetectionNetwork) -> TrainingObject
     p, c = config.proposals, config.classifier
     settings = ObjectiveSettings(
         proposal_settings=_proposal_settings(config, p.num_train),
-        positive_iou=p.positive_iou,
-        min_matches=p.min_matches,
         sampling=RoiSamplingSettings(c.rois_per_image, c.foreground_fraction, c.foreground_iou),
         sample_fraction=c.sample_fraction,
         weights=config.train.loss_weights.model_dump(),
@@ -118,11 +154,13 @@ def build_objective(config: Config, network: DetectionNetwork) -> TrainingObject
     return TrainingObjective(network, settings)
 
 
-def build_batches(config: Config, records: Sequence[ImageRecord]) -> DetectionBatches:
+def build_batches(
+    config: Config, records: Sequence[ImageRecord], regions: RegionSource | None = None
+) -> DetectionBatches:
     """The training images, their random views, their cache and their order."""
     t = config.train
     processes = max(1, t.workers)
-    cache = ImageCache(longest_side=config.input.longest_side, max_bytes=t.cache_mb * 2**20 // processes)
+    cache = ImageCache(config.input.longest_side, t.cache_mb * 2**20 // processes, regions)
     augmentation = Augmentation(AugmentSettings(**config.augment.model_dump()))
     phases = low_resolution_phases(
         config.input.longest_side, fraction=t.low_resolution.fraction, scale=t.low_resolution.scale
@@ -132,16 +170,32 @@ def build_batches(config: Config, records: Sequence[ImageRecord]) -> DetectionBa
 
 
 def build_task(
-    config: Config, network: DetectionNetwork, records: Sequence[ImageRecord]
+    config: Config,
+    network: DetectionNetwork,
+    records: Sequence[ImageRecord],
+    regions: RegionSource | None = None,
 ) -> TrainingTask[DetectionNetwork]:
-    """What a detector learns from, and how."""
+    """What a detector learns from, and how; ``regions`` from ``build_regions``."""
     t = config.train
     return TrainingTask(
         objective=build_objective(config, network),
         network=network,
-        source=build_batches(config, records),
-        optimizer=make_adamw(network, learning_rate=t.learning_rate, weight_decay=t.weight_decay),
+        source=build_batches(config, records, regions),
+        optimizer=_build_optimizer(config, network),
         schedule=cosine_schedule(t.warmup_fraction),
+    )
+
+
+def _build_optimizer(config: Config, network: DetectionNetwork) -> torch.optim.Optimizer:
+    t = config.train
+    if t.optimizer == "adamw":
+        return make_adamw(network, learning_rate=t.learning_rate, weight_decay=t.weight_decay)
+    return make_muon(
+        network,
+        learning_rate=t.muon_learning_rate,
+        weight_decay=t.weight_decay,
+        momentum=MUON_MOMENTUM,
+        side_learning_rate=t.learning_rate,
     )
 
 
@@ -154,13 +208,31 @@ def training_settings(config: Config) -> TrainingSettings:
 
 
 def fit_priors(config: Config, records: Sequence[ImageRecord]) -> Tensor:
-    """Priors for these training images at this input size: (L, A, 2) pixels of the input."""
+    """Priors for these training images: sizes (L, A, 2) in pixels of the input, or whole boxes (K, 4) in its units.
+
+    Without records they are placeholders of the right shape.
+    """
+    p = config.proposals
+    if p.method == "multibox-fc":
+        return fit_global_priors(
+            _boxes_in_image_units(records), num_priors=p.global_multibox.num_priors, seed=config.train.seed
+        )
     return fit_prior_sizes(
         _box_sizes(records, config.input.longest_side),
         strides=PYRAMID_STRIDES,
-        priors_per_level=config.proposals.priors_per_level,
+        priors_per_level=p.priors_per_level,
         seed=config.train.seed,
     )
+
+
+def _boxes_in_image_units(records: Sequence[ImageRecord]) -> npt.NDArray[np.float32]:
+    """All objects (N, 4) xyxy, x by the width and y by the height of their image."""
+    boxes = [np.zeros((0, 4), dtype=np.float32)]
+    for record in records:
+        height, width = record.size_hw
+        size = np.array([width, height, width, height], dtype=np.float32)
+        boxes.append(np.divide(record.boxes[~record.ignore], size, dtype=np.float32))
+    return np.concatenate(boxes)
 
 
 def _box_sizes(records: Sequence[ImageRecord], longest_side: int) -> npt.NDArray[np.float32]:
@@ -186,13 +258,14 @@ def load_start_weights(config: Config, network: DetectionNetwork) -> None:
         raise InputError(f"backbone.weights: {error}") from error
 
 
-def load_detector(path: Path, *, device: str = "auto", precision: str = "auto") -> Detector:
+def load_detector(path: Path, *, device: str = "auto", precision: str = "auto", cache: Path | None = None) -> Detector:
     """Reads a model file and composes the detector it describes.
 
     Args:
         path: ``model.safetensors`` of a run.
         device: See ``choose_device``.
         precision: See ``choose_precision``.
+        cache: Folder for proposals that are not the network's own; None keeps none.
 
     Raises:
         InputError: If the file is missing, damaged, or not a model.
@@ -204,14 +277,13 @@ def load_detector(path: Path, *, device: str = "auto", precision: str = "auto") 
         network.load_state_dict(tensors)
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{path}: weights and header do not fit together: {error}") from error
-    chosen = choose_device(device)
     detector = Detector(
         network,
         class_names=header.class_names,
         category_ids=header.category_ids,
         longest_side=config.input.longest_side,
-        device=chosen,
-        precision=choose_precision(chosen, precision),
+        compute=choose_compute(device, precision),
+        regions=build_regions(config, cache),
     )
     detector.prepare()
     return detector

@@ -14,10 +14,12 @@ from backbone.fused import fuse_convolutions
 from backbone.inception import fold_batch_norm
 from detection.data.image import read_image
 from detection.data.source import list_source
+from detection.device import Compute
 from detection.ensemble import MemberHeads
 from detection.errors import InputError
 from detection.network import Answer, DetectionNetwork
 from detection.preprocess import Image, original_boxes, padded_size, resize, resized_size, stack_images
+from detection.regions import RegionSource
 from detection.structures import Detections
 from proposals.structures import Proposals
 
@@ -30,8 +32,8 @@ class Detector:
         class_names: C names; a detection's label indexes into them.
         category_ids: C ids of the training data.
         longest_side: Longer side of the network's input in pixels.
-        device: Where to compute.
-        precision: ``torch.bfloat16`` or ``torch.float32``; decided by whoever knows the device.
+        compute: Device, and ``torch.bfloat16`` or ``torch.float32``; decided by whoever knows the device.
+        regions: Gives the proposals of another method than the network's own; None where it needs none.
     """
 
     def __init__(
@@ -41,15 +43,15 @@ class Detector:
         class_names: Sequence[str],
         category_ids: Sequence[int],
         longest_side: int,
-        device: torch.device,
-        precision: torch.dtype,
+        compute: Compute,
+        regions: RegionSource | None = None,
     ) -> None:
-        self.network = network.eval().to(device).to(memory_format=torch.channels_last)
+        self.device, self.precision = compute
+        self.network = network.eval().to(self.device).to(memory_format=torch.channels_last)
         self.class_names = tuple(class_names)
         self.category_ids = tuple(category_ids)
         self.longest_side = longest_side
-        self.device = device
-        self.precision = precision
+        self.regions = regions
         self._is_prepared = False
 
     @classmethod
@@ -117,11 +119,19 @@ class Detector:
         answers: dict[int, Answer] = {}
         for rows in by_shape.values():
             batch = stack_images([resize(images[row], sizes[row]) for row in rows]).to(self.device)
+            given = None if self.regions is None else [self._given(images[row], sizes[row]) for row in rows]
             with self._autocast():
-                found = self.network(batch, [sizes[row] for row in rows])
+                found = self.network(batch, [sizes[row] for row in rows], given)
             for row, answer in zip(rows, found, strict=True):
                 answers[row] = _in_original_pixels(answer, (images[row].shape[0], images[row].shape[1]))
         return [answers[row] for row in range(len(images))]
+
+    def _given(self, image: Image, scaled_hw: tuple[int, int]) -> Proposals:
+        """The proposals of the other method, in pixels of the network's input."""
+        assert self.regions is not None
+        found = self.regions(image)
+        boxes = original_boxes(found.boxes, found.image_size_hw, scaled_hw)
+        return Proposals(boxes, found.scores, scaled_hw).to(self.device)
 
     def detect(self, source: str | Path) -> Iterator[tuple[Path, Detections]]:
         """Detects on an image file or on every image of a folder and its subfolders, one at a time.

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
 from detection.errors import InputError
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Compute(NamedTuple):
+    """Where to compute, and in which precision."""
+
+    device: torch.device
+    precision: torch.dtype
+
+
+def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
+    """Both by their names; see ``choose_device`` and ``choose_precision``.
+
+    Raises:
+        InputError: If one is not there.
+    """
+    chosen = choose_device(device)
+    return Compute(chosen, choose_precision(chosen, precision))
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -13,16 +13,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from detection.ensemble import EnsembleOutput, draw_member_samples
-from detection.network import DetectionNetwork, ProposalSettings
+from detection.network import DetectionNetwork
 from detection.postprocess import OFFSET_SCALE
 from detection.roi_sampling import RoiSamplingSettings, SampledRois, concatenate_rois, sample_rois
 from detection.structures import Target
 from proposals.box_coder import decode
 from proposals.box_ops import paired_giou
-from proposals.generator import generate_proposals
-from proposals.matching import match_priors
-from proposals.multibox_loss import multibox_loss
-from proposals.structures import MultiBoxOutput, Proposals
+from proposals.generator import ProposalSettings
+from proposals.multibox import InputSizes
+from proposals.structures import Proposals
 
 
 @dataclass(frozen=True)
@@ -31,16 +30,12 @@ class ObjectiveSettings:
 
     Attributes:
         proposal_settings: Proposals of the training pass, more than at inference.
-        positive_iou: See ``match_priors``.
-        min_matches: See ``match_priors``.
         sampling: Regions that the classifier learns from, per image.
         sample_fraction: Share of the regions that each member sees.
         weights: Weight of each loss by name.
     """
 
     proposal_settings: ProposalSettings
-    positive_iou: float
-    min_matches: int
     sampling: RoiSamplingSettings
     sample_fraction: float
     weights: dict[str, float]
@@ -83,39 +78,41 @@ class TrainingObjective(nn.Module):
         self.network = network
         self.settings = settings
 
-    def forward(self, images: Tensor, targets: Sequence[Target], generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(
+        self,
+        images: Tensor,
+        targets: Sequence[Target],
+        given: Sequence[Proposals] | None,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
         """One training pass.
 
         Args:
             images: (B, 3, H, W) uint8 RGB, padded.
             targets: B targets in pixels of the input.
+            given: B lists of proposals of another method, in the same pixels; None where the network has its own only.
             generator: Source of chance, on the CPU.
 
         Returns:
             Name -> weighted scalar loss; their sum is the objective. Finite also for images without objects.
         """
-        s = self.settings
-        pyramid = self.network.extract(images)
-        output = self.network.multibox_head(pyramid)
-        priors = self.network.priors(images)
-        proposal_losses = self._proposal_losses(output, priors, targets)
-        sizes = [target.image_size_hw for target in targets]
-        proposals = generate_proposals(output, priors, sizes, **vars(s.proposal_settings))
+        s, network = self.settings, self.network
+        pyramid = network.extract(images)
+        sizes = InputSizes((images.shape[-2], images.shape[-1]), [target.image_size_hw for target in targets])
+        losses: dict[str, Tensor] = {}
+        output = None
+        if network.multibox is not None:
+            output = network.multibox(pyramid, sizes)
+            boxes, ignore = [t.boxes for t in targets], [t.ignore for t in targets]
+            found = network.multibox.losses(output, sizes, boxes, ignore)
+            losses |= {"proposal_objectness": found.confidence, "proposal_box": found.localization}
+        proposals = network.propose(output, sizes, given, s.proposal_settings)
         rois = self._sample(proposals, targets, generator)
-        judged = self.network.classifier(pyramid, [r.boxes for r in rois])
+        judged = network.classifier(pyramid, [r.boxes for r in rois])
         samples = draw_member_samples(*judged.logits.shape[:2], fraction=s.sample_fraction, generator=generator)
         classification, refinement = region_losses(judged, concatenate_rois(rois), samples.to(images.device))
-        losses = {**proposal_losses, "region_class": classification, "region_box": refinement}
+        losses |= {"region_class": classification, "region_box": refinement}
         return {name: loss * s.weights[name] for name, loss in losses.items()}
-
-    def _proposal_losses(self, output: MultiBoxOutput, priors: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
-        s = self.settings
-        matches = [
-            match_priors(priors, t.boxes, t.ignore, positive_iou=s.positive_iou, min_matches=s.min_matches)
-            for t in targets
-        ]
-        losses = multibox_loss(output, priors, [t.boxes for t in targets], matches)
-        return {"proposal_objectness": losses.confidence, "proposal_box": losses.localization}
 
     def _sample(
         self, proposals: Sequence[Proposals], targets: Sequence[Target], generator: torch.Generator

@@ -17,20 +17,11 @@ from detection.ensemble import mean_offsets, mean_probabilities
 from detection.postprocess import DetectionSettings, select_detections
 from detection.roi_classifier import RoiClassifier
 from detection.structures import Detections
-from proposals.generator import generate_proposals
-from proposals.multibox_head import MultiBoxHead
-from proposals.priors import lay_priors
+from proposals.generator import ProposalSettings, generate_proposals
+from proposals.merging import merge_proposals
+from proposals.multibox import InputSizes, MultiBox
 from proposals.pyramid import FeaturePyramid
 from proposals.structures import MultiBoxOutput, Proposals
-
-
-@dataclass(frozen=True)
-class ProposalSettings:
-    """How many proposals leave the first stage; see ``generate_proposals``."""
-
-    num_proposals: int
-    num_candidates: int
-    nms_iou_threshold: float
 
 
 @dataclass(frozen=True)
@@ -54,32 +45,27 @@ class DetectionNetwork(nn.Module):
     Args:
         backbone: GoogLeNet without a classifier.
         pyramid: Merges L of its stages.
-        multibox_head: Judges the priors.
+        multibox: Proposes regions; None where they are always given.
         classifier: Judges the regions.
-        prior_sizes: (L, A, 2) widths and heights in pixels of the input; saved with the weights.
         inference: How many proposals and detections there are.
     """
-
-    prior_sizes: Tensor
 
     def __init__(
         self,
         backbone: GoogLeNet,
         pyramid: FeaturePyramid,
         *,
-        multibox_head: MultiBoxHead,
+        multibox: MultiBox | None,
         classifier: RoiClassifier,
-        prior_sizes: Tensor,
         inference: InferenceSettings,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.pyramid = pyramid
-        self.multibox_head = multibox_head
+        self.multibox = multibox
         self.classifier = classifier
         self.proposal_settings = inference.proposals
         self.detection_settings = inference.detections
-        self.register_buffer("prior_sizes", prior_sizes)
         self.normalize = ColourNormalization()
 
     def extract(self, images: Tensor) -> list[Tensor]:
@@ -87,30 +73,48 @@ class DetectionNetwork(nn.Module):
         dtype = self.backbone.conv1.conv.weight.dtype  # bfloat16 in a prepared detector
         return self.pyramid(self.backbone.features(self.normalize(images, dtype)))
 
-    def priors(self, images: Tensor) -> Tensor:
-        """The priors of an input of this size: (K, 4) xyxy pixels."""
-        strides = [stage.stride for stage in self.pyramid.stages]
-        return lay_priors(self.prior_sizes, strides=strides, input_size_hw=(images.shape[-2], images.shape[-1]))
-
     def propose(
-        self, output: MultiBoxOutput, priors: Tensor, image_sizes_hw: Sequence[tuple[int, int]]
+        self,
+        output: MultiBoxOutput | None,
+        sizes: InputSizes,
+        given: Sequence[Proposals] | None,
+        settings: ProposalSettings,
     ) -> list[Proposals]:
-        """The head's answers -> B lists of proposals, by the settings of inference."""
-        return generate_proposals(output, priors, image_sizes_hw, **vars(self.proposal_settings))
+        """The regions to judge: MultiBox's own, those given, or both.
 
-    def forward(self, images: Tensor, image_sizes_hw: Sequence[tuple[int, int]]) -> list[Answer]:
+        Args:
+            output: What MultiBox answered; None without MultiBox.
+            sizes: Of the B images.
+            given: B lists of another method, in pixels of the input; None without one.
+            settings: How many of MultiBox's.
+
+        Raises:
+            ValueError: If there are neither.
+        """
+        if self.multibox is None or output is None:
+            if given is None:
+                raise ValueError("this network has no MultiBox; give it proposals")
+            return list(given)
+        learned = generate_proposals(self.multibox, output, sizes, settings)
+        return learned if given is None else [merge_proposals(*pair) for pair in zip(learned, given, strict=True)]
+
+    def forward(
+        self, images: Tensor, image_sizes_hw: Sequence[tuple[int, int]], given: Sequence[Proposals] | None = None
+    ) -> list[Answer]:
         """Detects objects; for inference.
 
         Args:
             images: (B, 3, H, W) uint8 RGB, padded to multiples of the largest stride.
             image_sizes_hw: B sizes of the images inside their padding.
+            given: B lists of proposals of another method, in pixels of the input; see ``propose``.
 
         Returns:
             B answers in pixels of the input. An image alone and in a batch gets the same answer.
         """
         pyramid = self.extract(images)
-        output = self.multibox_head(pyramid)
-        proposals = self.propose(output, self.priors(images), image_sizes_hw)
+        sizes = InputSizes((images.shape[-2], images.shape[-1]), image_sizes_hw)
+        output = None if self.multibox is None else self.multibox(pyramid, sizes)
+        proposals = self.propose(output, sizes, given, self.proposal_settings)
         judged = self.classifier(pyramid, [p.boxes for p in proposals])
         counts = [len(p) for p in proposals]
         probabilities = mean_probabilities(judged.logits).split(counts)

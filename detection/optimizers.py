@@ -10,6 +10,12 @@ from torch import nn
 from detection.device import has_fast_bfloat16
 from detection.muon import Muon
 
+MUON_MOMENTUM = 0.95
+"""The authors' value."""
+
+_OUTER_CONVOLUTIONS = ("conv1.conv.weight", *(f"projections.{level}.weight" for level in range(8)))
+"""Names of convolutions that read the image or answer."""
+
 
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Weights decay; biases and normalisation do not."""
@@ -33,14 +39,15 @@ def make_sgd(network: nn.Module, *, learning_rate: float, weight_decay: float, m
 def make_muon(
     network: nn.Module, *, learning_rate: float, weight_decay: float, momentum: float, side_learning_rate: float
 ) -> Muon:
-    """Muon for convolutions; AdamW, without decay, for the first one, the last layer, biases and normalisation.
+    """Muon for the convolutions inside; AdamW, without decay, for everything else.
 
-    The first convolution and the classifier do not map features to features; the authors leave such layers to Adam.
+    Else are the first convolution, the last layers, linear layers, biases and normalisation: layers that do not map
+    features to features, or few numbers. The authors leave these to Adam.
     """
     inner: list[nn.Parameter] = []
     outer: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
-        (inner if parameter.ndim == 4 and not name.startswith("conv1.") else outer).append(parameter)
+        (inner if parameter.ndim == 4 and not name.endswith(_OUTER_CONVOLUTIONS) else outer).append(parameter)
     device = inner[0].device
     groups = [
         {"params": inner, "lr": learning_rate, "weight_decay": weight_decay, "orthogonal": True},

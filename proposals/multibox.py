@@ -1,8 +1,8 @@
 """MultiBox as a stage of the detector, in both its forms: what it answers, proposes and learns from.
 
-Both forms take the feature pyramid, answer every prior with a logit and offsets, turn the answers into boxes in pixels of
-the network's input, and have an objective. Legend: B images, L pyramid levels, K priors, A priors per cell, N some of the
-priors, G ground truths.
+Both forms take the feature pyramid, answer every prior with a logit and offsets, turn the answers into boxes in pixels
+of the network's input, and have an objective.
+Legend: B images, L pyramid levels, K priors, A priors per cell, N some of the priors, G ground truths.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -35,3 +36,7 @@ class Proposals:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def to(self, device: torch.device) -> Proposals:
+        """Returns the same proposals on ``device``."""
+        return replace(self, boxes=self.boxes.to(device), scores=self.scores.to(device))

@@ -13,6 +13,7 @@ from tools.detect import detect
 from tools.evaluate import evaluate
 from tools.info import info
 from tools.pretrain import pretrain
+from tools.proposals import proposals
 from tools.train import train
 
 app = typer.Typer(
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="markdown",
 )
-for command in (check, train, detect, evaluate, info, demo, pretrain, classify, benchmark):
+for command in (check, train, detect, evaluate, proposals, info, demo, pretrain, classify, benchmark):
     app.command()(command)
 
 

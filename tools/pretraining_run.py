@@ -50,7 +50,7 @@ class PretrainingRun:
         self.val = val
         self.note = note
         self.console = console
-        self.accelerator, self.precision = start_accelerator(config.train.device, config.train.precision)
+        self.accelerator, self.compute = start_accelerator(config.train.device, config.train.precision)
 
     def fit(self, minutes: float | None, *, resume: bool) -> None:
         """Trains, from the start or from where the folder's run stopped, and writes the model.
@@ -88,11 +88,13 @@ class PretrainingRun:
 
     def _build_trainer(self, minutes: float | None) -> Trainer[GoogLeNet]:
         config = self.config
-        network = build.build_network(config, len(self.train.class_names)).to(self.accelerator.device)
+        network = build.build_network(config, len(self.train.class_names))
+        build.load_start_weights(config, network)
+        network.to(self.accelerator.device)
         task = build.build_task(config, network, self.train)
         steps = config.train.epochs * task.source.steps_per_epoch
         budget: Budget = TimeBudget(minutes * 60) if minutes else StepBudget(steps)
-        precision = str(self.precision).removeprefix("torch.")
+        precision = str(self.compute.precision).removeprefix("torch.")
         self.console.print(f"{self.accelerator.device}, {precision}, {budget.describe()}")
         identity = {
             "budget": budget.describe(),
@@ -110,13 +112,7 @@ class PretrainingRun:
     def _measure(self, network: GoogLeNet) -> dict[str, float | None]:
         """Top-1 and top-5 accuracy on the validation part, with one crop an image."""
         side = build.last_side(self.config)
-        classifier = Classifier(
-            network,
-            class_names=self.train.class_names,
-            side=side,
-            device=self.accelerator.device,
-            precision=self.precision,
-        )
+        classifier = Classifier(network, class_names=self.train.class_names, side=side, compute=self.compute)
         cell = measure_errors([classifier], self.val, side=side, num_crops=1)[0]
         top5 = None if cell.top5_error is None else 1 - cell.top5_error
         return {"top1": round(1 - cell.top1_error, 6), "top5": top5 if top5 is None else round(top5, 6)}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -15,6 +16,8 @@ from detection.data.records import ImageRecord
 from detection.errors import InputError
 from detection.preprocess import Image
 from detection.proposing import FirstStage
+from detection.regions import SelectiveSearch
+from proposals.selective_search import FAST, QUALITY, SINGLE, SelectiveSearchSettings
 from proposals.structures import Proposals
 
 
@@ -35,30 +38,95 @@ class ProposalSource:
     priors: Callable[[tuple[int, int]], Tensor] | None = None
 
 
-METHODS: dict[str, Callable[[int], ProposalSource]] = {}
-"""Methods without a trained model, by name: most proposals of an image -> the source."""
+@dataclass(frozen=True)
+class SourceOptions:
+    """What the user asks of a source.
+
+    Attributes:
+        max_proposals: Proposals of an image at most.
+        superpixel_scale: Multiplies the size of selective search's superpixels.
+        model: The MultiBox beside selective search, for ``combined``.
+        device: Where to compute.
+    """
+
+    max_proposals: int
+    superpixel_scale: float | None = None
+    model: Path | None = None
+    device: str = "auto"
 
 
-def open_source(name: str, *, max_proposals: int, device: str) -> ProposalSource:
+ENTRY_SCALE = 2.0
+"""Doubled superpixels, as the entry of 2014 had them (1409.4842, section 8)."""
+
+ENTRY_MULTIBOX = 200
+"""Boxes of MultiBox that the entry added."""
+
+
+def _selective_search(name: str, settings: SelectiveSearchSettings) -> Callable[[SourceOptions], ProposalSource]:
+    def open_it(options: SourceOptions) -> ProposalSource:
+        scale = options.superpixel_scale or 1.0
+        search = SelectiveSearch(replace(settings, superpixel_scale=scale), max_boxes=options.max_proposals)
+        described = {
+            "method": f"selective search, {name}",
+            "superpixel scale": f"{scale:g}",
+            "proposals an image": f"at most {options.max_proposals}",
+        }
+        return ProposalSource(search, "one image at a time: scaling, segmentation, grouping, ranking", described)
+
+    return open_it
+
+
+def _combined(options: SourceOptions) -> ProposalSource:
+    """Selective search with doubled superpixels and the best boxes of a trained MultiBox."""
+    if options.model is None:
+        raise InputError("combined: name the model whose MultiBox is added with --model RUN/model.safetensors")
+    detector = load_detector(options.model, device=options.device)
+    if detector.network.multibox is None:
+        raise InputError(f"{options.model}: has no MultiBox; give a model trained with proposals.method multibox")
+    scale = options.superpixel_scale or ENTRY_SCALE
+    detector.network.proposal_settings = replace(
+        detector.network.proposal_settings, num_proposals=ENTRY_MULTIBOX, num_candidates=sys.maxsize
+    )
+    detector.regions = SelectiveSearch(replace(FAST, superpixel_scale=scale), max_boxes=options.max_proposals)
+    described = {
+        "method": f"selective search, fast, and the {ENTRY_MULTIBOX} best boxes of {options.model}",
+        "superpixel scale": f"{scale:g}",
+        "proposals an image": f"at most {options.max_proposals}",
+    }
+    stage = FirstStage(detector, max_proposals=options.max_proposals)
+    return ProposalSource(stage.propose, "one image at a time: selective search, backbone and MultiBox", described)
+
+
+METHODS: dict[str, Callable[[SourceOptions], ProposalSource]] = {
+    "selective-search": _selective_search("fast", FAST),
+    "selective-search-single": _selective_search("single", SINGLE),
+    "selective-search-quality": _selective_search("quality", QUALITY),
+    "combined": _combined,
+}
+"""Methods that are known by a name."""
+
+
+def open_source(name: str, options: SourceOptions) -> ProposalSource:
     """The source that a user means: a name of ``METHODS``, else the model file or run folder of that path.
 
     Raises:
         InputError: If it is neither, or the model cannot be loaded.
     """
     if name in METHODS:
-        return METHODS[name](max_proposals)
+        return METHODS[name](options)
     if not Path(name).exists():
-        known = f", or one of {', '.join(METHODS)}" if METHODS else ""
-        raise InputError(f"{name}: no such model; give model.safetensors of a run or its folder{known}")
-    return _model_source(Path(name), max_proposals=max_proposals, device=device)
+        raise InputError(
+            f"{name}: no such model; give model.safetensors of a run or its folder, or one of {', '.join(METHODS)}"
+        )
+    return _model_source(Path(name), options)
 
 
-def _model_source(path: Path, *, max_proposals: int, device: str) -> ProposalSource:
+def _model_source(path: Path, options: SourceOptions) -> ProposalSource:
     """The first stage of a trained model."""
-    detector = load_detector(path, device=device)
-    stage = FirstStage(detector, max_proposals=max_proposals)
+    detector = load_detector(path, device=options.device)
+    stage = FirstStage(detector, max_proposals=options.max_proposals)
     settings = {
-        "proposals an image": f"at most {max_proposals}, before any is classified",
+        "proposals an image": f"at most {options.max_proposals}, before any is classified",
         "NMS IoU": f"{stage.settings.nms_iou_threshold:g}",
         "input": f"longer side {detector.longest_side} pixels",
         "device": f"{detector.device}, {str(detector.precision).removeprefix('torch.')}",
@@ -67,7 +135,9 @@ def _model_source(path: Path, *, max_proposals: int, device: str) -> ProposalSou
         "one image at a time: scaling it, backbone, pyramid, MultiBox head, decoding and suppression of all priors; "
         "not reading the file, not classifying regions"
     )
-    return ProposalSource(stage.propose, timed, settings, stage.priors)
+    if detector.regions is not None:
+        timed = "one image at a time: " + ("selective search, backbone and MultiBox" if stage.has_priors else "search")
+    return ProposalSource(stage.propose, timed, settings, stage.priors if stage.has_priors else None)
 
 
 def proposals_of(

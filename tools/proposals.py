@@ -24,7 +24,7 @@ from detection.evaluation.report_view import number_text
 from tools.cli import run_alone
 from tools.evaluate import evaluation_split, warn_of_learnt_images
 from tools.progress import counting
-from tools.proposal_sources import METHODS, ProposalSource, open_source, proposals_of
+from tools.proposal_sources import METHODS, ProposalSource, SourceOptions, open_source, proposals_of
 from tools.reading import read_data
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
@@ -38,16 +38,22 @@ def proposals(
         str | None, typer.Option(help="Part to measure on. [default: test, else val..., else the only one]")
     ] = None,
     max_proposals: Annotated[int, typer.Option("--max", min=1, help="Most proposals of an image.")] = 2000,
+    superpixel_scale: Annotated[
+        float | None, typer.Option(min=0.01, help="Size of selective search's superpixels. [default: 1, combined: 2]")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Model whose 200 best boxes `combined` adds.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Measures proposals before any is classified: recall, AR, MABO, coverage, time, and what they miss.
+
+    Methods: selective-search, selective-search-single, selective-search-quality, combined (with --model).
 
     Classes play no part in making proposals, so the data set may have classes that the model never learnt.
 
     Example: multibox proposals runs/first/model.safetensors my-data --split test --out proposals
     """
     split = split or evaluation_split(data)
-    opened = open_source(source, max_proposals=max_proposals, device=device)
+    opened = open_source(source, SourceOptions(max_proposals, superpixel_scale, model, device))
     labelled = read_data(console, data, split)
     covers, failures = _cover(opened, labelled)
     evaluation = summarize_covers(covers, labelled.class_names, failures=failures)

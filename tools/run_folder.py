@@ -18,7 +18,7 @@ from rich.console import Console
 from configs.load import dump_config, flatten_config, load_config
 from configs.schema import RootConfig
 from detection.atomic import atomic_path
-from detection.device import choose_device, choose_precision
+from detection.device import Compute, choose_compute
 from detection.errors import InputError
 
 FREE_TO_CHANGE = ("train.workers", "train.cache_mb", "train.checkpoint_seconds", "train.device")
@@ -68,21 +68,21 @@ def write_config(out: Path, config: RootConfig) -> None:
         draft.write_text(dump_config(config), encoding="utf-8")
 
 
-def start_accelerator(device_name: str, precision_name: str) -> tuple[Accelerator, torch.dtype]:
+def start_accelerator(device_name: str, precision_name: str) -> tuple[Accelerator, Compute]:
     """Device and precision as the training loop wants them.
 
     Raises:
         InputError: If the device is not there, or several processes were started.
     """
-    device = choose_device(device_name)
+    compute = choose_compute(device_name, precision_name)
+    device = compute.device
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
-    precision = choose_precision(device, precision_name)
-    mixed = "bf16" if precision == torch.bfloat16 else "no"
+    mixed = "bf16" if compute.precision == torch.bfloat16 else "no"
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
     if accelerator.num_processes > 1:
         raise InputError("training on several processes is not there yet; start a single process")
-    return accelerator, precision
+    return accelerator, compute._replace(device=accelerator.device)
 
 
 def image_identity(file_names: Sequence[str]) -> str:

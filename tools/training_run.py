@@ -57,7 +57,7 @@ class TrainingRun:
         self.config = config
         self.training_data = training_data
         self.validation_data = validation_data
-        self.accelerator, self.precision = start_accelerator(config.train.device, config.train.precision)
+        self.accelerator, self.compute = start_accelerator(config.train.device, config.train.precision)
 
     @property
     def model_path(self) -> Path:
@@ -98,9 +98,10 @@ class TrainingRun:
         config, data = self.config, self.training_data
         network = build.build_network(config, len(data.class_names), build.fit_priors(config, data.images))
         build.load_start_weights(config, network)
+        regions = build.build_regions(config, self.out / "proposals")
         steps = config.train.epochs * steps_per_epoch(len(data.images), config.train.batch_size)
         budget: Budget = TimeBudget(minutes * 60) if minutes else StepBudget(steps)
-        precision = str(self.precision).removeprefix("torch.")
+        precision = str(self.compute.precision).removeprefix("torch.")
         self.console.print(f"{self.accelerator.device}, {precision}, {budget.describe()}")
         identity = {
             "budget": budget.describe(),
@@ -109,7 +110,7 @@ class TrainingRun:
             "images": image_identity([record.file_name for record in data.images]),
         }
         return Trainer(
-            build.build_task(config, network, data.images),
+            build.build_task(config, network, data.images, regions),
             settings=build.training_settings(config),
             budget=budget,
             accelerator=self.accelerator,
@@ -138,8 +139,8 @@ class TrainingRun:
             class_names=self.training_data.class_names,
             category_ids=self.training_data.category_ids,
             longest_side=self.config.input.longest_side,
-            device=self.accelerator.device,
-            precision=self.precision,
+            compute=self.compute,
+            regions=build.build_regions(self.config, self.out / "proposals"),
         )
         detector.prepare()
         return detector

@@ -6,12 +6,14 @@ import torch
 
 from backbone.googlenet import GoogLeNet
 from backbone.variant import Variant
+from backbone.weights import load_backbone_weights
 from configs.pretraining import PretrainConfig
 from detection.classification.batches import ViewBatches
 from detection.classification.objective import ClassificationObjective
 from detection.classification.packed import PackedImages
 from detection.data.augment import CropSettings
 from detection.engine import TrainingSettings, TrainingTask
+from detection.errors import InputError
 from detection.optimizers import make_adamw, make_muon, make_sgd
 from detection.schedule import ResolutionPhase, cosine_schedule, paper_schedule
 
@@ -26,6 +28,21 @@ def build_network(config: PretrainConfig, num_classes: int) -> GoogLeNet:
         torch.manual_seed(config.train.seed)
         variant = Variant(n.block, n.norm, n.five_kernel)
         return GoogLeNet(num_classes, variant=variant, auxiliary=n.auxiliary, dropout=n.dropout)
+
+
+def load_start_weights(config: PretrainConfig, network: GoogLeNet) -> None:
+    """Fills the trunk from ``network.weights``, in place; the classifiers stay random, as their classes are new.
+
+    Raises:
+        InputError: If the weights cannot be had or do not fit.
+    """
+    trunk = GoogLeNet(variant=network.variant)
+    trunk.load_state_dict({name: network.state_dict()[name] for name in trunk.state_dict()})
+    try:
+        load_backbone_weights(trunk, config.network.weights)
+    except (ValueError, OSError) as error:
+        raise InputError(f"network.weights: {error}") from error
+    network.load_state_dict(trunk.state_dict(), strict=False)
 
 
 def build_objective(config: PretrainConfig, network: GoogLeNet) -> ClassificationObjective:

@@ -18,7 +18,7 @@ from backbone.normalization import ColourNormalization
 from backbone.variant import Variant
 from backbone.weights import CLASSIFIER_FORMAT, IMAGENET_MEAN, IMAGENET_STD, halved
 from detection.checkpoint import load_tensors, model_file, save_tensors
-from detection.device import choose_device, choose_precision
+from detection.device import Compute, choose_compute
 from detection.errors import InputError
 
 DEFAULT_NOTE = "The weights belong to whoever trained them; the terms of the training images apply."
@@ -63,8 +63,7 @@ class Classifier:
         network: With a classifier; taken over.
         class_names: C names.
         side: Side of the input that it was trained for.
-        device: Where to compute.
-        precision: In what.
+        compute: Where, and in which precision.
     """
 
     def __init__(
@@ -73,15 +72,13 @@ class Classifier:
         *,
         class_names: tuple[str, ...],
         side: int,
-        device: torch.device,
-        precision: torch.dtype,
+        compute: Compute,
     ) -> None:
         self.class_names = class_names
         self.side = side
-        self.network = network.to(device).to(memory_format=torch.channels_last).eval()
-        self._normalize = ColourNormalization().to(device)
-        self._device = device
-        self._precision = precision
+        self._device, self._precision = compute
+        self.network = network.to(self._device).to(memory_format=torch.channels_last).eval()
+        self._normalize = ColourNormalization().to(self._device)
 
     @torch.inference_mode()
     def probabilities(self, crops: npt.NDArray[np.uint8]) -> Tensor:
@@ -108,11 +105,9 @@ def load_classifier(path: Path, *, device: str = "auto", precision: str = "auto"
         side = int(header.preprocessing["side"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: weights and header do not fit together: {error}") from error
-    chosen = choose_device(device)
     return Classifier(
         network,
         class_names=header.class_names,
         side=side,
-        device=chosen,
-        precision=choose_precision(chosen, precision),
+        compute=choose_compute(device, precision),
     )

@@ -22,8 +22,10 @@ from detection.data.image import read_image
 from detection.data.records import ImageRecord
 from detection.errors import InputError
 from detection.preprocess import PAD_COLOUR, Image, resize, resized_size, stack_images
+from detection.regions import RegionSource
 from detection.schedule import ResolutionPhase, side_at
 from detection.structures import Target
+from proposals.structures import Proposals
 
 SampleT = TypeVar("SampleT")
 BatchT = TypeVar("BatchT")
@@ -48,27 +50,51 @@ class Sample(NamedTuple):
     Attributes:
         image: (h, w, 3) uint8 RGB.
         target: Its objects.
+        given: Proposals of another method than the network's; None without one.
         file_name: The file it comes from.
         error: Why that file could not be read; the view then is blank and teaches nothing. None if it could.
     """
 
     image: Image
     target: Target
+    given: Proposals | None
     file_name: str
     error: str | None = None
 
 
 class Batch(NamedTuple):
-    """B views: (B, 3, H, W) uint8 padded, B targets, B file names; file name -> reason of those not readable."""
+    """B views.
+
+    Attributes:
+        images: (B, 3, H, W) uint8, padded.
+        targets: B targets.
+        given: B lists of proposals; None if none are given.
+        file_names: B names.
+        errors: File name -> reason of those not readable.
+    """
 
     images: Tensor
     targets: list[Target]
+    given: list[Proposals] | None
     file_names: list[str]
     errors: dict[str, str]
 
-    def inputs(self, device: torch.device) -> tuple[Tensor, list[Target]]:
-        """Images and targets on a device."""
-        return self.images.to(device), [target.to(device) for target in self.targets]
+    def inputs(self, device: torch.device) -> tuple[Tensor, list[Target], list[Proposals] | None]:
+        """Images, targets and given proposals on a device."""
+        given = None if self.given is None else [proposals.to(device) for proposals in self.given]
+        return self.images.to(device), [target.to(device) for target in self.targets], given
+
+
+class CachedImage(NamedTuple):
+    """An image (h, w, 3) uint8 RGB, scaled down, and its given proposals (P, 4) xyxy in pixels of the original."""
+
+    image: Image
+    given: npt.NDArray[np.float32] | None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that both take."""
+        return self.image.nbytes + (0 if self.given is None else self.given.nbytes)
 
 
 class ImageCache:
@@ -77,24 +103,28 @@ class ImageCache:
     Args:
         longest_side: Images are scaled down to this longer side before they are kept.
         max_bytes: Limit; images beyond it are decoded anew each time.
+        regions: Gives proposals of another method than the network's own; None gives none.
     """
 
-    def __init__(self, longest_side: int, max_bytes: int) -> None:
+    def __init__(self, longest_side: int, max_bytes: int, regions: RegionSource | None = None) -> None:
         self.longest_side = longest_side
         self.free_bytes = max_bytes
-        self._images: dict[int, Image] = {}
+        self.regions = regions
+        self._entries: dict[int, CachedImage] = {}
 
-    def get(self, index: int, record: ImageRecord) -> Image:
-        """The image of ``record``, (h, w, 3) uint8 RGB, at most ``longest_side`` long."""
-        if (image := self._images.get(index)) is not None:
-            return image
+    def get(self, index: int, record: ImageRecord) -> CachedImage:
+        """The image of ``record``, at most ``longest_side`` long, and its given proposals."""
+        if (entry := self._entries.get(index)) is not None:
+            return entry
         image = read_image(record.path)
+        given = None if self.regions is None else self.regions(image).boxes.numpy()
         if max(image.shape[:2]) > self.longest_side:
             image = resize(image, resized_size((image.shape[0], image.shape[1]), self.longest_side))
-        if image.nbytes <= self.free_bytes:
-            self.free_bytes -= image.nbytes
-            self._images[index] = image
-        return image
+        entry = CachedImage(image, given)
+        if entry.nbytes <= self.free_bytes:
+            self.free_bytes -= entry.nbytes
+            self._entries[index] = entry
+        return entry
 
 
 class TrainingSet(Dataset[Sample]):
@@ -119,35 +149,49 @@ class TrainingSet(Dataset[Sample]):
         record = self.records[key.image]
         size_hw = resized_size(record.size_hw, key.longest_side)
         try:
-            image = resize(self.cache.get(key.image, record), size_hw)
+            image, given = self.cache.get(key.image, record)
         except InputError as error:
-            return _blank(size_hw, record.file_name, str(error))
+            return _blank(size_hw, record.file_name, str(error), with_given=self.cache.regions is not None)
         height, width = (new / old for new, old in zip(size_hw, record.size_hw, strict=True))
         scale = np.array([width, height, width, height], dtype=np.float32)
-        view = self.augmentation(image, record.boxes * scale, seed=key.seed)
+        # Objects and proposals pass through one view; the objects come first.
+        boxes = record.boxes if given is None else np.concatenate([record.boxes, given])
+        view = self.augmentation(resize(image, size_hw), boxes * scale, seed=key.seed)
+        of_object = view.rows < len(record.boxes)
+        rows = view.rows[of_object]
         target = Target(
-            torch.from_numpy(view.boxes),
-            torch.from_numpy(record.labels[view.rows]),
-            torch.from_numpy(record.ignore[view.rows] | (view.visible < MIN_VISIBLE)),
+            torch.from_numpy(view.boxes[of_object]),
+            torch.from_numpy(record.labels[rows]),
+            torch.from_numpy(record.ignore[rows] | (view.visible[of_object] < MIN_VISIBLE)),
             size_hw,
         )
-        return Sample(view.image, target, record.file_name)
+        seen = None if given is None else _ranked(view.boxes[~of_object & (view.visible >= MIN_VISIBLE)], size_hw)
+        return Sample(view.image, target, seen, record.file_name)
 
 
-def _blank(size_hw: tuple[int, int], file_name: str, error: str) -> Sample:
+def _ranked(boxes: npt.NDArray[np.float32], size_hw: tuple[int, int]) -> Proposals:
+    """Proposals (P, 4) with scores that keep their order."""
+    scores = torch.linspace(1.0, 0.0, len(boxes) + 1)[:-1]
+    return Proposals(torch.from_numpy(boxes), scores, size_hw)
+
+
+def _blank(size_hw: tuple[int, int], file_name: str, error: str, *, with_given: bool) -> Sample:
     """A view of the padding's colour, ignored as a whole: nothing is learnt from it."""
     height, width = size_hw
     image = np.full((height, width, 3), PAD_COLOUR, dtype=np.uint8)
     whole = torch.tensor([[0.0, 0.0, width, height]])
     target = Target(whole, torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.bool), size_hw)
-    return Sample(image, target, file_name, error)
+    given = _ranked(np.zeros((0, 4), dtype=np.float32), size_hw) if with_given else None
+    return Sample(image, target, given, file_name, error)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Pads the views of a batch to one size."""
     images = stack_images([sample.image for sample in samples])
     errors = {sample.file_name: sample.error for sample in samples if sample.error is not None}
-    return Batch(images, [sample.target for sample in samples], [sample.file_name for sample in samples], errors)
+    given = [sample.given for sample in samples if sample.given is not None]
+    targets, names = [sample.target for sample in samples], [sample.file_name for sample in samples]
+    return Batch(images, targets, given or None, names, errors)
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:

@@ -85,8 +85,10 @@ def test_another_seed_is_another_model(tmp_path: Path, packs: tuple[PackedImages
 
 
 def test_colours_are_learnt_and_the_file_tells_how(tmp_path: Path, packs: tuple[PackedImages, PackedImages]) -> None:
-    views = ("views.brightness=0", "views.contrast=0", "views.saturation=0", "network.dropout=0", "train.ema_decay=0.8")
-    make_run(tmp_path, packs, "train.epochs=8", *views).fit(None, resume=False)
+    easy = [f"views.{change}=0" for change in ("brightness", "contrast", "saturation")]
+    easy += ["views.min_area=0.5", "network.dropout=0", "train.ema_decay=0.5", "input.sides=[[0.0, 32]]"]
+    easy += ["train.optimizer=adamw", "train.learning_rate=0.001"]
+    make_run(tmp_path, packs, "train.epochs=20", *easy).fit(None, resume=False)
     path = tmp_path / "model.safetensors"
     with safe_open(path, framework="pt") as file:
         header = json.loads(file.metadata()["multibox-rcnn"])
@@ -94,11 +96,11 @@ def test_colours_are_learnt_and_the_file_tells_how(tmp_path: Path, packs: tuple[
     assert header["class_names"] == ["blue", "green", "red"]
     assert header["note"] == "free"
     assert header["variant"] == {"block": "reduced", "norm": "batchnorm", "five_kernel": 3}
-    assert header["preprocessing"]["side"] == 64
+    assert header["preprocessing"]["side"] == 32
     assert header["training"]["validation"] == {"top1": 1.0, "top5": None}
     assert list(dtypes.values()) == [torch.float16, torch.float32, torch.float32]
     classifier = load_classifier(path, device="cpu", precision="float32")
-    pictures = np.stack([resize(picture(COLOURS[name], 500), (64, 64)) for name in classifier.class_names])
+    pictures = np.stack([resize(picture(COLOURS[name], 500), (32, 32)) for name in classifier.class_names])
     probabilities = classifier.probabilities(pictures)
     assert probabilities.argmax(dim=1).tolist() == [0, 1, 2]
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(3))
@@ -112,6 +114,23 @@ def test_the_paper_recipe_trains_the_paper_network(tmp_path: Path, packs: tuple[
     assert "conv1.conv.bias" in names
     assert not any(name.startswith("aux") or ".bn." in name for name in names)
     assert load_classifier(tmp_path).network.variant.norm == "lrn"
+
+
+def test_a_trained_trunk_is_a_start(tmp_path: Path, packs: tuple[PackedImages, PackedImages]) -> None:
+    make_run(tmp_path / "first", packs, "train.epochs=1").fit(None, resume=False)
+    path = tmp_path / "first" / "model.safetensors"
+    config = load_config("modern", [*SMALL, f"network.weights={path}"], schema=PretrainConfig)
+    network = build.build_network(config, num_classes=5)
+    before = network.fc.weight.clone() if network.fc is not None else None
+    build.load_start_weights(config, network)
+    stored = load_file(path)
+    torch.testing.assert_close(network.conv3.conv.weight, stored["conv3.conv.weight"].float())
+    torch.testing.assert_close(network.get_buffer("conv1.bn.running_var"), stored["conv1.bn.running_var"])
+    assert network.fc is not None
+    torch.testing.assert_close(network.fc.weight, before)
+    config = load_config("modern", ["network.weights=nowhere.safetensors"], schema=PretrainConfig)
+    with pytest.raises(InputError, match=r"network\.weights: backbone weights 'nowhere\.safetensors': no such file"):
+        build.load_start_weights(config, network)
 
 
 def test_resolution_grows(packs: tuple[PackedImages, PackedImages]) -> None:

@@ -12,11 +12,13 @@ import torch
 from detection.data.discover import load_dataset
 from detection.data.records import DetectionData
 from detection.detector import Detector
+from detection.device import Compute
 from detection.errors import InputError
 from detection.inference import detect_records
 from detection.network import DetectionNetwork
 from detection.preprocess import PAD_COLOUR, original_boxes, padded_size, resize, resized_size, stack_images
 from detection.structures import Detections
+from proposals.multibox import ConvolutionalMultiBox, InputSizes
 from tests.builders import random_pixels, save_image, toy_images, write_voc
 from tests.detection.tiny import CLASSES, tiny_config, tiny_network
 
@@ -29,7 +31,8 @@ def settle_statistics(network: DetectionNetwork) -> None:
             module.momentum = 1.0
     network.train()
     pyramid = network.extract(stack_images([random_pixels((96, 96), seed) for seed in range(4)]))
-    network.multibox_head(pyramid)
+    assert network.multibox is not None
+    network.multibox(pyramid, InputSizes((96, 96), [(96, 96)] * 4))
     network.classifier(pyramid, [torch.tensor([[0.0, 0.0, 60.0, 60.0]])] * 4)
     network.eval()
 
@@ -41,7 +44,8 @@ def lively_network() -> DetectionNetwork:
     torch.manual_seed(3)
     settle_statistics(network)
     with torch.no_grad():
-        for projection in network.multibox_head.projections:
+        assert isinstance(network.multibox, ConvolutionalMultiBox)
+        for projection in network.multibox.head.projections:
             torch.nn.init.normal_(projection.weight, std=0.02)
             torch.nn.init.zeros_(projection.bias)
         torch.nn.init.normal_(network.classifier.heads.logit_weight, std=0.1)
@@ -56,8 +60,7 @@ def detector_of(network: DetectionNetwork) -> Detector:
         class_names=CLASSES,
         category_ids=(1, 7, 9),
         longest_side=tiny_config().input.longest_side,
-        device=torch.device("cpu"),
-        precision=torch.float32,
+        compute=Compute(torch.device("cpu"), torch.float32),
     )
 
 

@@ -92,6 +92,6 @@ def test_without_decay_the_average_is_the_network() -> None:
     network = tiny_network()
     average = AveragedWeights(network, decay=0.0)
     with torch.no_grad():
-        network.multibox_head.projections[0].bias.fill_(7.0)
+        network.multibox.head.projections[0].bias.fill_(7.0)
     average.update(network)
-    assert (average.network.multibox_head.projections[0].bias == 7).all()
+    assert (average.network.multibox.head.projections[0].bias == 7).all()

@@ -50,18 +50,23 @@ def target_of(boxes: Sequence[Sequence[float]], labels: Sequence[int], ignore: S
     )
 
 
+def make_accelerator() -> Accelerator:
+    """A fresh one: accelerate keeps its state from one to the next."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    return Accelerator(cpu=True, mixed_precision="no")
+
+
 def tiny_trainer(
     records: Sequence[ImageRecord], config: Config, *, steps: int, state_path: Path
 ) -> Trainer[DetectionNetwork]:
     """A trainer over a fixed number of steps on the CPU."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
     network = build.build_network(config, len(CLASSES), build.fit_priors(config, records))
     return Trainer(
         build.build_task(config, network, records),
         settings=build.training_settings(config),
         budget=StepBudget(steps),
-        accelerator=Accelerator(cpu=True, mixed_precision="no"),
+        accelerator=make_accelerator(),
         state=StateFile(state_path, {"budget": f"{steps} steps"}),
     )
 

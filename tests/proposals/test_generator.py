@@ -11,12 +11,26 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from proposals.box_coder import decode
-from proposals.generator import generate_proposals
+from proposals.generator import ProposalSettings, generate_proposals
+from proposals.multibox import ConvolutionalMultiBox, InputSizes
+from proposals.multibox_head import MultiBoxHead
 from proposals.structures import MultiBoxOutput, Proposals
 from tests.proposals.boxes import as_boxes, random_boxes
 from tests.proposals.contracts import assert_valid_proposals
 
 IMAGE_SIZE_HW = (60, 80)
+
+
+class StillMultiBox(ConvolutionalMultiBox):
+    """The convolutional form whose priors lie where a test wants them."""
+
+    def __init__(self, still_priors: Tensor) -> None:
+        head = MultiBoxHead(8, num_levels=1, priors_per_cell=1, depth=0)
+        super().__init__(head, torch.ones(1, 1, 2), strides=(8,), positive_iou=0.5, min_matches=1)
+        self.still_priors = still_priors
+
+    def priors(self, sizes: InputSizes) -> Tensor:
+        return self.still_priors
 
 
 def generate(
@@ -30,12 +44,10 @@ def generate(
 ) -> list[Proposals]:
     """Calls the generator and checks what holds for all its answers."""
     proposals = generate_proposals(
+        StillMultiBox(priors),
         output,
-        priors,
-        sizes_hw,
-        num_proposals=num_proposals,
-        num_candidates=num_candidates,
-        nms_iou_threshold=nms_iou_threshold,
+        InputSizes((0, 0), sizes_hw),
+        ProposalSettings(num_proposals, num_candidates, nms_iou_threshold),
     )
     assert [each.image_size_hw for each in proposals] == list(sizes_hw)
     for each in proposals:

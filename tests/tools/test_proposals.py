@@ -12,13 +12,11 @@ import torch
 from detection.build import load_detector
 from detection.checkpoint import ModelHeader, save_model
 from detection.proposing import FirstStage
-from proposals.structures import Proposals
+from proposals.multibox import InputSizes
 from tests.builders import random_pixels, toy_images, write_voc
 from tests.detection.tiny import CLASSES, tiny_config, tiny_network
-from tools import proposal_sources
 from tools import proposals as command
 from tools.cli import run_alone
-from tools.proposal_sources import ProposalSource
 
 
 def run(*arguments: object) -> int:
@@ -64,7 +62,8 @@ def test_the_first_stage_alone_gives_more_of_the_same(model: Path) -> None:
 def test_priors_lie_in_the_pixels_of_the_image(model: Path) -> None:
     detector = load_detector(model, device="cpu", precision="float32")
     stage = FirstStage(detector, max_proposals=1)
-    inside = detector.network.priors(torch.empty(0, 3, 64, 96))
+    assert detector.network.multibox is not None
+    inside = detector.network.multibox.priors(InputSizes((64, 96), [(64, 96)]))
     assert torch.equal(stage.priors((64, 96)), inside)  # the size of the input
     assert torch.allclose(stage.priors((128, 192)), 2 * inside)
     # 50 rows are padded to 64 at the bottom: no place moves.
@@ -89,27 +88,31 @@ def test_a_model_is_measured(model: Path, toy: Path, tmp_path: Path, capsys: pyt
         assert text in told
 
 
-def test_a_method_is_measured(
-    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def whole_image(max_proposals: int) -> ProposalSource:
-        def propose(image: proposal_sources.Image) -> Proposals:
-            height, width = image.shape[:2]
-            boxes = torch.tensor([[0.0, 0, width, height]]).repeat(max_proposals, 1)
-            return Proposals(boxes, torch.ones(max_proposals), (height, width))
+def test_methods_are_measured(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = write_voc(tmp_path / "one", {"test": toy_images(1)})
+    numbers = {}
+    for name, options in {
+        "selective-search": ["--max", 15],
+        "selective-search-single": ["--superpixel-scale", 4],
+        "combined": ["--model", model],
+    }.items():
+        assert run(name, one, "--out", tmp_path / name, *options) == 0
+        numbers[name] = json.loads((tmp_path / name / "proposals.json").read_text())
+        assert numbers[name]["priors"] is None
+    assert numbers["selective-search"]["proposals"]["all"]["boxes_per_image"] <= 15
+    assert numbers["selective-search-single"]["context"]["superpixel scale"] == "4"
+    assert numbers["combined"]["context"]["superpixel scale"] == "2"
+    assert numbers["combined"]["proposals"]["all"]["boxes_per_image"] > 30  # MultiBox's are among them
+    assert "segmentation, grouping" in capsys.readouterr().out
 
-        return ProposalSource(propose, "nothing to speak of", {"boxes": "the image"})
 
-    monkeypatch.setitem(proposal_sources.METHODS, "whole-image", whole_image)
-    assert run("whole-image", toy, "--out", tmp_path, "--max", 15) == 0
-    numbers = json.loads((tmp_path / "proposals.json").read_text())
-    assert numbers["proposals"]["all"]["boxes_per_image"] == 15
-    assert numbers["context"]["boxes"] == "the image"
-    assert numbers["priors"] is None
-    assert "nothing to speak of" in capsys.readouterr().out
-    assert run("whole-picture", toy, "--out", tmp_path) == 2
-    assert "whole-picture: no such model; give" in (told := capsys.readouterr().err)
-    assert "one of whole-image" in told
+def test_methods_that_cannot_be_opened_say_why(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("selectivesearch", toy, "--out", tmp_path) == 2
+    told = capsys.readouterr().err
+    assert "selectivesearch: no such model; give" in told
+    assert "one of selective-search, " in told
+    assert run("combined", toy, "--out", tmp_path) == 2
+    assert "name the model whose MultiBox is added with --model" in capsys.readouterr().err
 
 
 def test_an_unreadable_image_enters_no_number(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

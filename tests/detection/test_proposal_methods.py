@@ -1,0 +1,140 @@
+"""Every proposal method trains, detects, is saved and loaded; what is made of pixels is made once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from configs.load import config_from_dict
+from configs.schema import Config
+from detection import build
+from detection import regions as regions_module
+from detection.checkpoint import ModelHeader, save_model
+from detection.data.discover import load_dataset
+from detection.data.loader import MIN_VISIBLE, SampleKey
+from detection.data.records import DetectionData
+from detection.engine import StateFile, Trainer
+from detection.network import DetectionNetwork
+from detection.regions import SelectiveSearch
+from detection.schedule import StepBudget
+from proposals.selective_search import SINGLE
+from tests.builders import random_pixels, toy_images, write_voc
+from tests.detection.tiny import CLASSES, make_accelerator, run_losses, tiny_config
+
+SMALL = replace(SINGLE, width=None)  # without scaling the picture up first
+
+METHODS = ("multibox", "multibox-fc", "selective-search", "combined")
+
+
+def method_config(method: str) -> Config:
+    values = tiny_config().model_dump(mode="json")
+    values["proposals"] |= {
+        "method": method,
+        "global_multibox": {"num_priors": 20, "hidden": 32},
+        "selective_search": {"mode": "single", "max_boxes": 50},
+    }
+    values["postprocess"]["score_threshold"] = 0.0
+    return config_from_dict(values, schema=Config)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DetectionData:
+    root = tmp_path_factory.mktemp("data") / "toy"
+    return load_dataset(write_voc(root, {"trainval": toy_images(2)}), "trainval")
+
+
+def make_trainer(data: DetectionData, config: Config, folder: Path) -> Trainer[DetectionNetwork]:
+    network = build.build_network(config, len(CLASSES), build.fit_priors(config, data.images))
+    regions = build.build_regions(config, folder / "proposals")
+    return Trainer(
+        build.build_task(config, network, data.images, regions),
+        settings=build.training_settings(config),
+        budget=StepBudget(3),
+        accelerator=make_accelerator(),
+        state=StateFile(folder / "state.safetensors", {}),
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_detector_trains_and_detects_with_any_method(method: str, data: DetectionData, tmp_path: Path) -> None:
+    config = method_config(method)
+    trainer = make_trainer(data, config, tmp_path)
+    losses = run_losses(trainer)
+    assert len(losses) == 3
+    assert all(np.isfinite(losses))
+    path = tmp_path / "model.safetensors"
+    header = ModelHeader(config.model_dump(mode="json"), CLASSES, (1, 2, 3))
+    save_model(path, trainer.average.network.state_dict(), header)
+    detector = build.load_detector(path, device="cpu", precision="float32")
+    images = [random_pixels((90, 120), seed=1), random_pixels((120, 80), seed=2)]
+    together = detector.answer(images)
+    for image, answer in zip(images, together, strict=True):
+        alone = detector.answer([image])[0]
+        assert len(answer.proposals)
+        torch.testing.assert_close(alone.proposals.boxes, answer.proposals.boxes, rtol=0, atol=1e-3)
+        torch.testing.assert_close(alone.detections.scores, answer.detections.scores, rtol=0, atol=1e-5)
+
+
+def test_combined_holds_the_boxes_of_both(data: DetectionData, tmp_path: Path) -> None:
+    config = method_config("combined")
+    network = build.build_network(config, len(CLASSES), build.fit_priors(config, data.images)).eval()
+    path = tmp_path / "model.safetensors"
+    save_model(path, network.state_dict(), ModelHeader(config.model_dump(mode="json"), CLASSES, (1, 2, 3)))
+    detector = build.load_detector(path, device="cpu", precision="float32")
+    image = random_pixels((96, 96), seed=4)
+    assert detector.regions is not None
+    given = detector.regions(image)
+    found = detector.answer([image])[0].proposals
+    assert len(given)
+    torch.testing.assert_close(found.boxes[-len(given) :], given.boxes, rtol=0, atol=1e-3)
+    assert 0 < len(found) - len(given) <= config.proposals.num_detect
+
+
+def test_given_proposals_pass_through_the_view_of_the_image(data: DetectionData) -> None:
+    """An object's own box, given as a proposal, stays on the object in every view."""
+    config = method_config("selective-search")
+    boxes = torch.from_numpy(data.images[0].boxes[~data.images[0].ignore])
+
+    def own_boxes(image: np.ndarray) -> regions_module.Proposals:
+        return regions_module.Proposals(boxes, torch.ones(len(boxes)), (image.shape[0], image.shape[1]))
+
+    views = build.build_batches(config, data.images, own_boxes).training_set
+    for seed in range(12):
+        sample = views[SampleKey(0, seed, 96)]
+        assert sample.given is not None
+        clear = ~sample.target.ignore
+        torch.testing.assert_close(sample.given.boxes, sample.target.boxes[clear])
+    assert MIN_VISIBLE > 0
+
+
+def test_a_search_is_kept_on_disk_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = random_pixels((64, 80), seed=3)
+    first = SelectiveSearch(SMALL, max_boxes=30, cache=tmp_path)(image)
+
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("searched again")
+
+    monkeypatch.setattr(regions_module, "selective_search", refuse)
+    again = SelectiveSearch(SMALL, max_boxes=30, cache=tmp_path)(image)
+    torch.testing.assert_close(again.boxes, first.boxes, rtol=0, atol=0)
+    torch.testing.assert_close(again.scores, first.scores, rtol=0, atol=0)
+    changed = image.copy()
+    changed[0, 0, 0] ^= 1
+    for other in (changed, np.ascontiguousarray(image[:, :-1])):
+        with pytest.raises(AssertionError, match="searched again"):
+            SelectiveSearch(SMALL, max_boxes=30, cache=tmp_path)(other)
+
+
+def test_a_damaged_file_of_the_cache_is_made_anew(tmp_path: Path) -> None:
+    image = random_pixels((64, 80), seed=3)
+    search = SelectiveSearch(SMALL, max_boxes=30, cache=tmp_path)
+    first = search(image)
+    (path,) = tmp_path.rglob("*.npz")
+    for content in (b"", b"junk", path.read_bytes()[:100]):
+        path.write_bytes(content)
+        torch.testing.assert_close(search(image).boxes, first.boxes)
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == [path.name]  # no drafts left

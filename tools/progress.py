@@ -45,6 +45,7 @@ class TrainingDisplay:
         )  # fmt: skip
         self._task: TaskID = self._bar.add_task("starting", total=1.0)
         self._started = self._told = time.monotonic()
+        self._progress_before: float | None = None  # of earlier sittings
 
     def __enter__(self) -> TrainingDisplay:
         self._bar.start()
@@ -55,13 +56,15 @@ class TrainingDisplay:
 
     def show(self, report: StepReport) -> None:
         """Takes a step's report; a listener of the trainer."""
+        if self._progress_before is None:
+            self._progress_before = report.progress
         self._bar.update(self._task, completed=report.progress, description=_describe(report))
         now = time.monotonic()
         if not self.console.is_terminal and now - self._told >= PLAIN_SECONDS:
             self._told = now
-            done = max(report.progress, 1e-6)
-            left = (now - self._started) * (1 - done) / done
-            self.console.print(f"{done:4.0%}  {_describe(report)}  {left / 60:.1f} min left")
+            done = max(report.progress - self._progress_before, 1e-6)
+            left = (now - self._started) * (1 - report.progress) / done
+            self.console.print(f"{report.progress:4.0%}  {_describe(report)}  {left / 60:.1f} min left")
 
 
 @contextmanager

@@ -157,3 +157,43 @@ def write_yolo(root: Path, splits: Mapping[str, Sequence[ToyImage]], class_names
     content = {"names": list(class_names), **{split: f"images/{split}" for split in splits}}
     (root / "data.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return root
+
+
+SYNSETS = {"n02672831": "accordion", "n02691156": "airplane", "n02219486": "ant", "n04557648": "water bottle"}
+
+
+def ilsvrc_xml(image: ToyImage) -> str:
+    """The annotation file of a toy image as ILSVRC writes it: bare file name, no difficult mark."""
+    name = image.name.rpartition("/")[2]
+    xml = voc_xml(image._replace(name=name)).replace(f"{name}.jpg<", f"{name}<")
+    return xml.replace("    <difficult>0</difficult>\n", "")
+
+
+def write_ilsvrc(
+    root: Path, splits: Mapping[str, Sequence[ToyImage]], synsets: Mapping[str, str] | None = SYNSETS
+) -> Path:
+    """Writes an ILSVRC DET data set and returns its folder.
+
+    Args:
+        root: Where to.
+        splits: Split -> images, named relative to the folder of the split, with synset ids as class names. Those
+            without objects get no xml.
+        synsets: Synset id -> readable name in the order of the numbers; None writes no map_det.txt.
+    """
+    (root / "ImageSets/DET").mkdir(parents=True, exist_ok=True)
+    for split, images in splits.items():
+        for folder in ("Annotations/DET", "Data/DET"):
+            (root / folder / split).mkdir(parents=True, exist_ok=True)
+        for seed, image in enumerate(images):
+            save_image(root / f"Data/DET/{split}/{image.name}.JPEG", random_pixels(image.size_hw, seed))
+            if image.objects:
+                path = root / f"Annotations/DET/{split}/{image.name}.xml"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(ilsvrc_xml(image), encoding="utf-8")
+        lines = "".join(f"{image.name} {index}\n" for index, image in enumerate(images, start=1))
+        (root / f"ImageSets/DET/{split}.txt").write_text(lines, encoding="utf-8")
+    if synsets is not None:
+        table = "".join(f"{synset} {number} {name}\n" for number, (synset, name) in enumerate(synsets.items(), start=1))
+        (root / "devkit/data").mkdir(parents=True, exist_ok=True)
+        (root / "devkit/data/map_det.txt").write_text(table, encoding="utf-8")
+    return root

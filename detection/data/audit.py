@@ -51,7 +51,7 @@ class Audit:
 
     Attributes:
         root: The data set.
-        format: ``voc``, ``coco`` or ``yolo``.
+        format: ``voc``, ``coco``, ``yolo`` or ``ilsvrc``.
         reason: Why it was taken for that format.
         splits: The figures, one entry a split.
         findings: Everything that is wrong, each once.

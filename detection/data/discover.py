@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from detection.data import coco, coco_files, voc, yolo
+from detection.data import coco, coco_files, ilsvrc, voc, yolo
 from detection.data.classes import UnknownClasses
 from detection.data.raw import first_names
 from detection.data.records import DetectionData
@@ -53,6 +53,7 @@ FORMATS = (
     Format("VOC", voc.LAYOUT, voc.recognise, voc.list_splits, voc.read_voc),
     Format("COCO", coco_files.LAYOUT, coco.recognise, coco_files.list_splits, coco.read_coco),
     Format("YOLO", yolo.LAYOUT, yolo.recognise, yolo.list_splits, yolo.read_yolo),
+    Format("ILSVRC", ilsvrc.LAYOUT, ilsvrc.recognise, ilsvrc.list_splits, ilsvrc.read_ilsvrc),
 )
 
 
@@ -105,7 +106,7 @@ def load_dataset(
         root: The data folder, or a COCO json or YOLO yaml.
         split: One of `list_splits`.
         class_names: C names in label order, those of a model or of the training split; objects are matched by name.
-            None takes the names of this split: VOC sorted, COCO and YOLO in the order of their files.
+            None takes the names of this split: VOC sorted, COCO, YOLO and ILSVRC in the order of their files.
         unknown_classes: Whether an object of another class is an error or is left out with a finding.
 
     Returns:

@@ -88,7 +88,7 @@ class RawSplit:
     Attributes:
         root: The data folder.
         split: The split that was asked for.
-        format: ``voc``, ``coco`` or ``yolo``.
+        format: ``voc``, ``coco``, ``yolo`` or ``ilsvrc``.
         reason: Why the folder was taken for that format.
         class_names: C names of the files; a raw label indexes into them.
         category_ids: C ids of the files; None if the format knows names only.

@@ -65,10 +65,10 @@ class DetectionData:
     Attributes:
         root: The folder that was given.
         split: The split that was asked for.
-        format: ``voc``, ``coco`` or ``yolo``.
+        format: ``voc``, ``coco``, ``yolo`` or ``ilsvrc``.
         reason: Why the folder was taken for that format, in a few words.
         class_names: C names; a label indexes into them.
-        category_ids: C original ids (COCO's, gaps kept), else VOC 1..C and YOLO 0..C-1.
+        category_ids: C original ids (COCO's and ILSVRC's, gaps kept), else VOC 1..C and YOLO 0..C-1.
         images: The images, in the order of the split. Images without objects are kept.
         findings: Everything that was wrong; faulty boxes are mended (clipped) or left out and named here.
     """

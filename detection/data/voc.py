@@ -11,31 +11,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from detection.data.assemble import assemble
 from detection.data.classes import UnknownClasses
 from detection.data.image import IMAGE_SUFFIXES, find_images
-from detection.data.raw import (
-    BoxNotation,
-    Float64Array,
-    Int64Array,
-    ListedImage,
-    RawObject,
-    RawSplit,
-    choose_split,
-    first_names,
-    first_repeats,
-    is_inside,
-    relative_name,
-)
+from detection.data.raw import ListedImage, RawSplit, choose_split, first_names, is_inside, relative_name
 from detection.data.records import DetectionData, Finding
-from detection.data.voc_xml import CORNERS, VocAnnotation, XmlError, looks_like_voc, parse_annotation
+from detection.data.voc_listing import NOTATION, VocListing, check_listed_names, read_annotation
+from detection.data.voc_xml import looks_like_voc
 from detection.errors import InputError
 
 LAYOUT = (
@@ -49,14 +35,6 @@ _IMAGE_FOLDERS = ("JPEGImages", "images")
 _SPLIT_FOLDER = "ImageSets/Main"
 _CLASS_COLUMN = re.compile(r"\s+(-1|0|1)$")
 _PROBED_FILES = 20
-
-
-def _to_xyxy(values: Float64Array, sizes_hw: Int64Array) -> Float64Array:
-    """1-based inclusive -> 0-based half-open."""
-    return np.subtract(values, [1.0, 1.0, 0.0, 0.0])
-
-
-NOTATION = BoxNotation("object", CORNERS, _to_xyxy)
 
 
 def recognise(root: Path) -> str | None:
@@ -110,15 +88,13 @@ def read_voc(
     if reason is None:
         raise InputError(f"{root}: not a VOC data set; expected {LAYOUT}")
     listing = _list_images(root, split)
-    names = sorted(set(listing.object_names))
-    label = {name: index for index, name in enumerate(names)}
-    objects = [row._replace(label=label[name]) for row, name in zip(listing.objects, listing.object_names, strict=True)]
+    names, objects = listing.label_by_name()
     raw = RawSplit(
         root=root,
         split=split,
         format="voc",
         reason=reason,
-        class_names=tuple(names),
+        class_names=names,
         category_ids=None,
         notation=NOTATION,
         images=listing.images,
@@ -126,23 +102,6 @@ def read_voc(
         findings=listing.findings,
     )
     return assemble(raw, class_names, unknown_classes)
-
-
-@dataclass
-class _Listing:
-    """What the annotation files of a split say, one after the other; labels are given when all names are known."""
-
-    images: list[ListedImage] = field(default_factory=list)
-    objects: list[RawObject] = field(default_factory=list)
-    object_names: list[str] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-
-    def add(self, image: ListedImage, annotation: VocAnnotation) -> None:
-        """Appends an image and its objects."""
-        for item in annotation.objects:
-            self.objects.append(RawObject(len(self.images), item.number, 0, item.corners, item.difficult))
-            self.object_names.append(item.name)
-        self.images.append(image)
 
 
 def _annotation_folder(root: Path) -> Path | None:
@@ -180,15 +139,15 @@ def _find_folders(root: Path, split: str) -> _Folders:
     return _Folders(annotations, next((root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()), root))
 
 
-def _list_images(root: Path, split: str) -> _Listing:
+def _list_images(root: Path, split: str) -> VocListing:
     folders = _find_folders(root, split)
     path_of = _index_images(folders.images)
     names, findings = _names_in_split(root, split, folders.annotations)
-    listing = _Listing(findings=findings)
+    listing = VocListing(findings=findings)
     for position, name in enumerate(names, start=1):
         label_path = folders.annotations / f"{name}.xml"
         label_file = relative_name(label_path, root)
-        annotation = _read_annotation(label_path, label_file, listing.findings)
+        annotation = read_annotation(label_path, label_file, listing.findings)
         if annotation is None:
             continue
         path = _find_image(name, annotation.file_name, path_of)
@@ -215,17 +174,7 @@ def _names_in_split(root: Path, split: str, annotations: Path) -> tuple[list[str
         return sorted(relative_name(file, annotations)[: -len(".xml")] for file in annotations.rglob("*.xml")), []
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     listed = [_listed_name(line.strip(), annotations) for line in lines if line.strip()]
-    list_file = relative_name(path, root)
-    findings = [
-        Finding("unsafe-name", list_file, f"'{name}' leads out of the data folder", "write a name inside it; left out")
-        for name in listed
-        if not is_inside(name)
-    ]
-    repeats = first_repeats(listed)
-    if repeats:
-        message = f"lists {repeats} more than once"
-        findings.append(Finding("duplicate-image", list_file, message, "delete the repeats; each is used once"))
-    return [name for name in dict.fromkeys(listed) if is_inside(name)], findings
+    return check_listed_names(listed, relative_name(path, root))
 
 
 def _listed_name(line: str, annotations: Path) -> str:
@@ -246,22 +195,6 @@ def _index_images(folder: Path) -> dict[str, Path]:
         index[name] = path
         index.setdefault(name[: -len(path.suffix)], path)
     return index
-
-
-def _read_annotation(path: Path, label_file: str, findings: list[Finding]) -> VocAnnotation | None:
-    """Reads an annotation file and adds its findings; None if it is unreadable, without objects if it is missing."""
-    if not path.is_file():
-        return VocAnnotation()
-    try:
-        annotation = parse_annotation(path.read_bytes(), label_file)
-    except XmlError as fault:
-        findings.append(Finding("unreadable-label", label_file, str(fault), "correct the file; its image is left out"))
-        return None
-    findings.extend(annotation.findings)
-    if annotation.file_name and not is_inside(annotation.file_name):
-        message = f"<filename> '{annotation.file_name}' leads out of the data folder"
-        findings.append(Finding("unsafe-name", label_file, message, "write the bare file name; not followed"))
-    return annotation
 
 
 def _find_image(name: str, file_name: str, path_of: Mapping[str, Path]) -> Path | None:

@@ -8,7 +8,7 @@ import pytest
 
 from detection.data.discover import find_format, list_splits, load_dataset
 from detection.errors import InputError
-from tests.builders import toy_images, write_coco, write_voc, write_yolo
+from tests.builders import toy_images, write_coco, write_ilsvrc, write_voc, write_yolo
 
 SPLITS = {"train": toy_images(2), "val": toy_images(2, prefix="val")}
 
@@ -24,6 +24,12 @@ SPLITS = {"train": toy_images(2), "val": toy_images(2, prefix="val")}
             ("train", "val"),
         ),
         (write_yolo, "yolo", "YOLO: has data.yaml with class names", ("train", "val")),
+        (
+            write_ilsvrc,
+            "ilsvrc",
+            "ILSVRC: has Annotations/DET/ and Data/DET/; classes of devkit/data/map_det.txt",
+            ("train", "val"),
+        ),
     ],
 )
 def test_format_is_found_and_said(tmp_path: Path, write: object, name: str, reason: str, splits: tuple[str]) -> None:
@@ -45,7 +51,8 @@ def test_nothing_known_tells_what_each_format_needs_and_what_was_found(tmp_path:
 
     message = str(caught.value)
     assert message.startswith(f"{tmp_path}: no known data set; found photos/, readme.txt; expected one of\n")
-    for part in ("VOC: Annotations/*.xml", "COCO: annotations/instances_<split>.json", "YOLO: data.yaml with 'names'"):
+    parts = ("VOC: Annotations/*.xml", "COCO: annotations/instances_<split>.json", "YOLO: data.yaml with 'names'")
+    for part in (*parts, "ILSVRC: Annotations/DET/<split>/"):
         assert f"\n  {part}" in message
 
 

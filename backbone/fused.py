@@ -21,7 +21,8 @@ class FusedConvReLU(nn.Module):
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        self.geometry = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
+        padding = [int(side) for side in conv.padding]
+        self.geometry = (padding, list(conv.stride), list(conv.dilation), conv.groups)
         self.weight = conv.weight
         self.bias = conv.bias
         self._packed: tuple[torch.Size, Tensor] | None = None
@@ -36,6 +37,9 @@ class FusedConvReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, Cin, H, W) -> (B, Cout, H', W')."""
+        if not len(x):  # the operator wants something to compute
+            padding, stride, dilation, groups = self.geometry
+            return torch.relu(nn.functional.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups))
         weight = self._weights_for(x)
         return torch.ops.mkldnn._convolution_pointwise(x, weight, self.bias, *self.geometry, "relu", [], "")
 

@@ -39,6 +39,15 @@ INCEPTION_TABLE: dict[str, InceptionChannels] = {
 _STRIDES = {"inception3": 8, "inception4": 16, "inception5": 32}
 
 
+class ResponseNorm(nn.Module):
+    """Local response normalisation over 5 channels. The paper tells no numbers; these are the Caffe replica's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same, in float32 at least: torch has no half-precision kernel for it on a CPU."""
+        wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        return nn.functional.local_response_norm(wide, 5, alpha=1e-4, beta=0.75).to(x.dtype)
+
+
 class AuxiliaryClassifier(nn.Module):
     """Side classifier on 4a or 4d (section 5): pool to 4x4, 1x1 convolution, two fully connected layers.
 
@@ -100,8 +109,7 @@ class GoogLeNet(nn.Module):
         self.maxpool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.maxpool3 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.maxpool4 = nn.MaxPool2d(2, stride=2, ceil_mode=True)
-        # Local response normalisation has no weights; its numbers are those of the Caffe replica, the paper has none.
-        self.response_norm = nn.Identity() if batch_norm else nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75)
+        self.response_norm = nn.Identity() if batch_norm else ResponseNorm()
         stages = []
         in_channels = 192
         for name, channels in INCEPTION_TABLE.items():

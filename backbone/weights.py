@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models import GoogLeNet_Weights
@@ -48,7 +49,7 @@ def load_trunk(network: GoogLeNet, state_dict: Mapping[str, Tensor], origin: str
         if own[key].shape != given[key].shape
     ]
     if faults:
-        raise ValueError(f"{origin}: these weights are not a GoogLeNet's: " + "; ".join(sorted(faults)))
+        raise ValueError(f"{origin}: these weights do not fit this GoogLeNet: " + "; ".join(sorted(faults)))
     network.load_state_dict(given)
 
 
@@ -90,12 +91,18 @@ def load_backbone_weights(network: GoogLeNet, source: str) -> None:
         )
     if source == "shipped":
         with resources.as_file(resources.files("backbone").joinpath(SHIPPED_NAME)) as path:
+            if not path.is_file():
+                raise ValueError(f"shipped: this installation lacks {SHIPPED_NAME}; install anew, or take none")
             load_trunk(network, load_file(path), SHIPPED_NAME)
         return
     if source == "torchvision":
         load_trunk(network, GoogLeNet_Weights.IMAGENET1K_V1.get_state_dict(progress=True), "torchvision")
         _take_imagenet_colours(network)
         return
+    _load_file(network, source)
+
+
+def _load_file(network: GoogLeNet, source: str) -> None:
     if not Path(source).is_file():
         raise ValueError(
             f"backbone weights {source!r}: no such file; give a safetensors file, shipped, torchvision or none"
@@ -104,4 +111,20 @@ def load_backbone_weights(network: GoogLeNet, source: str) -> None:
         state_dict = load_file(source)
     except SafetensorError as error:
         raise ValueError(f"{source}: not a safetensors file ({error}); give backbone weights in that format") from error
+    if (stored := _stored_variant(source)) not in (None, network.variant):
+        raise ValueError(
+            f"{source}: the file holds {stored}, this network is {network.variant}; "
+            f"set block, norm and five_kernel alike"
+        )
     load_trunk(network, state_dict, source)
+
+
+def _stored_variant(source: str) -> Variant | None:
+    """The variant that a classifier's header names; None where it names none."""
+    with safe_open(source, framework="pt") as file:
+        metadata = file.metadata() or {}
+    try:
+        header = json.loads(metadata["multibox-rcnn"])
+        return Variant(**header["variant"])
+    except (KeyError, TypeError, ValueError):  # not our header: the names and shapes of the weights decide
+        return None

@@ -78,13 +78,11 @@ class ClassifierTrainConfig(Section):
     epochs: int = Field(default=20, ge=1, le=100_000, description="Passes over the training images.")
     batch_size: int = Field(default=256, ge=2, le=65_536, description="Images per step.")
     optimizer: Literal["muon", "adamw", "sgd"] = Field(
-        default="muon", description="muon (convolutions; adamw beside it), adamw or sgd with momentum."
+        default="muon", description="muon for the convolutions and adamw beside it, adamw, or sgd."
     )
-    momentum: float = Field(default=0.95, ge=0.0, lt=1.0, description="Momentum of muon and sgd.")
-    learning_rate: float = Field(default=0.025, gt=0.0, le=10.0, description="Peak learning rate.")
-    side_learning_rate: float = Field(
-        default=2e-3, gt=0.0, le=10.0, description="With muon: peak learning rate of what is no inner convolution."
-    )
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0, description="Momentum of sgd; the paper's value.")
+    muon_learning_rate: float = Field(default=0.025, gt=0.0, le=1.0, description="Peak learning rate of Muon.")
+    learning_rate: float = Field(default=2e-3, gt=0.0, le=10.0, description="Peak learning rate of AdamW or SGD.")
     weight_decay: float = Field(default=0.05, ge=0.0, le=1.0, description="Decay of weights; biases do not decay.")
     schedule: Literal["cosine", "paper"] = Field(
         default="cosine", description="cosine after a rise, to 0; paper = 4 % less every 8 epochs."

@@ -106,8 +106,8 @@ class SelectiveSearchConfig(Section):
     mode: Literal["single", "fast", "quality"] = Field(
         default="fast", description="How many strategies: 1, 8 or 80 (Uijlings et al. 2013)."
     )
-    superpixel_scale: float = Field(
-        default=1.0, gt=0.0, le=100.0, description="Multiplies the size of superpixels; 2 is the entry's."
+    superpixel_scale: float | None = Field(
+        default=None, gt=0.0, le=100.0, description="Multiplies the size of superpixels; null = 2 if combined, else 1."
     )
     max_boxes: int = Field(default=2000, ge=1, le=100_000, description="Boxes of an image, best first.")
 
@@ -118,7 +118,7 @@ class ProposalsConfig(Section):
     method: Literal["multibox", "multibox-fc", "selective-search", "combined"] = Field(
         default="multibox",
         description="multibox (convolutional), multibox-fc (the first form), selective-search, or combined: "
-        "selective search and multibox.",
+        "the num_detect best of multibox and selective search (the entry of 2014 took 200).",
     )
     priors_per_level: int = Field(default=3, ge=1, le=32, description="Priors at each place of each pyramid level.")
     tower_depth: int = Field(default=2, ge=0, le=8, description="3x3 convolutions shared by the levels.")
@@ -263,7 +263,7 @@ class Config(RootConfig):
     input: InputConfig = Field(default=InputConfig(), description="The size of what the network sees.")
     backbone: BackboneConfig = Field(default=BackboneConfig(), description="GoogLeNet.")
     pyramid: PyramidConfig = Field(default=PyramidConfig(), description="The feature pyramid.")
-    proposals: ProposalsConfig = Field(default=ProposalsConfig(), description="MultiBox.")
+    proposals: ProposalsConfig = Field(default=ProposalsConfig(), description="Where regions come from.")
     classifier: ClassifierConfig = Field(default=ClassifierConfig(), description="The ensemble of region classifiers.")
     postprocess: PostprocessConfig = Field(default=PostprocessConfig(), description="From regions to detections.")
     augment: AugmentConfig = Field(default=AugmentConfig(), description="Random changes of the training images.")

@@ -19,6 +19,7 @@ from backbone.variant import Variant
 from backbone.weights import load_backbone_weights
 from configs.load import config_from_dict
 from configs.schema import Config
+from detection.calibration import Calibration
 from detection.checkpoint import load_model
 from detection.data.augment import Augmentation, AugmentSettings
 from detection.data.loader import DetectionBatches, ImageCache, TrainingSet
@@ -29,7 +30,7 @@ from detection.engine import TrainingSettings, TrainingTask
 from detection.errors import InputError
 from detection.losses import ObjectiveSettings, TrainingObjective
 from detection.network import DetectionNetwork, InferenceSettings
-from detection.optimizers import MUON_MOMENTUM, make_adamw, make_muon
+from detection.optimizers import make_adamw, make_muon
 from detection.postprocess import DetectionSettings
 from detection.preprocess import resized_size
 from detection.regions import RegionSource, SelectiveSearch
@@ -46,6 +47,12 @@ from proposals.pyramid import FeaturePyramid
 from proposals.selective_search import FAST, QUALITY, SINGLE
 
 PYRAMID_STRIDES = (8, 16, 32)
+
+ENTRY_SUPERPIXEL_SCALE = 2.0
+"""Doubled superpixels, as the entry of 2014 had them beside MultiBox (1409.4842, section 8)."""
+
+ENTRY_MULTIBOX = 200
+"""Boxes of MultiBox that the entry added."""
 
 
 def pyramid_stages(backbone: GoogLeNet) -> tuple[Stage, ...]:
@@ -109,7 +116,8 @@ def build_regions(config: Config, cache: Path | None) -> RegionSource | None:
     if p.method not in ("selective-search", "combined"):
         return None
     modes = {"single": SINGLE, "fast": FAST, "quality": QUALITY}
-    settings = replace(modes[p.selective_search.mode], superpixel_scale=p.selective_search.superpixel_scale)
+    scale = p.selective_search.superpixel_scale or (ENTRY_SUPERPIXEL_SCALE if p.method == "combined" else 1.0)
+    settings = replace(modes[p.selective_search.mode], superpixel_scale=scale)
     return SelectiveSearch(settings, max_boxes=p.selective_search.max_boxes, cache=cache)
 
 
@@ -170,32 +178,28 @@ def build_batches(
 
 
 def build_task(
-    config: Config,
-    network: DetectionNetwork,
-    records: Sequence[ImageRecord],
-    regions: RegionSource | None = None,
+    config: Config, network: DetectionNetwork, source: DetectionBatches, precision: torch.dtype
 ) -> TrainingTask[DetectionNetwork]:
-    """What a detector learns from, and how; ``regions`` from ``build_regions``."""
-    t = config.train
+    """What a detector learns from, and how."""
     return TrainingTask(
         objective=build_objective(config, network),
         network=network,
-        source=build_batches(config, records, regions),
-        optimizer=_build_optimizer(config, network),
-        schedule=cosine_schedule(t.warmup_fraction),
+        source=source,
+        optimizer=_build_optimizer(config, network, precision),
+        schedule=cosine_schedule(config.train.warmup_fraction),
     )
 
 
-def _build_optimizer(config: Config, network: DetectionNetwork) -> torch.optim.Optimizer:
+def _build_optimizer(config: Config, network: DetectionNetwork, precision: torch.dtype) -> torch.optim.Optimizer:
     t = config.train
     if t.optimizer == "adamw":
         return make_adamw(network, learning_rate=t.learning_rate, weight_decay=t.weight_decay)
     return make_muon(
         network,
-        learning_rate=t.muon_learning_rate,
+        muon_learning_rate=t.muon_learning_rate,
+        learning_rate=t.learning_rate,
         weight_decay=t.weight_decay,
-        momentum=MUON_MOMENTUM,
-        side_learning_rate=t.learning_rate,
+        precision=precision,
     )
 
 
@@ -275,6 +279,8 @@ def load_detector(path: Path, *, device: str = "auto", precision: str = "auto", 
         config = config_from_dict(header.config, schema=Config)
         network = build_network(config, len(header.class_names))
         network.load_state_dict(tensors)
+        entry = header.calibration
+        calibration = None if entry is None else Calibration.from_header(entry, header.class_names)
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{path}: weights and header do not fit together: {error}") from error
     detector = Detector(
@@ -285,5 +291,6 @@ def load_detector(path: Path, *, device: str = "auto", precision: str = "auto", 
         compute=choose_compute(device, precision),
         regions=build_regions(config, cache),
     )
+    detector.calibration = calibration
     detector.prepare()
     return detector

@@ -33,6 +33,8 @@ class ModelHeader:
         category_ids: C ids of the training data, as its files wrote them.
         training: How the weights came about: steps, minutes, seed, metrics, data.
         note: Licence note on the data.
+        calibration: Score maps and thresholds (``Calibration.to_header``); None, and absent from the file, where none
+            were fitted.
     """
 
     config: Mapping[str, Any]
@@ -40,6 +42,7 @@ class ModelHeader:
     category_ids: tuple[int, ...]
     training: Mapping[str, Any] = field(default_factory=dict)
     note: str = "The weights belong to whoever trained them; the terms of the training data apply."
+    calibration: Mapping[str, Any] | None = None
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], file_format: str, header: Mapping[str, Any]) -> None:
@@ -73,9 +76,20 @@ def load_tensors(
         raise InputError(f"{path}: damaged or not a safetensors file ({error}); {remedy}") from error
 
 
+def file_format(path: Path) -> str | None:
+    """What the file says it is, or the one in a run's folder: the format of its header; None for any other file."""
+    try:
+        with safe_open(model_file(path), framework="pt") as file:
+            found = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}")).get("format")
+    except (SafetensorError, OSError, json.JSONDecodeError, AttributeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
 def save_model(path: Path, tensors: Mapping[str, Tensor], header: ModelHeader) -> None:
     """Writes a model file."""
-    save_tensors(path, tensors, MODEL_FORMAT, vars(header))
+    # Left out where there is nothing to say: such files stay as they were before this field existed.
+    save_tensors(path, tensors, MODEL_FORMAT, {key: value for key, value in vars(header).items() if value is not None})
 
 
 def model_file(path: Path) -> Path:

@@ -12,6 +12,7 @@ from torch import nn
 
 from backbone.fused import fuse_convolutions
 from backbone.inception import fold_batch_norm
+from detection.calibration import Calibration
 from detection.data.image import read_image
 from detection.data.source import list_source
 from detection.device import Compute
@@ -34,6 +35,10 @@ class Detector:
         longest_side: Longer side of the network's input in pixels.
         compute: Device, and ``torch.bfloat16`` or ``torch.float32``; decided by whoever knows the device.
         regions: Gives the proposals of another method than the network's own; None where it needs none.
+
+    Attributes:
+        calibration: Maps the scores of detections after NMS; None leaves them as the network gives them. Set by
+            ``load_detector`` from the model file.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Detector:
         self.category_ids = tuple(category_ids)
         self.longest_side = longest_side
         self.regions = regions
+        self.calibration: Calibration | None = None
         self._is_prepared = False
 
     @classmethod
@@ -123,7 +129,10 @@ class Detector:
             with self._autocast():
                 found = self.network(batch, [sizes[row] for row in rows], given)
             for row, answer in zip(rows, found, strict=True):
-                answers[row] = _in_original_pixels(answer, (images[row].shape[0], images[row].shape[1]))
+                mapped = _in_original_pixels(answer, (images[row].shape[0], images[row].shape[1]))
+                if self.calibration is not None:
+                    mapped = mapped._replace(detections=self.calibration.apply(mapped.detections))
+                answers[row] = mapped
         return [answers[row] for row in range(len(images))]
 
     def _given(self, image: Image, scaled_hw: tuple[int, int]) -> Proposals:

@@ -249,7 +249,9 @@ class Trainer(Generic[Network]):
         factor = self.schedule(progress, self.step // self.source.steps_per_epoch)
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
-        generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step)
+        seed = self.settings.seed * 1_000_003 + self.step
+        torch.manual_seed(seed)  # for dropout, which takes no generator
+        generator = torch.Generator().manual_seed(seed)
         losses: dict[str, Tensor] = self.objective(*batch.inputs(self.accelerator.device), generator)
         values = {name: float(loss.detach()) for name, loss in losses.items()}
         self._refuse_non_finite(values, batch)
@@ -268,8 +270,8 @@ class Trainer(Generic[Network]):
             raise NonFiniteLossError(
                 f"step {self.step}: {', '.join(bad)} is not finite on the images {', '.join(batch.file_names)}; the "
                 f"weights are those of the step before. Check these images (`multibox check` does for detection data), "
-                f"or start anew in another --out with a lower learning rate "
-                f"(now {self.optimizer.param_groups[0]['lr']:g}): --set train.learning_rate=..."
+                f"or start anew in another --out with a lower --set train.learning_rate=... and, with Muon, "
+                f"train.muon_learning_rate=..."
             )
 
     def save(self) -> None:

@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 
 from detection.data.image import read_image
-from detection.detector import Detector
 from detection.errors import InputError
+from detection.image_detector import ImageDetector
 from detection.journal import Journal, JournalEntry
 from detection.preprocess import Image
 
@@ -47,7 +47,7 @@ def read_ahead(paths: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Image |
 
 
 def detect_folder(
-    detector: Detector,
+    detector: ImageDetector,
     images: Iterable[tuple[str, Path]],
     journal: Journal,
     *,
@@ -68,7 +68,7 @@ def detect_folder(
         if isinstance(image, InputError):
             entry = JournalEntry(name, None, str(image))
         else:
-            entry = JournalEntry(name, detector.detect_image(image))
+            entry = JournalEntry(name, detector.detect_images([image])[0])
         journal.append(entry)
         if heard is not None:
             heard(entry)

@@ -64,7 +64,9 @@ class Muon(torch.optim.Optimizer):
 
     def _orthogonal_step(self, parameter: Tensor, gradient: Tensor, learning_rate: float) -> None:
         state = self.state[parameter]
-        average = state.setdefault("average", torch.zeros_like(parameter))
+        if not state:
+            state["average"] = torch.zeros_like(parameter)
+        average = state["average"]
         average.lerp_(gradient, 1 - self.momentum)
         ahead = gradient.lerp(average, self.momentum)  # Nesterov's momentum
         matrix = ahead.flatten(1)
@@ -74,9 +76,11 @@ class Muon(torch.optim.Optimizer):
 
     def _adam_step(self, parameter: Tensor, gradient: Tensor, learning_rate: float) -> None:
         state = self.state[parameter]
-        first = state.setdefault("first", torch.zeros_like(parameter))
-        second = state.setdefault("second", torch.zeros_like(parameter))
-        count = state.setdefault("count", torch.zeros(()))
+        if not state:
+            # torch leaves a state of this name on the CPU when it loads one: no waiting for a device to read it.
+            state["step"] = torch.zeros(())
+            state["first"], state["second"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        first, second, count = state["first"], state["second"], state["step"]
         count.add_(1)
         first.lerp_(gradient, 1 - _ADAM_BETAS[0])
         second.mul_(_ADAM_BETAS[1]).addcmul_(gradient, gradient, value=1 - _ADAM_BETAS[1])

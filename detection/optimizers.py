@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from detection.device import has_fast_bfloat16
 from detection.muon import Muon
 
 MUON_MOMENTUM = 0.95
@@ -37,20 +36,26 @@ def make_sgd(network: nn.Module, *, learning_rate: float, weight_decay: float, m
 
 
 def make_muon(
-    network: nn.Module, *, learning_rate: float, weight_decay: float, momentum: float, side_learning_rate: float
+    network: nn.Module, *, muon_learning_rate: float, learning_rate: float, weight_decay: float, precision: torch.dtype
 ) -> Muon:
     """Muon for the convolutions inside; AdamW, without decay, for everything else.
 
     Else are the first convolution, the last layers, linear layers, biases and normalisation: layers that do not map
     features to features, or few numbers. The authors leave these to Adam.
+
+    Args:
+        network: What to train.
+        muon_learning_rate: Peak rate of Muon.
+        learning_rate: Peak rate of AdamW.
+        weight_decay: Of the convolutions inside.
+        precision: Of the orthogonalisation.
     """
     inner: list[nn.Parameter] = []
     outer: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         (inner if parameter.ndim == 4 and not name.endswith(_OUTER_CONVOLUTIONS) else outer).append(parameter)
-    device = inner[0].device
     groups = [
-        {"params": inner, "lr": learning_rate, "weight_decay": weight_decay, "orthogonal": True},
-        {"params": outer, "lr": side_learning_rate, "weight_decay": 0.0, "orthogonal": False},
+        {"params": inner, "lr": muon_learning_rate, "weight_decay": weight_decay, "orthogonal": True},
+        {"params": outer, "lr": learning_rate, "weight_decay": 0.0, "orthogonal": False},
     ]
-    return Muon(groups, momentum=momentum, dtype=torch.bfloat16 if has_fast_bfloat16(device) else torch.float32)
+    return Muon(groups, momentum=MUON_MOMENTUM, dtype=precision)

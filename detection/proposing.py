@@ -54,7 +54,7 @@ class FirstStage:
             assert either is not None
         else:
             either = merge_proposals(found, given)
-        return replace(either, boxes=either.boxes[: self.max_proposals], scores=either.scores[: self.max_proposals])
+        return either.best(self.max_proposals)
 
     def _learned(self, image: Image) -> Proposals:
         network = self.detector.network

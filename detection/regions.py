@@ -20,6 +20,9 @@ from detection.preprocess import Image
 from proposals.selective_search import SelectiveSearchSettings, selective_search
 from proposals.structures import Proposals
 
+CACHE_VERSION = 1
+"""Goes up when the same image and settings give other boxes."""
+
 RegionSource = Callable[[Image], Proposals]
 """(H, W, 3) uint8 RGB -> proposals in its pixels, best first."""
 
@@ -40,7 +43,7 @@ class SelectiveSearch:
         self.settings = settings
         self.max_boxes = max_boxes
         self.cache = cache
-        self._key = json.dumps(asdict(settings), sort_keys=True).encode()
+        self._key = json.dumps([CACHE_VERSION, asdict(settings)], sort_keys=True).encode()
 
     def __call__(self, image: Image) -> Proposals:
         """The best boxes of an image."""
@@ -51,7 +54,7 @@ class SelectiveSearch:
             found = selective_search(image, self.settings)
             if path is not None:
                 _write(path, found)
-        return Proposals(found.boxes[: self.max_boxes], found.scores[: self.max_boxes], size_hw)
+        return found.best(self.max_boxes)
 
     def _name(self, image: Image) -> str:
         digest = hashlib.sha256(self._key + str(image.shape).encode() + np.ascontiguousarray(image).tobytes())

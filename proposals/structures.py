@@ -37,6 +37,10 @@ class Proposals:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def best(self, count: int) -> Proposals:
+        """The first ``count``, or all if there are fewer; a copy, so that the others can be forgotten."""
+        return replace(self, boxes=self.boxes[:count].clone(), scores=self.scores[:count].clone())
+
     def to(self, device: torch.device) -> Proposals:
         """Returns the same proposals on ``device``."""
         return replace(self, boxes=self.boxes.to(device), scores=self.scores.to(device))

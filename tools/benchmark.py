@@ -19,11 +19,11 @@ from backbone.normalization import ColourNormalization
 from configs.load import load_config
 from configs.pretraining import PretrainConfig
 from detection.classification import build
-from detection.classification.packed import pack_part
 from detection.engine import StateFile, Trainer
 from detection.errors import InputError
 from detection.schedule import StepBudget
 from tools.cli import run_alone
+from tools.reading import pack_images
 from tools.run_folder import start_accelerator
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
@@ -47,12 +47,12 @@ def benchmark(
     if model != "googlenet":
         raise InputError(f"{model}: nothing to benchmark under this name; give googlenet")
     config = load_config(recipe, list(set_ or []), schema=PretrainConfig)
-    accelerator, _ = start_accelerator(config.train.device, config.train.precision)
-    with TemporaryDirectory(prefix="multibox-") as folder:
-        packed = pack_part(data, "val", Path(folder), shorter_side=build.stored_side(config))
+    accelerator, compute = start_accelerator(config.train.device, config.train.precision)
+    with TemporaryDirectory(prefix="multibox-", ignore_cleanup_errors=True) as folder:
+        packed = pack_images(console, data, "val", Path(folder), shorter_side=build.stored_side(config))
         network = build.build_network(config, len(packed.class_names)).to(accelerator.device)
         trainer = Trainer(
-            build.build_task(config, network, packed),
+            build.build_task(config, network, packed, compute.precision),
             settings=build.training_settings(config),
             budget=StepBudget(2**31),
             accelerator=accelerator,
@@ -69,7 +69,8 @@ def benchmark(
 
 def _measure(trainer: Trainer[GoogLeNet], steps: int) -> tuple[list[float], list[float]]:
     """Images per second of the bare loop and of the trainer, by round; a first round of each is thrown away."""
-    images, labels = next(iter(trainer.source.batches(0, _at_start))).inputs(trainer.accelerator.device)
+    batches = iter(trainer.source.batches(0, _at_start))  # one for all rounds: its workers start once
+    images, labels = next(batches).inputs(trainer.accelerator.device)
     normalized = ColourNormalization().to(images.device)(images, torch.float32)
 
     def bare() -> None:
@@ -80,8 +81,7 @@ def _measure(trainer: Trainer[GoogLeNet], steps: int) -> tuple[list[float], list
             trainer.network.zero_grad()
 
     def whole() -> None:
-        first = trainer.step
-        for batch in islice(trainer.source.batches(first, _at_start), steps):
+        for batch in islice(batches, steps):
             trainer.train_step(batch, 0.5)
 
     rates: tuple[list[float], list[float]] = [], []
@@ -101,6 +101,8 @@ def _seconds(work: Callable[[], None]) -> float:
     work()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+    elif torch.backends.mps.is_available():
+        torch.mps.synchronize()
     return time.perf_counter() - started
 
 

@@ -17,7 +17,7 @@ from detection.checkpoint import model_file
 from detection.classification.classifier import Classifier, load_classifier
 from detection.classification.crops import NUM_CROPS, scaled_sides
 from detection.classification.listing import Part
-from detection.classification.packed import PackedImages, pack_part, unreadable_lines
+from detection.classification.packed import PackedImages
 from detection.classification.protocol import (
     MAX_MODELS,
     ProtocolCell,
@@ -29,6 +29,7 @@ from detection.classification.protocol import (
 from detection.errors import InputError
 from tools.cli import run_alone
 from tools.progress import counting
+from tools.reading import pack_images
 
 PARTS: dict[str, Part] = {"train": "train", "val": "val"}
 
@@ -43,10 +44,10 @@ def classify(
         ),
     ],
     crops: Annotated[int, typer.Option(help="Most crops an image: 1, 10 or 144.")] = NUM_CROPS[-1],
-    part: Annotated[str, typer.Option(help="Part of the data: val or train.")] = "val",
+    split: Annotated[str, typer.Option(help="Part of the data: val or train.")] = "val",
     side: Annotated[int | None, typer.Option(min=1, help="Side of the crops. [default: the models' own]")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Classify only N images, evenly spread.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the numbers to this file, as JSON.")] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Keep the decoded images in this folder, for later calls.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
@@ -55,36 +56,39 @@ def classify(
 
     Cost is the number of crops that are classified for one image; differences are to one model and one crop.
 
-    Example: multibox classify runs/a runs/b tiny-imagenet-200.zip --crops 10 --out errors.json
+    Example: multibox classify runs/a runs/b tiny-imagenet-200.zip --crops 10 --json errors.json
     """
     model_paths, data = _split_paths(paths)
     if crops not in NUM_CROPS:
         raise InputError(f"--crops {crops}: choose from {', '.join(map(str, NUM_CROPS))}")
-    if part not in PARTS:
-        raise InputError(f"--part {part}: choose from {', '.join(PARTS)}")
+    if split not in PARTS:
+        raise InputError(f"--split {split}: choose from {', '.join(PARTS)}")
     models = [load_classifier(path, device=device, precision=precision) for path in model_paths]
     check_models(models)
     for number, path in enumerate(model_paths, start=1):
         console.print(f"model {number}: {path}")
     side = side or common_side(models)
     with ExitStack() as stack:
-        folder = cache or Path(stack.enter_context(TemporaryDirectory(prefix="multibox-")))
-        images = _pack(data, PARTS[part], folder, side=side)
+        # On Windows a file that is still mapped cannot be taken away; the system does it later.
+        temporary = TemporaryDirectory(prefix="multibox-", ignore_cleanup_errors=True)
+        folder = cache or Path(stack.enter_context(temporary))
+        # Large enough for every scale, also where fewer crops are asked for: a cell never depends on the others.
+        images = pack_images(console, data, PARTS[split], folder, shorter_side=scaled_sides(side)[-1])
         indices = spread_evenly(len(images), limit)
-        console.print(_images_text(data, part, len(indices), len(images)))
+        console.print(_images_text(data, split, len(indices), len(images)))
         cells = _measure(models, images, num_crops=crops, side=side, indices=indices)
-    _show(cells)
-    if out is not None:
-        context = {
-            "models": list(map(str, model_paths)),
-            "data": str(data),
-            "part": part,
-            "side": side,
-            "images": len(indices),
-            "images_in_part": len(images),
-            "images_left_out": len(images.unreadable),
-        }
-        _write_json(out, cells, context)
+        _show(cells)
+        if json_path is not None:
+            context = {
+                "models": list(map(str, model_paths)),
+                "data": str(data),
+                "split": split,
+                "side": side,
+                "images": len(indices),
+                "images_in_split": len(images),
+                "images_left_out": len(images.unreadable),
+            }
+            _write_json(json_path, cells, context)
 
 
 def _split_paths(paths: list[Path]) -> tuple[list[Path], Path]:
@@ -94,19 +98,6 @@ def _split_paths(paths: list[Path]) -> tuple[list[Path], Path]:
     return [model_file(path) for path in models], data
 
 
-def _pack(data: Path, part: Part, folder: Path, *, side: int) -> PackedImages:
-    # Large enough for every scale, also where fewer crops are asked for: a cell never depends on the others.
-    largest = scaled_sides(side)[-1]
-    with console.status("decoding") as status:
-        images = pack_part(
-            data, part, folder, shorter_side=largest,
-            progress=lambda done, total: status.update(f"decoding {done} of {total}"),
-        )  # fmt: skip
-    for line in unreadable_lines([images]):
-        console.print(line)
-    return images
-
-
 def _measure(
     models: list[Classifier], images: PackedImages, *, num_crops: int, side: int, indices: list[int]
 ) -> list[ProtocolCell]:
@@ -114,10 +105,10 @@ def _measure(
         return measure_errors(models, images, num_crops=num_crops, side=side, indices=indices, heard=advance)
 
 
-def _images_text(data: Path, part: str, count: int, total: int) -> str:
+def _images_text(data: Path, split: str, count: int, total: int) -> str:
     if count == total:
-        return f"{data} {part}: {total} images"
-    return f"{data} {part}: {count} of {total} images, evenly spread over the part (--limit)"
+        return f"{data} {split}: {total} images"
+    return f"{data} {split}: {count} of {total} images, evenly spread over the part (--limit)"
 
 
 def _show(cells: list[ProtocolCell]) -> None:

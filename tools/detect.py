@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Annotated
 
 import cv2
+import torch
 import typer
 from rich.console import Console
+from torch import Tensor
 
 from detection.atomic import atomic_path
-from detection.build import load_detector
+from detection.calibration import THRESHOLDS
 from detection.checkpoint import model_file
 from detection.data.image import read_image
 from detection.data.source import list_source
@@ -23,10 +25,13 @@ from detection.detector import Detector
 from detection.errors import InputError
 from detection.exports import output_paths, write_csv, write_voc, write_yolo
 from detection.folder import detect_folder
-from detection.journal import Journal
+from detection.image_detector import ImageDetector
+from detection.journal import Journal, JournalEntry
 from detection.predictions import ImageDetections, write_coco
+from detection.structures import Detections
 from detection.visualize import draw_detections
 from tools.cli import run_alone
+from tools.detectors import TileOption, TtaOption, combine, load_models, tell_if_uncut
 from tools.progress import counting
 
 FORMATS = ("coco", "csv", "yolo", "voc")
@@ -36,14 +41,26 @@ console = Console(soft_wrap=True, markup=False, highlight=False)
 
 
 def detect(
-    model: Annotated[Path, typer.Argument(help="model.safetensors of a run.")],
-    source: Annotated[Path, typer.Argument(help="An image, or a folder (with its subfolders).")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="MODEL... SOURCE",
+            help="One model or several of the same classes, whose answers are fused (files or folders of runs); "
+            "last, an image or a folder with its subfolders.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     formats: Annotated[str, typer.Option(help="Results besides detections.json: any of csv,yolo,voc.")] = "coco",
     images: Annotated[bool, typer.Option("--images", help="Also draw the detections on the images.")] = False,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score in csv, yolo, voc and pictures.")] = 0.3,
+    thresholds: Annotated[
+        str | None,
+        typer.Option(help="Lowest score class by class instead, as `multibox calibrate` chose it: best or precise."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    tile: TileOption = None,
+    tta: TtaOption = False,
 ) -> None:
     """Detects objects in an image or in every image of a folder.
 
@@ -52,25 +69,57 @@ def detect(
     Exit code: 0 done, 1 some images could not be read (the others are done all the same), 2 wrong input.
 
     Example: multibox detect runs/first/model.safetensors photos --out found --formats coco,csv --images
+
+    Example: multibox detect runs/a runs/b aerial --tile 640 --tta --out found
     """
+    models, source = _split_paths(paths)
     chosen = _parse_formats(formats)
     found = dict(list_source(source))
-    detector = load_detector(model, device=device)
-    settings = {"model": hashlib.sha256(model_file(model).read_bytes()).hexdigest(), "source": str(source.resolve())}
+    loaded = load_models(console, models, device=device)
+    detector = combine(loaded, tile=tile, tta=tta)
+    if thresholds is not None and detector is not loaded[0]:
+        raise InputError("--thresholds: they hold for one model in one pass; leave out --tile, --tta and other models")
+    lowest = _lowest_scores(loaded[0], threshold, thresholds)
+    settings = _identify(models, source, tile=tile, tta=tta)
+    longest_side = 0
     started, before = time.monotonic(), 0
     with closing(Journal(out / "journal.jsonl", settings, resume=resume)) as journal:
         before = len(journal.done)
         with counting(console, len(found), "detecting", done=before) as advance:
-            detect_folder(detector, found.items(), journal, heard=lambda _: advance())
+
+            def heard(entry: JournalEntry) -> None:
+                nonlocal longest_side
+                if entry.detections is not None:
+                    longest_side = max(longest_side, *entry.detections.image_size_hw)
+                advance()
+
+            detect_folder(detector, found.items(), journal, heard=heard)
     seconds, done = time.monotonic() - started, len(journal.done) - before
-    errors = _write_results(out, detector, journal, formats=chosen, threshold=threshold)
+    errors = _write_results(out, detector, journal, formats=chosen, lowest=lowest)
     if images:
-        _draw(out, detector, journal, found, threshold)
+        _draw(out, detector, journal, found, lowest)
+    if longest_side:
+        tell_if_uncut(console, longest_side, tile=tile)
     console.print(f"{done} images in {seconds:.1f} s, {1000 * seconds / max(done, 1):.1f} ms an image, file to boxes")
     console.print(f"{len(journal.done)} images in all, {errors} of them unreadable; results in {out}")
     if errors:
         console.print(f"{out / 'errors.json'} says why")
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _split_paths(paths: list[Path]) -> tuple[list[Path], Path]:
+    *models, source = paths
+    if not models or source.suffix == ".safetensors":
+        raise InputError("give one model or more, then an image or a folder: multibox detect MODEL... SOURCE --out DIR")
+    return models, source
+
+
+def _identify(models: list[Path], source: Path, *, tile: int | None, tta: bool) -> dict[str, str]:
+    """What the detections depend on, for the journal; what is not asked for is left out."""
+    digests = [hashlib.sha256(model_file(model).read_bytes()).hexdigest() for model in models]
+    options = {"tile": str(tile or ""), "tta": "yes" if tta else ""}
+    asked = {name: value for name, value in options.items() if value}
+    return {"model": " ".join(digests), "source": str(source.resolve()), **asked}
 
 
 def _parse_formats(text: str) -> set[str]:
@@ -80,40 +129,62 @@ def _parse_formats(text: str) -> set[str]:
     return chosen
 
 
-def _write_results(out: Path, detector: Detector, journal: Journal, *, formats: set[str], threshold: float) -> int:
+def _lowest_scores(detector: Detector, threshold: float, kind: str | None) -> Tensor:
+    """(C,) lowest score of each class in results for people; ``threshold`` where the model has none of that kind.
+
+    Raises:
+        InputError: If the model was not calibrated or the kind is unknown.
+    """
+    if kind is None:
+        return torch.full((len(detector.class_names),), threshold, dtype=torch.float32)
+    if kind not in THRESHOLDS:
+        raise InputError(f"--thresholds: {kind} is not known; choose from {', '.join(THRESHOLDS)}")
+    if detector.calibration is None:
+        raise InputError(
+            f"--thresholds {kind}: this model has none; let `multibox calibrate MODEL DATA --split NAME` fit them"
+        )
+    return detector.calibration.lowest_scores(kind, missing=threshold)
+
+
+def _write_results(out: Path, detector: ImageDetector, journal: Journal, *, formats: set[str], lowest: Tensor) -> int:
     """Makes the final files from the journal, one image at a time; returns how many images failed."""
     names = detector.class_names
     write_coco(out, _readable(journal), class_names=names, category_ids=detector.category_ids)
     if "csv" in formats:
-        write_csv(out / "detections.csv", _readable(journal, threshold), class_names=names)
+        write_csv(out / "detections.csv", _readable(journal, lowest), class_names=names)
     # The names cost a pass over the journal, which the default formats can do without.
     file_names = [image.file_name for image in _readable(journal)] if formats & {"yolo", "voc"} else []
     if "yolo" in formats:
-        write_yolo(out / "yolo", _readable(journal, threshold), file_names=file_names, class_names=names)
+        write_yolo(out / "yolo", _readable(journal, lowest), file_names=file_names, class_names=names)
     if "voc" in formats:
-        write_voc(out / "voc", _readable(journal, threshold), file_names=file_names, class_names=names)
+        write_voc(out / "voc", _readable(journal, lowest), file_names=file_names, class_names=names)
     errors = [{"file_name": entry.file_name, "error": entry.error} for entry in journal if entry.error is not None]
     with atomic_path(out / "errors.json") as draft:
         draft.write_text(json.dumps(errors, indent=1) + "\n", encoding="ascii")
     return len(errors)
 
 
-def _readable(journal: Journal, threshold: float = 0.0) -> Iterator[ImageDetections]:
+def _readable(journal: Journal, lowest: Tensor | None = None) -> Iterator[ImageDetections]:
     """The images that could be read, one at a time, numbered by their place in the journal."""
     for number, entry in enumerate(journal, start=1):
         if entry.detections is not None:
-            kept = entry.detections[entry.detections.scores >= threshold]
+            kept = entry.detections if lowest is None else _above(entry.detections, lowest)
             yield ImageDetections(number, entry.file_name, kept)
 
 
-def _draw(out: Path, detector: Detector, journal: Journal, found: dict[str, Path], threshold: float) -> None:
+def _above(detections: Detections, lowest: Tensor) -> Detections:
+    """The detections that reach the lowest score of their class."""
+    return detections[detections.scores >= lowest[detections.labels]]
+
+
+def _draw(out: Path, detector: ImageDetector, journal: Journal, found: dict[str, Path], lowest: Tensor) -> None:
     """Writes a picture with the drawn boxes for every image."""
     entries = [entry for entry in journal if entry.detections is not None and entry.file_name in found]
     paths = output_paths(out / "images", [entry.file_name for entry in entries], suffix=".jpg")
     for entry, path in zip(entries, paths, strict=True):
         assert entry.detections is not None
         image = read_image(found[entry.file_name])
-        drawn = draw_detections(image, entry.detections, class_names=detector.class_names, score_threshold=threshold)
+        drawn = draw_detections(image, _above(entry.detections, lowest), class_names=detector.class_names)
         path.parent.mkdir(parents=True, exist_ok=True)
         _, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
         path.write_bytes(encoded.tobytes())

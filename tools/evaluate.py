@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,11 +21,16 @@ from detection.evaluation.proposal_recall import proposal_recall
 from detection.evaluation.report import write_report
 from detection.evaluation.report_view import number_text
 from detection.evaluation.summary import Evaluation, evaluate_detections
+from detection.image_detector import ImageDetector
 from detection.inference import SplitAnswers, detect_records
 from detection.predictions import read_detections
 from tools.cli import run_alone
+from tools.detectors import TileOption, TtaOption, combine, describe_passes, tell_if_uncut
 from tools.progress import counting
 from tools.reading import read_data
+
+MOST_PROPOSALS = 200
+"""Proposals of an image whose recall is told."""
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
 
@@ -40,14 +46,21 @@ def evaluate(
     drop_unknown: Annotated[
         bool, typer.Option("--drop-unknown", help="Leave out objects of classes that the model does not know.")
     ] = False,
+    tile: TileOption = None,
+    tta: TtaOption = False,
 ) -> None:
     """Computes mAP by the COCO, VOC and ILSVRC protocols and writes a report.
 
+    With --tile or --tta a model makes several passes, and there is no recall of proposals.
+
     Example: multibox evaluate runs/first/model.safetensors my-data --split test --out report
+
+    Example: multibox evaluate runs/first aerial --tile 640 --tta --out report
     """
     split = split or evaluation_split(data)
     unknown: UnknownClasses = "drop" if drop_unknown else "error"
     if model.suffix == ".json":
+        _tell_unused(tile=tile, tta=tta)
         labelled = read_data(console, data, split)
         found = read_detections(model, labelled)
         answers, settings = SplitAnswers(detections=found.detections), {}
@@ -55,13 +68,16 @@ def evaluate(
     else:
         detector = load_detector(model, device=device)
         labelled = read_data(console, data, split, class_names=detector.class_names, unknown_classes=unknown)
-        answers, settings = _detect(detector, labelled), _describe(detector)
+        tell_if_uncut(console, max(max(record.size_hw) for record in labelled.images), tile=tile)
+        chosen = combine([detector], tile=tile, tta=tta)
+        answers = _detect(chosen, labelled)
+        settings = _describe(detector) | describe_passes(tile=tile, tta=tta)
         evaluation = evaluate_detections(
             labelled,
             answers.detections,
-            proposals=_recall(labelled, answers),
+            proposals=_recall(labelled, answers) if chosen is detector else None,
             failures=answers.failures,
-            max_detections=detector.network.detection_settings.max_detections,
+            max_detections=sys.maxsize if tile else detector.network.detection_settings.max_detections,
         )
         warn_of_learnt_images(model, split)
     context = {"model": str(model), "data": str(data), "split": split, **settings}
@@ -85,26 +101,42 @@ def evaluation_split(data: Path) -> str:
 
 def warn_of_learnt_images(model: Path, split: str) -> None:
     """Says so when the part bears the name of the one that the model learnt from."""
-    learnt = load_header(model).training.get("split")
-    if learnt == split:
+    header = load_header(model)
+    if header.training.get("split") == split:
         console.print(f"note: the model was trained on a part called {split!r}; on learnt images the numbers flatter")
+    if header.calibration is not None and header.calibration["fitted_on"].get("split") == split:
+        console.print(f"note: scores and thresholds were fitted on a part called {split!r}; their error and F1 flatter")
+
+
+def _tell_unused(*, tile: int | None, tta: bool) -> None:
+    """Says which options have no effect on a results file."""
+    if unused := [name for name, value in (("--tile", tile), ("--tta", tta)) if value]:
+        console.print(f"note: {' and '.join(unused)} had no effect: the results in the file are evaluated as they are")
 
 
 def _describe(detector: Detector) -> dict[str, str]:
     """What the numbers depend on besides model and data."""
     kept, proposals = detector.network.detection_settings, detector.network.proposal_settings
+    own = [] if detector.network.multibox is None else [f"the {proposals.num_proposals} best of MultiBox"]
     return {
         "lowest score": f"{kept.score_threshold:g}",
         "NMS IoU": f"{kept.nms_iou_threshold:g}",
         "detections an image": f"at most {kept.max_detections}",
-        "proposals an image": f"at most {proposals.num_proposals}",
+        "proposals": " and ".join([*own, *([] if detector.regions is None else ["those of selective search"])]),
         "input": f"longer side {detector.longest_side} pixels",
+        "scores": _describe_scores(detector),
     }
 
 
-def _detect(detector: Detector, data: DetectionData) -> SplitAnswers:
+def _describe_scores(detector: Detector) -> str:
+    if detector.calibration is None:
+        return "as the network gives them"
+    return f"calibrated on '{detector.calibration.fitted_on.get('split')}'"
+
+
+def _detect(detector: ImageDetector, data: DetectionData) -> SplitAnswers:
     with counting(console, len(data.images), "detecting") as advance:
-        return detect_records(detector, data.images, heard=advance)
+        return detect_records(detector, data.images, keep_proposals=MOST_PROPOSALS, heard=advance)
 
 
 def _recall(data: DetectionData, answers: SplitAnswers) -> dict[str, float | None]:

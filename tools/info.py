@@ -19,10 +19,13 @@ from backbone.table import (
     total_row,
 )
 from backbone.variant import PAPER, Block, Norm, Variant
-from configs.load import config_origins, dump_config, flatten_config, load_config
+from backbone.weights import CLASSIFIER_FORMAT
+from configs.load import Schema, config_origins, dump_config, flatten_config, load_config, preset_names
+from configs.pretraining import PretrainConfig
 from configs.schema import Config
 from detection.build import build_network
-from detection.checkpoint import load_model, model_file
+from detection.checkpoint import file_format, load_model, model_file
+from detection.classification.classifier import load_classifier_header
 from detection.errors import InputError
 from tools.cli import run_alone
 
@@ -35,7 +38,7 @@ def info(
     model: Annotated[
         str,
         typer.Argument(
-            help="model.safetensors of a run, a preset (default, fast, accurate), or googlenet: the network."
+            help="model.safetensors of a run, a preset (default, fast, accurate), a recipe (modern, paper), or googlenet."
         ),
     ],
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a value of a preset: train.seed=1")] = None,
@@ -72,9 +75,15 @@ def info(
             "write: multibox info googlenet --table"
         )
     if model.endswith(".safetensors") or Path(model).is_dir():
-        _show_model(Path(model))
+        if file_format(Path(model)) == CLASSIFIER_FORMAT:
+            _show_classifier(model_file(Path(model)))
+        else:
+            _show_model(Path(model))
+    elif model in preset_names(PretrainConfig):
+        _show_values(PretrainConfig, model, list(set_ or []))
     else:
-        _show_preset(model, list(set_ or []))
+        parameters = _count_parameters(_show_values(Config, model, list(set_ or [])))
+        console.print(f"{parameters:,} parameters with one class")
 
 
 def _read_variant(block: str | None, norm: str | None, five_kernel: int | None) -> Variant:
@@ -152,21 +161,38 @@ def _show_model(path: Path) -> None:
     console.print(table)
     for name, value in header.training.items():
         console.print(f"{name}: {value}")
+    if header.calibration is not None:
+        console.print(f"calibration: {header.calibration['fitted_on']}")
+        for name, numbers in header.calibration["classes"].items():
+            console.print(f"  {name}: {numbers}")
     console.print(header.note)
     for section, values in header.config.items():
         console.print(f"{section}: {values}")
 
 
-def _show_preset(name: str, overrides: list[str]) -> None:
-    config = load_config(name, overrides, schema=Config)
-    origins = config_origins(name, overrides, schema=Config)
+def _show_classifier(path: Path) -> None:
+    header = load_classifier_header(path)
+    console.print(f"{path}: a classifier, {path.stat().st_size / 2**20:.1f} MiB, {len(header.class_names)} classes")
+    for section in ("variant", "preprocessing", "training", "recipe"):
+        for name, value in getattr(header, section).items():
+            console.print(f"{section}.{name}: {value}")
+    console.print(header.note)
+
+
+def _show_values(schema: type[Schema], name: str, overrides: list[str]) -> Schema:
+    """Every value of a preset, where it comes from, and the whole as a file."""
+    config = load_config(name, overrides, schema=schema)
+    origins = config_origins(name, overrides, schema=schema)
     table = Table("value", "", "from")
     for key, value in flatten_config(config).items():
         table.add_row(key, str(value), origins[key])
     console.print(table)
-    parameters = sum(parameter.numel() for parameter in build_network(config, num_classes=1).parameters())
-    console.print(f"{parameters:,} parameters with one class")
     console.print(f"As a file to start from, with the meaning of each value:\n{dump_config(config)}", end="")
+    return config
+
+
+def _count_parameters(config: Config) -> int:
+    return sum(parameter.numel() for parameter in build_network(config, num_classes=1).parameters())
 
 
 if __name__ == "__main__":

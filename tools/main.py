@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from tools.benchmark import benchmark
+from tools.calibrate import calibrate
 from tools.check import check
 from tools.classify import classify
 from tools.cli import run
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="markdown",
 )
-for command in (check, train, detect, evaluate, proposals, info, demo, pretrain, classify, benchmark):
+for command in (check, train, detect, evaluate, calibrate, proposals, info, demo, pretrain, classify, benchmark):
     app.command()(command)
 
 

@@ -12,11 +12,12 @@ from configs.load import load_config
 from configs.pretraining import PretrainConfig
 from detection.classification import build
 from detection.classification.classifier import DEFAULT_NOTE
-from detection.classification.listing import Part
-from detection.classification.packed import PackedImages, pack_part, unreadable_lines
+from detection.device import choose_compute
 from detection.errors import InputError
 from tools.cli import run_alone
 from tools.pretraining_run import PretrainingRun
+from tools.reading import pack_images
+from tools.run_folder import check_run_folder
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
 
@@ -50,21 +51,13 @@ def pretrain(
         raise InputError("--minutes and --epochs exclude each other; give one of them")
     overrides = list(set_ or []) + ([f"train.epochs={epochs}"] if epochs else [])
     config = load_config(recipe, overrides, schema=PretrainConfig)
-    shorter_side = build.stored_side(config)
-    train, val = (_pack(data, part, cache or out / "images", shorter_side) for part in ("train", "val"))
+    check_run_folder(out, config, resume=resume)
+    choose_compute(config.train.device, config.train.precision)  # a wrong name is told before the decoding
+    folder, shorter_side = cache or out / "images", build.stored_side(config)
+    train = pack_images(console, data, "train", folder, shorter_side=shorter_side)
+    val = pack_images(console, data, "val", folder, shorter_side=shorter_side)
     console.print(f"{data}: {len(train)} images to learn from, {len(val)} to judge, {len(train.class_names)} classes")
     PretrainingRun(out, config, train, val, note=note, console=console).fit(minutes, resume=resume)
-
-
-def _pack(data: Path, part: Part, folder: Path, shorter_side: int) -> PackedImages:
-    with console.status(f"decoding {part}") as status:
-        packed = pack_part(
-            data, part, folder, shorter_side=shorter_side,
-            progress=lambda done, total: status.update(f"decoding {part}: {done} of {total}"),
-        )  # fmt: skip
-    for line in unreadable_lines([packed]):
-        console.print(line)
-    return packed
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,16 @@ from detection.classification import build
 from detection.classification.classifier import Classifier, ClassifierHeader, preprocessing_of, save_classifier
 from detection.classification.packed import PackedImages
 from detection.classification.protocol import measure_errors
-from detection.engine import StateFile, StepReport, Trainer
+from detection.engine import StateFile, Trainer
 from detection.schedule import Budget, StepBudget, TimeBudget
 from detection.training_log import TrainingLog
-from tools.progress import TrainingDisplay
 from tools.run_folder import (
+    STATE_NAME,
     check_run_folder,
+    follow,
     image_identity,
+    restore_state,
     start_accelerator,
-    stopping_on_signals,
     tell_end,
     write_config,
 )
@@ -63,35 +63,29 @@ class PretrainingRun:
             InputError: If the folder holds a run and ``resume`` is not asked for, or its run is another one.
         """
         check_run_folder(self.out, self.config, resume=resume)
-        trainer = self._build_trainer(minutes)
-        if resume and trainer.state.path.is_file():
-            trainer.restore()
-            self.console.print(f"goes on at step {trainer.step}")
+        trainer = self._build_trainer(minutes, fresh=not (resume and (self.out / STATE_NAME).is_file()))
+        if resume:
+            restore_state(trainer, self.console)
         write_config(self.out, self.config)
         log = TrainingLog(self.out, trainer.step)
-        with TrainingDisplay(self.console) as display, closing(log):
 
-            def listen(report: StepReport) -> None:
-                display.show(report)
-                log.write("train", report.step, {**report.losses, **report.course})
+        def evaluate(network: GoogLeNet, step: int) -> None:
+            numbers = self._measure(network)
+            log.write("validation", step, numbers)
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in numbers.items() if value is not None)
+            self.console.print(f"validation after step {step}: {shown}")
+            self._keep(network, trainer, numbers)
 
-            def evaluate(network: GoogLeNet, step: int) -> None:
-                numbers = self._measure(network)
-                log.write("validation", step, numbers)
-                shown = "  ".join(f"{name} {value:.4f}" for name, value in numbers.items() if value is not None)
-                self.console.print(f"validation after step {step}: {shown}")
-                self._keep(network, trainer, numbers)
-
-            with stopping_on_signals(trainer.request_stop):
-                finished = trainer.fit(listen, evaluate, evaluate_every=self.config.train.evaluate_every)
+        finished = follow(trainer, self.console, log, evaluate, evaluate_every=self.config.train.evaluate_every)
         tell_end(self.console, self.out / MODEL_NAME, trainer.step, finished=finished)
 
-    def _build_trainer(self, minutes: float | None) -> Trainer[GoogLeNet]:
+    def _build_trainer(self, minutes: float | None, *, fresh: bool) -> Trainer[GoogLeNet]:
         config = self.config
         network = build.build_network(config, len(self.train.class_names))
-        build.load_start_weights(config, network)
+        if fresh:
+            build.load_start_weights(config, network)
         network.to(self.accelerator.device)
-        task = build.build_task(config, network, self.train)
+        task = build.build_task(config, network, self.train, self.compute.precision)
         steps = config.train.epochs * task.source.steps_per_epoch
         budget: Budget = TimeBudget(minutes * 60) if minutes else StepBudget(steps)
         precision = str(self.compute.precision).removeprefix("torch.")
@@ -106,7 +100,7 @@ class PretrainingRun:
             settings=build.training_settings(config),
             budget=budget,
             accelerator=self.accelerator,
-            state=StateFile(self.out / "last" / "state.safetensors", identity),
+            state=StateFile(self.out / STATE_NAME, identity),
         )
 
     def _measure(self, network: GoogLeNet) -> dict[str, float | None]:

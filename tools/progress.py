@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -65,6 +65,25 @@ class TrainingDisplay:
             done = max(report.progress - self._progress_before, 1e-6)
             left = (now - self._started) * (1 - report.progress) / done
             self.console.print(f"{report.progress:4.0%}  {_describe(report)}  {left / 60:.1f} min left")
+
+
+@contextmanager
+def tracking(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """As ``counting``, for work that tells how much it is only once it has begun.
+
+    Yields:
+        What to call after each thing, with things done and things to do.
+    """
+    with ExitStack() as stack:
+        advance: Callable[[], None] | None = None
+
+        def track(done: int, total: int) -> None:
+            nonlocal advance
+            if advance is None:
+                advance = stack.enter_context(counting(console, total, what))
+            advance()
+
+        yield track
 
 
 @contextmanager

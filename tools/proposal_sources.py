@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from detection.build import load_detector
+from detection.build import ENTRY_MULTIBOX, ENTRY_SUPERPIXEL_SCALE, load_detector
 from detection.data.image import read_image
 from detection.data.records import ImageRecord
 from detection.errors import InputError
@@ -55,13 +55,6 @@ class SourceOptions:
     device: str = "auto"
 
 
-ENTRY_SCALE = 2.0
-"""Doubled superpixels, as the entry of 2014 had them (1409.4842, section 8)."""
-
-ENTRY_MULTIBOX = 200
-"""Boxes of MultiBox that the entry added."""
-
-
 def _selective_search(name: str, settings: SelectiveSearchSettings) -> Callable[[SourceOptions], ProposalSource]:
     def open_it(options: SourceOptions) -> ProposalSource:
         scale = options.superpixel_scale or 1.0
@@ -83,7 +76,7 @@ def _combined(options: SourceOptions) -> ProposalSource:
     detector = load_detector(options.model, device=options.device)
     if detector.network.multibox is None:
         raise InputError(f"{options.model}: has no MultiBox; give a model trained with proposals.method multibox")
-    scale = options.superpixel_scale or ENTRY_SCALE
+    scale = options.superpixel_scale or ENTRY_SUPERPIXEL_SCALE
     detector.network.proposal_settings = replace(
         detector.network.proposal_settings, num_proposals=ENTRY_MULTIBOX, num_candidates=sys.maxsize
     )
@@ -112,6 +105,8 @@ def open_source(name: str, options: SourceOptions) -> ProposalSource:
     Raises:
         InputError: If it is neither, or the model cannot be loaded.
     """
+    if options.model is not None and name != "combined":
+        raise InputError(f"--model {options.model}: only `combined` adds a model's boxes; leave it out with {name}")
     if name in METHODS:
         return METHODS[name](options)
     if not Path(name).exists():
@@ -123,11 +118,13 @@ def open_source(name: str, options: SourceOptions) -> ProposalSource:
 
 def _model_source(path: Path, options: SourceOptions) -> ProposalSource:
     """The first stage of a trained model."""
+    if options.superpixel_scale is not None:
+        raise InputError(f"--superpixel-scale: {path} has its own; give it with a method")
     detector = load_detector(path, device=options.device)
     stage = FirstStage(detector, max_proposals=options.max_proposals)
     settings = {
         "proposals an image": f"at most {options.max_proposals}, before any is classified",
-        "NMS IoU": f"{stage.settings.nms_iou_threshold:g}",
+        **({"NMS IoU": f"{stage.settings.nms_iou_threshold:g}"} if stage.has_priors else {}),
         "input": f"longer side {detector.longest_side} pixels",
         "device": f"{detector.device}, {str(detector.precision).removeprefix('torch.')}",
     }

@@ -57,8 +57,8 @@ def proposals(
     labelled = read_data(console, data, split)
     covers, failures = _cover(opened, labelled)
     evaluation = summarize_covers(covers, labelled.class_names, failures=failures)
-    if source not in METHODS:
-        warn_of_learnt_images(Path(source), split)
+    for used in [Path(source)] if source not in METHODS else [model] if model else []:
+        warn_of_learnt_images(used, split)
     context = {"source": source, "data": str(data), "split": split, **opened.settings, "time includes": opened.timed}
     write_proposal_report(
         out,

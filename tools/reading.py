@@ -7,11 +7,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from detection.classification.listing import Part
+from detection.classification.packed import PackedImages, pack_part, unreadable_lines
 from detection.data.classes import UnknownClasses
 from detection.data.discover import load_dataset
 from detection.data.findings import summarize_findings
 from detection.data.records import DetectionData
 from detection.errors import InputError
+from tools.progress import tracking
 
 
 def read_data(
@@ -46,3 +49,16 @@ def read_data(
     if not data.images:
         raise InputError(f"{root}: split {split!r} has no readable images; `multibox check {root}` lists why")
     return data
+
+
+def pack_images(console: Console, data: Path, part: Part, folder: Path, *, shorter_side: int) -> PackedImages:
+    """Decodes the images of a classification data set, or takes them from ``folder``; tells what was left out.
+
+    Raises:
+        InputError: If the data cannot be read.
+    """
+    with tracking(console, f"decoding {part}") as progress:
+        packed = pack_part(data, part, folder, shorter_side=shorter_side, progress=progress)
+    for line in unreadable_lines([packed]):
+        console.print(line)
+    return packed

@@ -6,25 +6,35 @@ import hashlib
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 import torch
 import typer
 from accelerate import Accelerator
 from rich.console import Console
+from torch import nn
 
 from configs.load import dump_config, flatten_config, load_config
 from configs.schema import RootConfig
 from detection.atomic import atomic_path
 from detection.device import Compute, choose_compute
+from detection.engine import Evaluate, StepReport, Trainer
 from detection.errors import InputError
+from detection.training_log import TrainingLog
+from tools.progress import TrainingDisplay
+
+Network = TypeVar("Network", bound=nn.Module)
 
 FREE_TO_CHANGE = ("train.workers", "train.cache_mb", "train.checkpoint_seconds", "train.device")
 """Values that a resume may change: they do not change what is learnt."""
 
 EXIT_STOPPED = 75  # EX_TEMPFAIL: a scheduler may run the command again
+
+STATE_NAME = "last/state.safetensors"
+"""Everything that an exact resume needs, in a run's folder."""
 
 _CONFIG_NAME = "config.yaml"
 
@@ -83,6 +93,38 @@ def start_accelerator(device_name: str, precision_name: str) -> tuple[Accelerato
     if accelerator.num_processes > 1:
         raise InputError("training on several processes is not there yet; start a single process")
     return accelerator, compute._replace(device=accelerator.device)
+
+
+def restore_state(trainer: Trainer[Network], console: Console) -> bool:
+    """Takes up the state of the folder's run, if there is one.
+
+    Returns:
+        Whether there was one; without, the run starts, and that is told.
+    """
+    if not trainer.state.path.is_file():
+        console.print(f"{trainer.state.path}: no saved state; starts at step 0")
+        return False
+    trainer.restore()
+    console.print(f"goes on at step {trainer.step}")
+    return True
+
+
+def follow(
+    trainer: Trainer[Network], console: Console, log: TrainingLog, evaluate: Evaluate | None, *, evaluate_every: int
+) -> bool:
+    """Trains, shows and logs every step, and saves at a signal.
+
+    Returns:
+        Whether the budget is spent; False after a requested stop.
+    """
+    with TrainingDisplay(console) as display, closing(log):
+
+        def listen(report: StepReport) -> None:
+            display.show(report)
+            log.write("train", report.step, {**report.losses, **report.course})
+
+        with stopping_on_signals(trainer.request_stop):
+            return trainer.fit(listen, evaluate, evaluate_every=evaluate_every)
 
 
 def image_identity(file_names: Sequence[str]) -> str:

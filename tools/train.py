@@ -22,7 +22,9 @@ console = Console(soft_wrap=True, markup=False, highlight=False)
 
 
 def train(
-    data: Annotated[Path, typer.Argument(help="Folder of the data set: VOC, COCO or YOLO; found out by looking.")],
+    data: Annotated[
+        Path, typer.Argument(help="Folder of the data set: VOC, COCO, YOLO or ILSVRC; found out by looking.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run; made if it is not there.")],
     split: Annotated[
         str | None, typer.Option(help="Part to train on. [default: trainval, else train, else the only one]")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,24 @@ from rich.console import Console
 from configs.schema import Config
 from detection import build
 from detection.checkpoint import MODEL_NAME, ModelHeader, load_header, save_model
-from detection.data.loader import steps_per_epoch
+from detection.data.image import read_image
 from detection.data.records import DetectionData
 from detection.detector import Detector
-from detection.engine import StateFile, StepReport, Trainer
+from detection.engine import StateFile, Trainer
+from detection.errors import InputError
 from detection.network import DetectionNetwork
+from detection.regions import RegionSource
 from detection.schedule import Budget, StepBudget, TimeBudget
 from detection.training_log import TrainingLog
 from detection.validation import Validation
-from tools.progress import TrainingDisplay
+from tools.progress import counting
 from tools.run_folder import (
+    STATE_NAME,
     check_run_folder,
+    follow,
     image_identity,
+    restore_state,
     start_accelerator,
-    stopping_on_signals,
     tell_end,
     write_config,
 )
@@ -75,31 +79,39 @@ class TrainingRun:
             InputError: If the folder holds a run and ``resume`` is not asked for, or its run is another one.
         """
         check_run_folder(self.out, self.config, resume=resume)
-        trainer = self._build_trainer(minutes)
-        if resume and trainer.state.path.is_file():
-            trainer.restore()
-            self.console.print(f"goes on at step {trainer.step}")
+        regions = self._search_regions()
+        trainer = self._build_trainer(minutes, regions, fresh=not (resume and (self.out / STATE_NAME).is_file()))
+        restored = resume and restore_state(trainer, self.console)
         write_config(self.out, self.config)
         log = TrainingLog(self.out, trainer.step)
-        validation = self._validation(log, resume) if self.validation_data else None
-        with TrainingDisplay(self.console) as display, closing(log):
-
-            def listen(report: StepReport) -> None:
-                display.show(report)
-                log.write("train", report.step, {**report.losses, **report.course})
-
-            with stopping_on_signals(trainer.request_stop):
-                finished = trainer.fit(listen, validation, evaluate_every=self.config.train.evaluate_every)
+        validation = self._validation(log, restored) if self.validation_data else None
+        finished = follow(trainer, self.console, log, validation, evaluate_every=self.config.train.evaluate_every)
         if validation is None:
             self._keep(trainer.average.network, trainer.step, {})
         self._tell_end(trainer, finished)
 
-    def _build_trainer(self, minutes: float | None) -> Trainer[DetectionNetwork]:
+    def _search_regions(self) -> RegionSource | None:
+        """Makes the proposals that are not the network's own, before the clock of the training starts."""
+        regions = build.build_regions(self.config, self.out / "proposals")
+        if regions is None:
+            return None
+        records = [*self.training_data.images, *(self.validation_data.images if self.validation_data else ())]
+        with counting(self.console, len(records), "searching for proposals") as advance:
+            for record in records:
+                with suppress(InputError):  # a file that cannot be read is told when it is learnt from
+                    regions(read_image(record.path))
+                advance()
+        return regions
+
+    def _build_trainer(
+        self, minutes: float | None, regions: RegionSource | None, *, fresh: bool
+    ) -> Trainer[DetectionNetwork]:
         config, data = self.config, self.training_data
         network = build.build_network(config, len(data.class_names), build.fit_priors(config, data.images))
-        build.load_start_weights(config, network)
-        regions = build.build_regions(config, self.out / "proposals")
-        steps = config.train.epochs * steps_per_epoch(len(data.images), config.train.batch_size)
+        if fresh:
+            build.load_start_weights(config, network)
+        source = build.build_batches(config, data.images, regions)
+        steps = config.train.epochs * source.steps_per_epoch
         budget: Budget = TimeBudget(minutes * 60) if minutes else StepBudget(steps)
         precision = str(self.compute.precision).removeprefix("torch.")
         self.console.print(f"{self.accelerator.device}, {precision}, {budget.describe()}")
@@ -108,20 +120,25 @@ class TrainingRun:
             "split": data.split,
             "classes": ", ".join(data.class_names),
             "images": image_identity([record.file_name for record in data.images]),
+            "validation": self._validation_identity(),
         }
         return Trainer(
-            build.build_task(config, network, data.images, regions),
+            build.build_task(config, network, source, self.compute.precision),
             settings=build.training_settings(config),
             budget=budget,
             accelerator=self.accelerator,
-            state=StateFile(self.out / "last" / "state.safetensors", identity),
+            state=StateFile(self.out / STATE_NAME, identity),
         )
 
-    def _validation(self, log: TrainingLog, resume: bool) -> Validation:
+    def _validation_identity(self) -> str:
+        val = self.validation_data
+        return "none" if val is None else f"{val.split}, {image_identity([r.file_name for r in val.images])}"
+
+    def _validation(self, log: TrainingLog, restored: bool) -> Validation:
         assert self.validation_data is not None
         metric = self.config.train.best_metric
         best = None
-        if resume and self.model_path.is_file():
+        if restored and self.model_path.is_file():
             best = load_header(self.model_path).training["validation"].get(metric)
         return Validation(
             self.validation_data,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -63,14 +62,18 @@ class ViewSet(Dataset[LabelledView]):
 
     def __init__(self, packed: PackedImages, settings: CropSettings) -> None:
         self.packed = packed
-        self._augmentation = lru_cache(maxsize=None)(lambda side: CropAugmentation(settings, side))
+        self.settings = settings
+        self._augmentations: dict[int, CropAugmentation] = {}  # by side
 
     def __len__(self) -> int:
         return len(self.packed)
 
     def __getitem__(self, key: SampleKey) -> LabelledView:
         """Makes the view that ``key`` asks for; its ``longest_side`` is the view's side."""
-        view = self._augmentation(key.longest_side)(self.packed.image(key.image), seed=key.seed)
+        side = key.longest_side
+        if side not in self._augmentations:
+            self._augmentations[side] = CropAugmentation(self.settings, side)
+        view = self._augmentations[side](self.packed.image(key.image), seed=key.seed)
         return LabelledView(view, int(self.packed.labels[key.image]), self.packed.names[key.image])
 
 

@@ -68,8 +68,7 @@ def build_batches(config: PretrainConfig, packed: PackedImages) -> ViewBatches:
     return ViewBatches(packed, settings, batch_size=t.batch_size, seed=t.seed, workers=t.workers, phases=phases)
 
 
-def _build_optimizer(config: PretrainConfig, network: GoogLeNet) -> torch.optim.Optimizer:
-    """The optimizer; its learning rates are the peaks."""
+def _build_optimizer(config: PretrainConfig, network: GoogLeNet, precision: torch.dtype) -> torch.optim.Optimizer:
     t = config.train
     if t.optimizer == "sgd":
         return make_sgd(network, learning_rate=t.learning_rate, weight_decay=t.weight_decay, momentum=t.momentum)
@@ -77,21 +76,23 @@ def _build_optimizer(config: PretrainConfig, network: GoogLeNet) -> torch.optim.
         return make_adamw(network, learning_rate=t.learning_rate, weight_decay=t.weight_decay)
     return make_muon(
         network,
+        muon_learning_rate=t.muon_learning_rate,
         learning_rate=t.learning_rate,
         weight_decay=t.weight_decay,
-        momentum=t.momentum,
-        side_learning_rate=t.side_learning_rate,
+        precision=precision,
     )
 
 
-def build_task(config: PretrainConfig, network: GoogLeNet, packed: PackedImages) -> TrainingTask[GoogLeNet]:
+def build_task(
+    config: PretrainConfig, network: GoogLeNet, packed: PackedImages, precision: torch.dtype
+) -> TrainingTask[GoogLeNet]:
     """What a classifier learns from, and how."""
     t = config.train
     return TrainingTask(
         objective=build_objective(config, network),
         network=network,
         source=build_batches(config, packed),
-        optimizer=_build_optimizer(config, network),
+        optimizer=_build_optimizer(config, network, precision),
         schedule=paper_schedule if t.schedule == "paper" else cosine_schedule(t.warmup_fraction),
     )
 

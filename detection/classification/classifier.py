@@ -90,6 +90,24 @@ class Classifier:
         return logits.float().softmax(dim=1).cpu()
 
 
+def load_classifier_header(path: Path) -> ClassifierHeader:
+    """Reads what a classifier's file says besides its weights.
+
+    Raises:
+        InputError: If the file is missing, damaged, or no classifier.
+    """
+    return _load(path, header_only=True)[1]
+
+
+def _load(path: Path, *, header_only: bool) -> tuple[dict[str, Tensor], ClassifierHeader]:
+    remedy = "give a model.safetensors that `multibox pretrain` wrote"
+    tensors, values = load_tensors(path, CLASSIFIER_FORMAT, remedy, header_only=header_only)
+    try:
+        return tensors, ClassifierHeader(class_names=tuple(values.pop("class_names")), **values)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: its header lacks or adds fields ({error}); train the classifier anew") from error
+
+
 def load_classifier(path: Path, *, device: str = "auto", precision: str = "auto") -> Classifier:
     """Reads a classifier's file, or that of a run's folder.
 
@@ -97,9 +115,8 @@ def load_classifier(path: Path, *, device: str = "auto", precision: str = "auto"
         InputError: If the file is missing, damaged, or no classifier.
     """
     path = model_file(path)
-    tensors, values = load_tensors(path, CLASSIFIER_FORMAT, "give a model.safetensors that `multibox pretrain` wrote")
+    tensors, header = _load(path, header_only=False)
     try:
-        header = ClassifierHeader(class_names=tuple(values.pop("class_names")), **values)
         network = GoogLeNet(len(header.class_names), variant=Variant(**header.variant))
         network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         side = int(header.preprocessing["side"])

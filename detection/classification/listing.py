@@ -1,13 +1,15 @@
 """Which images a classification data set has, and of which class: a zip or a folder, found out by looking.
 
 Layouts: ``train/CLASS/.../*.jpg`` and ``val/CLASS/.../*.jpg``; Tiny ImageNet's own, whose ``val/val_annotations.txt``
-names the class of each file; and class folders alone, of which every tenth image is the validation part. One folder
-around all of it is passed through.
+names the class of each file; and class folders alone. Without a validation part every tenth image of each class is held
+out as one. One folder around all of it is passed through.
 """
 
 from __future__ import annotations
 
+import lzma
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,7 +39,14 @@ class Archive(Protocol):
         """All files, sorted; hidden ones are passed over."""
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file."""
+        """The bytes of a file.
+
+        Raises:
+            InputError: If it cannot be read.
+        """
+
+    def stamp(self, name: str) -> tuple[int, int]:
+        """Two numbers that change when the file does."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,15 @@ class FolderArchive:
 
     def read(self, name: str) -> bytes:
         """The bytes of a file."""
-        return (self.root / name).read_bytes()
+        try:
+            return (self.root / name).read_bytes()
+        except OSError as error:
+            raise InputError(f"{name}: {error.strerror}; give a readable image file") from error
+
+    def stamp(self, name: str) -> tuple[int, int]:
+        """Size and time of the last change."""
+        stat = (self.root / name).stat()
+        return stat.st_size, stat.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -71,7 +88,15 @@ class ZipArchive:
         """The bytes of a file; one that claims to be larger than any image is refused before it is unpacked."""
         if (size := self.file.getinfo(name).file_size) > MAX_FILE_BYTES:
             raise InputError(f"{name}: {size} bytes, more than the limit of {MAX_FILE_BYTES}; shrink the image")
-        return self.file.read(name)
+        try:
+            return self.file.read(name)
+        except (zipfile.BadZipFile, zlib.error, EOFError, lzma.LZMAError, RuntimeError, NotImplementedError) as error:
+            raise InputError(f"{name}: cannot be unpacked ({error}); make the zip anew") from error
+
+    def stamp(self, name: str) -> tuple[int, int]:
+        """Size and checksum."""
+        info = self.file.getinfo(name)
+        return info.file_size, info.CRC
 
 
 @contextmanager
@@ -119,23 +144,31 @@ def list_part(archive: Archive, part: Part) -> Listing:
     root = _common_folder(names)
     inside = {name.removeprefix(root): name for name in names}
     images = [name for name in inside if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
-    learnt = _by_class([name for name in images if name.startswith("train/")], depth=1)
-    own_parts = bool(learnt)
-    learnt = learnt or _by_class(images, depth=0)
+    has_parts = any(name.startswith("train/") for name in images)
+    learnt = _by_class([name for name in images if name.startswith("train/")] if has_parts else images, depth=has_parts)
     if len(learnt) < 2:
         found = f"the class {next(iter(learnt))}" if learnt else "no class"
         raise InputError(f"found {found} with images; {_EXPECTED}")
-    if part == "train" and own_parts:
-        chosen: Mapping[str, Sequence[str]] = learnt
-    elif _ANNOTATIONS in inside:
-        chosen = _annotated(archive.read(inside[_ANNOTATIONS]).decode("utf-8", "replace"), set(images))
-    elif own_parts and (held := _by_class([name for name in images if name.startswith("val/")], depth=1)):
-        chosen = held
-    elif part == "val":
-        chosen = {name: files[::HELD_OUT] for name, files in learnt.items()}
-    else:
-        chosen = {name: [f for i, f in enumerate(files) if i % HELD_OUT] for name, files in learnt.items()}
-    return _to_listing(chosen, tuple(sorted(learnt)), inside)
+    class_names = tuple(sorted(learnt))
+    held = _validation_part(archive, inside, images) if has_parts else {}
+    if not held:
+        held = {name: files[::HELD_OUT] for name, files in learnt.items() if len(files) > 1}
+        learnt = {name: sorted(set(files) - set(held.get(name, ()))) for name, files in learnt.items()}
+    return _to_listing(learnt if part == "train" else held, class_names, inside)
+
+
+def _validation_part(archive: Archive, inside: Mapping[str, str], images: Sequence[str]) -> dict[str, list[str]]:
+    """The validation part that the data set has itself; empty if it has none."""
+    if _ANNOTATIONS in inside:
+        return _annotated(archive.read(inside[_ANNOTATIONS]).decode("utf-8", "replace"), set(images))
+    own = [name for name in images if name.startswith("val/")]
+    held = _by_class(own, depth=1)
+    if own and not held:
+        raise InputError(
+            f"{own[0]}: val/ holds images and no class folders; put each into the folder of its class, or take val/ "
+            f"away and every {HELD_OUT}th training image is held out"
+        )
+    return held
 
 
 def _common_folder(names: Sequence[str]) -> str:

@@ -32,12 +32,11 @@ class ClassificationObjective(nn.Module):
         Args:
             images: (B, 3, S, S) uint8 RGB.
             labels: (B,) int64 in [0, C).
-            generator: Source of chance of this step, on the CPU; dropout's own stream starts from it.
+            generator: Not used: only dropout is random here.
 
         Returns:
             Name -> weighted scalar loss; their sum is the objective.
         """
-        torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))  # dropout has no generator of its own
         output = self.network(self.normalize(images, torch.float32))
         losses = {"class": self._loss(output.logits, labels)}
         for name, logits in (("aux1", output.aux1_logits), ("aux2", output.aux2_logits)):

@@ -24,6 +24,9 @@ from detection.preprocess import Image, resize
 
 _INDEX, _PIXELS = "index.npz", "pixels.bin"
 
+MAX_ASPECT = 50
+"""Longer side per shorter side; images beyond are left out."""
+
 
 @dataclass(frozen=True)
 class PackedImages:
@@ -37,6 +40,7 @@ class PackedImages:
         names: N files.
         class_names: C names.
         unreadable: File -> reason, of the images that were left out.
+        home: Folder of the pack.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -46,6 +50,11 @@ class PackedImages:
     names: tuple[str, ...]
     class_names: tuple[str, ...]
     unreadable: Mapping[str, str]
+    home: Path
+
+    def __reduce__(self) -> tuple[Callable[[Path], PackedImages], tuple[Path]]:
+        """A loader's process opens the pack itself, instead of being sent all pixels."""
+        return _read, (self.home,)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -82,7 +91,7 @@ def pack_part(
             listing = list_part(archive, part)
         except InputError as error:
             raise InputError(f"{data}: {error}") from error
-        home = folder / f"{part}-{_fingerprint(data, listing, shorter_side)}"
+        home = folder / f"{part}-{_fingerprint(archive, listing, shorter_side)}"
         if not (home / _INDEX).is_file():
             _write(home, archive, listing, shorter_side, progress)
     packed = _read(home)
@@ -92,10 +101,10 @@ def pack_part(
     return packed
 
 
-def _fingerprint(data: Path, listing: Listing, shorter_side: int) -> str:
-    """Tells packs apart: files, labels, size and time of the data, and what is kept of an image."""
-    stat = data.stat()
-    content = json.dumps([listing.names, listing.labels, shorter_side, stat.st_size, stat.st_mtime_ns])
+def _fingerprint(archive: Archive, listing: Listing, shorter_side: int) -> str:
+    """Tells packs apart: files with their sizes and times, labels, and what is kept of an image."""
+    stamps = [archive.stamp(name) for name in listing.names]
+    content = json.dumps([listing.names, listing.labels, stamps, shorter_side])
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
@@ -106,11 +115,13 @@ def _write(
     sizes: list[tuple[int, int]] = []
     rows: list[int] = []
     unreadable: dict[str, str] = {}
+    _remove_drafts(home)
     with atomic_path(home / _PIXELS) as draft, draft.open("wb") as file:
         for row, name in enumerate(listing.names):
             try:
                 image = _shrink(decode_image(archive.read(name), name), shorter_side)
-            except (InputError, OSError, RuntimeError, NotImplementedError) as error:  # a zip's member may be broken
+                _refuse_strip(image, name)
+            except InputError as error:
                 unreadable[name] = str(error)
             else:
                 file.write(np.ascontiguousarray(image).tobytes())
@@ -126,6 +137,19 @@ def _write(
         )
 
 
+def _refuse_strip(image: Image, name: str) -> None:
+    """A strip scaled until its shorter side fits a network would not fit the memory."""
+    height, width = image.shape[:2]
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise InputError(f"{name}: {width}x{height} pixels, a strip; cut it so that no side is over {MAX_ASPECT} times")
+
+
+def _remove_drafts(home: Path) -> None:
+    """Takes away what a killed sitting left half written; a pack has one writer, the run whose folder it lies in."""
+    for draft in home.glob(f".{_PIXELS}.*.tmp"):
+        draft.unlink(missing_ok=True)
+
+
 def _read(home: Path) -> PackedImages:
     with np.load(home / _INDEX, allow_pickle=False) as index:
         sizes_hw, labels, text = index["sizes_hw"], index["labels"], str(index["text"])
@@ -134,7 +158,7 @@ def _read(home: Path) -> PackedImages:
     empty = np.zeros(0, dtype=np.uint8)
     pixels = np.memmap(home / _PIXELS, dtype=np.uint8, mode="r") if len(labels) else empty
     starts = np.concatenate([[0], ends[:-1]]).astype(np.int64) if len(labels) else ends
-    return PackedImages(pixels, starts, sizes_hw, labels, tuple(names), tuple(class_names), unreadable)
+    return PackedImages(pixels, starts, sizes_hw, labels, tuple(names), tuple(class_names), unreadable, home)
 
 
 def _shrink(image: Image, shorter_side: int) -> Image:

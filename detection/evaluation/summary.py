@@ -17,6 +17,7 @@ from detection.evaluation.coco_map import (
     overfull_images,
 )
 from detection.evaluation.operating_point import OperatingPoint, best_f1
+from detection.evaluation.reliability import NUM_BINS, JudgedClass, judge, reliability_metrics
 from detection.evaluation.voc_map import (
     PrecisionRecall,
     average_precision_voc07,
@@ -34,6 +35,7 @@ PROTOCOLS = {
     "voc12": "VOC 2012 devkit, IoU 0.5, area under the monotone curve, difficult objects left out",
     "ilsvrc": "ILSVRC detection devkit, IoU min(0.5, wh/((w+10)(h+10))), area under the monotone curve",
     "score_threshold": "best F1 at IoU 0.5, VOC matching; detections with this score or more are kept",
+    "calibration": f"D-ECE, {NUM_BINS} bins of equal width, detections of every score, IoU 0.5, VOC matching",
 }
 """How each family of numbers is computed, for the reader of a report."""
 
@@ -52,6 +54,7 @@ class ClassEvaluation:
         num_detections: Detections of any score.
         best: Where F1 is highest, None if no detection is right.
         curve: Precision and recall at IoU 0.5, VOC matching.
+        judged: The counted detections, each right or wrong by the same matching.
     """
 
     ap: float | None
@@ -63,6 +66,7 @@ class ClassEvaluation:
     num_detections: int
     best: OperatingPoint | None
     curve: PrecisionRecall
+    judged: JudgedClass
 
     def to_metrics(self) -> dict[str, float | int | None]:
         """The entry of this class in ``metrics.json``."""
@@ -132,6 +136,7 @@ class Evaluation:
             "voc12": {"mAP": self.voc12},
             "ilsvrc": {"mAP": self.ilsvrc},
             "per_class": {name: each.to_metrics() for name, each in self.per_class.items()},
+            "calibration": reliability_metrics({name: each.judged for name, each in self.per_class.items()}),
             "proposals": dict(self.proposals),
             "num_gt_per_size": dict(self.num_gt_per_band),
             "num_images": self.num_images,
@@ -189,7 +194,8 @@ def evaluate_detections(
 
 def _evaluate_class(boxes: ClassBoxes, coco: CocoMap, label: int) -> ClassEvaluation:
     """All numbers of one class."""
-    curve = precision_recall(match_voc(boxes))
+    matches = match_voc(boxes)
+    curve = precision_recall(matches)
     return ClassEvaluation(
         ap=coco.ap[label],
         ap50=coco.ap50[label],
@@ -200,6 +206,7 @@ def _evaluate_class(boxes: ClassBoxes, coco: CocoMap, label: int) -> ClassEvalua
         num_detections=len(boxes.scores),
         best=best_f1(curve),
         curve=curve,
+        judged=judge(boxes, matches),
     )
 
 

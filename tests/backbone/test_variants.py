@@ -10,10 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from backbone import PAPER, GoogLeNet, Variant
+from backbone.googlenet import ResponseNorm
+from backbone.inception import fold_batch_norm
+from backbone.variant import Norm
 from tests.backbone.networks import (
     VARIANTS,
     count_conv_weights,
     count_parameters,
+    fill_parameters,
     mark_heavy,
     name_variant,
     random_images,
@@ -169,7 +173,7 @@ def record_order(network: GoogLeNet) -> list[str]:
 def test_responses_are_normalised_twice_in_the_order_of_the_paper() -> None:
     """Figure 3: 7x7, pool, normalise, 1x1, 3x3, normalise, pool."""
     network = build_shapes(PAPER)
-    assert sum(isinstance(module, nn.LocalResponseNorm) for module in network.modules()) == 1  # called twice
+    assert sum(isinstance(module, ResponseNorm) for module in network.modules()) == 1  # called twice
     order = ["conv1", "maxpool1", "response_norm", "conv2", "conv3", "response_norm", "maxpool2"]
     assert record_order(network) == order
 
@@ -177,8 +181,8 @@ def test_responses_are_normalised_twice_in_the_order_of_the_paper() -> None:
 def test_each_variant_has_one_kind_of_normalisation() -> None:
     for variant in VARIANTS:
         network = build_shapes(variant)
-        kinds = {type(module) for module in network.modules()} & {nn.LocalResponseNorm, nn.BatchNorm2d}
-        assert kinds == {nn.LocalResponseNorm if variant.norm == "lrn" else nn.BatchNorm2d}, variant
+        kinds = {type(module) for module in network.modules()} & {ResponseNorm, nn.BatchNorm2d}
+        assert kinds == {ResponseNorm if variant.norm == "lrn" else nn.BatchNorm2d}, variant
         biases = [conv.bias is not None for conv in network.modules() if isinstance(conv, nn.Conv2d)]
         assert biases == [variant.norm == "lrn"] * len(biases), variant
 
@@ -214,3 +218,16 @@ def test_an_impulse_comes_out_as_large_as_the_kernels(variant: Variant, stage: s
         with torch.no_grad():
             touched = branch(impulse)[0, 0] > 0
         assert torch.equal(touched, centred_square(size, 15)), name
+
+
+@pytest.mark.parametrize("norm", ["lrn", "batchnorm"])
+def test_either_norm_answers_in_bfloat16(norm: Norm) -> None:
+    network = GoogLeNet(variant=Variant(norm=norm)).eval()
+    fill_parameters(network)
+    fold_batch_norm(network)
+    images = random_images(1, (64, 64))
+    with torch.no_grad():
+        expected = network.features(images)["inception5b"]
+        found = network.to(torch.bfloat16).features(images.to(torch.bfloat16))["inception5b"]
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.1 * float(expected.max()))

@@ -53,9 +53,9 @@ def test_load_trunk_names_every_fault_and_changes_nothing(full_state: dict[str, 
     state_dict["conv1.conv.weight"] = torch.zeros(64, 1, 7, 7)
     network = GoogLeNet()
     before = copy_state(network)
-    with pytest.raises(ValueError, match="not a GoogLeNet's") as caught:
+    with pytest.raises(ValueError, match="do not fit this GoogLeNet") as caught:
         load_trunk(network, state_dict, "here.safetensors")
-    origin, _, faults = str(caught.value).partition(": these weights are not a GoogLeNet's: ")
+    origin, _, faults = str(caught.value).partition(": these weights do not fit this GoogLeNet: ")
     assert origin == "here.safetensors"
     assert faults.split("; ") == [
         "missing: conv2.bn.weight",

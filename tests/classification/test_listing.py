@@ -40,6 +40,21 @@ def test_class_folders_alone_hold_every_tenth_image_out(tmp_path: Path) -> None:
     assert [val.labels.count(label) for label in range(3)] == [2, 2, 2]  # the first and the eleventh
 
 
+def test_training_folders_alone_hold_images_out_too(tmp_path: Path) -> None:
+    data = write_folder(tmp_path, {**class_files("train/", 12), "train/single/0.png": b"x"})
+    train, val = listed(data, "train"), listed(data, "val")
+    assert not set(train.names) & set(val.names)
+    assert len(val.names) == 6
+    assert train.class_names == val.class_names == (*CLASSES, "single")
+    assert "train/single/0.png" in train.names  # a class of one image is learnt, not judged
+
+
+def test_a_flat_validation_folder_is_an_error(tmp_path: Path) -> None:
+    data = write_folder(tmp_path, {**class_files("train/", 2), "val/0.png": b"x"})
+    with pytest.raises(InputError, match=r"val/0\.png: val/ holds images and no class folders"):
+        listed(data, "val")
+
+
 def test_the_layout_of_tiny_imagenet(tmp_path: Path) -> None:
     files = {f"tiny/train/{k}/images/{k}_{n}.png": v for k in CLASSES for n, v in enumerate([b"a", b"b"])}
     files |= {f"tiny/val/images/val_{n}.png": b"c" for n in range(3)}

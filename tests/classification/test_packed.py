@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from detection.classification import packed as packed_module
+from detection.classification.batches import ViewSet
 from detection.classification.packed import pack_part, unreadable_lines
+from detection.data.augment import CropSettings
 from detection.errors import InputError
 from detection.preprocess import resize
 from tests.classification.pictures import COLOURS, class_files, picture, png, write_folder, write_zip
+
+
+def training_files(count: int) -> dict[str, bytes]:
+    """``count`` training images of each class; with a validation part none of them is held out."""
+    return {**class_files("train/", count), **class_files("val/", 1)}
 
 
 def test_a_pack_holds_the_pixels_of_images_of_any_size(tmp_path: Path) -> None:
@@ -32,7 +41,7 @@ def test_a_pack_holds_the_pixels_of_images_of_any_size(tmp_path: Path) -> None:
 
 
 def test_a_pack_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = write_zip(tmp_path / "d.zip", class_files("train/", 2))
+    data = write_zip(tmp_path / "d.zip", training_files(2))
     first = pack_part(data, "train", tmp_path / "packs", shorter_side=20)
 
     def refuse(content: bytes, name: str) -> None:
@@ -46,7 +55,7 @@ def test_a_pack_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_pack_that_was_cut_off_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = write_folder(tmp_path / "d", class_files("train/", 2))
+    data = write_folder(tmp_path / "d", training_files(2))
 
     def stop_half_way(done: int, total: int) -> None:
         if done == total // 2:
@@ -58,7 +67,7 @@ def test_a_pack_that_was_cut_off_is_made_anew(tmp_path: Path, monkeypatch: pytes
 
 
 def test_broken_images_are_left_out_and_told(tmp_path: Path) -> None:
-    files = class_files("train/", 2) | {"train/red/9.png": b"no picture", "train/red/8.png": b""}
+    files = training_files(2) | {"train/red/9.png": b"no picture", "train/red/8.png": b""}
     pack = pack_part(write_folder(tmp_path / "d", files), "train", tmp_path / "packs", shorter_side=20)
     assert len(pack) == 6
     lines = unreadable_lines([pack])
@@ -66,6 +75,41 @@ def test_broken_images_are_left_out_and_told(tmp_path: Path) -> None:
     assert any("train/red/9.png: not an image" in line for line in lines)
     assert any("train/red/8.png: 0 bytes" in line for line in lines)
     assert unreadable_lines([]) == []
+
+
+def test_a_damaged_member_of_a_zip_is_left_out(tmp_path: Path) -> None:
+    data = write_zip(tmp_path / "d.zip", training_files(2))
+    content = bytearray(data.read_bytes())
+    with zipfile.ZipFile(data) as file:
+        info = file.getinfo("train/green/1.png")
+    content[info.header_offset + 100] ^= 0xFF
+    data.write_bytes(content)
+    pack = pack_part(data, "train", tmp_path / "packs", shorter_side=20)
+    assert len(pack) == 5
+    assert "train/green/1.png: cannot be unpacked" in pack.unreadable["train/green/1.png"]
+
+
+def test_a_mended_image_of_a_folder_is_packed_anew(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "d", training_files(2) | {"train/red/9.png": b"junk"})
+    assert len(pack_part(data, "train", tmp_path / "packs", shorter_side=20)) == 6
+    (data / "train/red/9.png").write_bytes((data / "train/red/0.png").read_bytes())
+    assert len(pack_part(data, "train", tmp_path / "packs", shorter_side=20)) == 7
+
+
+def test_strips_are_left_out(tmp_path: Path) -> None:
+    strip = np.zeros((2, 101, 3), dtype=np.uint8)
+    files = training_files(1) | {"train/red/9.png": png(strip), "train/red/8.png": png(strip[:, :100])}
+    pack = pack_part(write_folder(tmp_path / "d", files), "train", tmp_path / "packs", shorter_side=20)
+    assert list(pack.unreadable) == ["train/red/9.png"]
+    assert "101x2 pixels, a strip" in pack.unreadable["train/red/9.png"]
+
+
+def test_a_pack_is_sent_to_another_process_by_its_place(tmp_path: Path) -> None:
+    pack = pack_part(write_folder(tmp_path / "d", training_files(3)), "train", tmp_path / "p", shorter_side=40)
+    settings = CropSettings(0.5, 4 / 3, False, 0.5, 0.1, 0.1, 0.1)
+    sent = pickle.dumps(ViewSet(pack, settings))
+    assert len(sent) < len(pack.pixels) / 10
+    np.testing.assert_array_equal(pickle.loads(sent).packed.pixels, pack.pixels)
 
 
 def test_a_part_without_one_good_image_is_an_error(tmp_path: Path) -> None:

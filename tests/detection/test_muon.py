@@ -66,7 +66,9 @@ def test_the_rest_is_adamw() -> None:
 
 def test_which_parameters_are_orthogonal() -> None:
     network = GoogLeNet(3)
-    optimizer = make_muon(network, learning_rate=0.02, weight_decay=0.05, momentum=0.95, side_learning_rate=0.002)
+    optimizer = make_muon(
+        network, muon_learning_rate=0.02, learning_rate=0.002, weight_decay=0.05, precision=torch.float32
+    )
     inner, outer = optimizer.param_groups
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     inner_names = {names[id(parameter)] for parameter in inner["params"]}

@@ -63,7 +63,7 @@ def tiny_trainer(
     """A trainer over a fixed number of steps on the CPU."""
     network = build.build_network(config, len(CLASSES), build.fit_priors(config, records))
     return Trainer(
-        build.build_task(config, network, records),
+        build.build_task(config, network, build.build_batches(config, records), torch.float32),
         settings=build.training_settings(config),
         budget=StepBudget(steps),
         accelerator=make_accelerator(),

@@ -20,6 +20,7 @@ from detection.classification.packed import PackedImages, pack_part
 from detection.errors import InputError
 from tests.builders import save_image
 from tools import classify as command
+from tools import reading
 from tools.cli import run_alone
 
 NAMES = ("ant", "bee", "cat", "dog", "elk", "fox")
@@ -113,7 +114,7 @@ def test_the_table_of_the_paper(data: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_the_numbers_as_a_file(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "errors.json"
-    assert run("poor.safetensors", data, "--out", out, "--limit", 4, "--part", "train", "--side", 48) == 0
+    assert run("poor.safetensors", data, "--json", out, "--limit", 4, "--split", "train", "--side", 48) == 0
     written = json.loads(out.read_text())
     # 4 of 6 images, one of each class: those with the labels 0, 1, 3, 4, of which the model gets 0 and 1 wrong.
     cells = [
@@ -122,10 +123,10 @@ def test_the_numbers_as_a_file(data: Path, tmp_path: Path) -> None:
     assert written == {
         "models": ["poor.safetensors"],
         "data": str(data),
-        "part": "train",
+        "split": "train",
         "side": 48,
         "images": 4,
-        "images_in_part": 6,
+        "images_in_split": 6,
         "images_left_out": 0,
         "cells": cells,
     }
@@ -140,7 +141,7 @@ def test_a_limit_is_told(data: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_few_classes_have_no_top5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = write_classes(tmp_path / "few", NAMES[:3]), tmp_path / "errors.json"
-    assert run("few.safetensors", data, "--crops", 1, "--out", out) == 0
+    assert run("few.safetensors", data, "--crops", 1, "--json", out) == 0
     assert rows(capsys.readouterr().out) == [["1", "1", "1", "33.33%", "base", "n/a", "n/a"]]
     assert json.loads(out.read_text())["cells"][0]["top5_error"] is None
 
@@ -176,7 +177,7 @@ def test_images_are_kept_large_enough_for_every_scale(data: Path, monkeypatch: p
         kept.append(shorter_side)
         return pack_part(data, part, folder, shorter_side=shorter_side, **options)
 
-    monkeypatch.setattr(command, "pack_part", pack)
+    monkeypatch.setattr(reading, "pack_part", pack)
     assert run("good.safetensors", data, "--crops", 1, "--side", 48) == 0
     assert kept == [75]  # 48 * 352 / 224 = 75.4, though one crop needs the smallest scale only
 
@@ -195,7 +196,7 @@ def test_a_broken_image_is_told(data: Path, capsys: pytest.CaptureFixture[str]) 
         (["DATA"], "give one model or more, then the data set"),
         (["DATA", "good.safetensors"], "give one model or more, then the data set"),
         (["good.safetensors", "DATA", "--crops", "9"], "--crops 9: choose from 1, 10, 144"),
-        (["good.safetensors", "DATA", "--part", "test"], "--part test: choose from train, val"),
+        (["good.safetensors", "DATA", "--split", "test"], "--split test: choose from train, val"),
         (["gone.safetensors", "DATA"], "gone.safetensors: no such file"),
         (["good.safetensors", "missing"], "missing"),
         (["good.safetensors", "few.safetensors", "DATA"], "model 2 has other classes than model 1: lacks 'dog', 'elk'"),
@@ -229,7 +230,7 @@ def test_real_models_from_file_to_numbers(
         save_classifier(path, GoogLeNet(len(NAMES), variant=variant), header)
     out = tmp_path / "errors.json"
     arguments = [*(path.parent for path in paths), data, "--crops", 10, "--device", "cpu", "--precision", "float32"]
-    assert run(*arguments, "--out", out) == 0
+    assert run(*arguments, "--json", out) == 0
     assert "(2 models, 10 crops, 12 images)" in capsys.readouterr().out
     # All crops of a plain image are alike, so every number of crops answers as one crop does.
     crops = np.stack([np.full((32, 32, 3), colour, dtype=np.uint8) for colour in COLOURS])

@@ -1,0 +1,104 @@
+"""A calibrated model where it is used: the detector's scores and the thresholds of ``multibox detect``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from detection.build import load_detector
+from detection.calibration import Calibration, ScoreMap
+from detection.checkpoint import ModelHeader, save_model
+from detection.errors import InputError
+from tests.builders import random_pixels, save_image
+from tests.detection.tiny import CLASSES, tiny_config, tiny_network
+from tools import detect as command
+from tools.cli import run_alone
+
+MAPS = (ScoreMap(0.5, 1.0), ScoreMap(1.5, -0.5), ScoreMap(1.0, 0.0))
+
+
+def run(*arguments: object) -> int:
+    """Runs the command in this process; returns its exit code."""
+    argv, sys.argv = sys.argv, ["detect", *map(str, arguments)]
+    try:
+        run_alone(command.detect)
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = argv
+    return 0
+
+
+def write_model(path: Path, calibration: Calibration | None) -> Path:
+    """An untrained model that detects everywhere."""
+    config = tiny_config()
+    config = config.model_copy(update={"postprocess": config.postprocess.model_copy(update={"score_threshold": 0.0})})
+    entry = None if calibration is None else calibration.to_header(CLASSES)
+    header = ModelHeader(config.model_dump(mode="json"), CLASSES, (1, 2, 3), calibration=entry)
+    save_model(path, tiny_network(config).state_dict(), header)
+    return path
+
+
+def make_calibration(best: tuple[float | None, ...] = (None, None, None)) -> Calibration:
+    return Calibration(MAPS, {"best": best, "precise": (1.0, 1.0, 1.0)}, {"split": "val"})
+
+
+def test_the_detector_maps_the_scores_of_its_network(tmp_path: Path) -> None:
+    plain = load_detector(write_model(tmp_path / "plain.safetensors", None), device="cpu", precision="float32")
+    path = write_model(tmp_path / "mapped.safetensors", make_calibration())
+    mapped = load_detector(path, device="cpu", precision="float32")
+    image = random_pixels((70, 90))
+    assert plain.calibration is None
+
+    expected = make_calibration().apply(plain.detect_image(image))
+    found = mapped.detect_image(image)
+
+    assert len(found) > 0
+    assert torch.equal(found.boxes, expected.boxes)
+    assert torch.equal(found.scores, expected.scores)
+    assert (found.scores.diff() <= 0).all()
+    mapped.calibration = None
+    assert torch.equal(mapped.detect_image(image).scores, plain.detect_image(image).scores)
+
+
+def test_a_calibration_of_other_classes_is_refused(tmp_path: Path) -> None:
+    header = ModelHeader(tiny_config().model_dump(mode="json"), CLASSES, (1, 2, 3), calibration={"classes": {}})
+    save_model(tmp_path / "m.safetensors", tiny_network().state_dict(), header)
+
+    with pytest.raises(InputError, match="do not fit together: calibration: expected classes and fitted_on"):
+        load_detector(tmp_path / "m.safetensors")
+
+
+def test_thresholds_of_each_class_cut_the_results_for_people(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    save_image(photos / "a.png", random_pixels((70, 90)))
+    path = write_model(tmp_path / "m.safetensors", make_calibration())
+    found = load_detector(path, device="cpu", precision="float32").detect_image(random_pixels((70, 90)))
+    middle = float(found.scores[found.labels == 0].median())
+    write_model(path, make_calibration((middle, None, 1.0)))
+
+    chosen = ("--formats", "csv", "--threshold", 0, "--device", "cpu")
+    assert run(path, photos, "--out", tmp_path / "out", *chosen, "--thresholds", "best") == 0
+    with (tmp_path / "out" / "detections.csv").open(encoding="utf-8", newline="") as file:
+        text = file.read()
+    counts = [sum(name in row for row in csv.reader(text.splitlines())) for name in CLASSES]
+    everything = json.loads((tmp_path / "out" / "detections.json").read_text())
+    of_class = [sum(row["category_id"] == number for row in everything) for number in (1, 2, 3)]
+
+    assert of_class[1] == counts[1] > 0  # no threshold of its own, so --threshold
+    assert 0 < counts[0] < of_class[0]
+    assert (counts[2], of_class[2] > 0) == (0, True)
+
+
+def test_thresholds_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_image(tmp_path / "a.png", random_pixels((30, 40)))
+    plain = write_model(tmp_path / "plain.safetensors", None)
+    assert run(plain, tmp_path, "--out", tmp_path / "out", "--thresholds", "best") == 2
+    assert "this model has none; let `multibox calibrate" in capsys.readouterr().err
+    assert run(plain, tmp_path, "--out", tmp_path / "out", "--thresholds", "good") == 2
+    assert "good is not known; choose from best, precise" in capsys.readouterr().err

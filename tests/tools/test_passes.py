@@ -1,0 +1,136 @@
+"""``--tile``, ``--tta`` and several models, from the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from detection.checkpoint import ModelHeader, save_model
+from tests.builders import toy_images, write_coco
+from tests.detection.tiny import CLASSES, tiny_config, tiny_network
+from tools.cli import run_alone
+from tools.detect import detect
+from tools.evaluate import evaluate
+
+COMMANDS = {"detect": detect, "evaluate": evaluate}
+
+
+def run(command: str, *arguments: object) -> int:
+    """Runs a command in this process; returns its exit code."""
+    argv, sys.argv = sys.argv, [command, *map(str, arguments)]
+    try:
+        run_alone(COMMANDS[command])
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = argv
+    return 0
+
+
+def saved_model(path: Path, *, seed: int, names: tuple[str, ...] = CLASSES, ids: tuple[int, ...] = (1, 2, 3)) -> Path:
+    """An untrained model that keeps detections of any score."""
+    torch.manual_seed(seed)
+    config = tiny_config()
+    every_score = config.postprocess.model_copy(update={"score_threshold": 0.0})
+    config = config.model_copy(update={"postprocess": every_score})
+    save_model(path, tiny_network(config).state_dict(), ModelHeader(config.model_dump(mode="json"), names, ids))
+    return path
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    return saved_model(folder / "a.safetensors", seed=1), saved_model(folder / "b.safetensors", seed=2)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    images = toy_images(3, class_names=CLASSES)
+    ids = {name: number for number, name in enumerate(CLASSES, start=1)}
+    return write_coco(tmp_path_factory.mktemp("data") / "toy", {"test": images}, ids)
+
+
+def test_everything_at_once_and_resuming_it(
+    models: tuple[Path, Path], toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out = toy / "test", tmp_path / "out"
+    passes = ["--tile", 48, "--tta", "--device", "cpu"]
+    assert run("detect", *models, photos, "--out", out, *passes) == 0
+    assert f"model 2: {models[1]}" in capsys.readouterr().out
+    whole = (out / "detections.json").read_bytes()
+    assert json.loads(whole)
+    lines = (out / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    header = json.loads(lines[0])
+    assert (header["tile"], header["tta"], len(header["model"].split())) == ("48", "yes", 2)
+    for other in ([*models, photos], [*models, photos, *passes[:2]], [models[0], photos, *passes]):
+        assert run("detect", *other, "--out", out, "--resume") == 2
+        assert "was written with" in capsys.readouterr().err
+    (out / "journal.jsonl").write_bytes(b"".join(lines[:3]))
+    assert run("detect", *models, photos, "--out", out, "--resume", *passes) == 0
+    assert (out / "detections.json").read_bytes() == whole
+
+
+def test_the_journal_of_a_single_pass_is_as_before(models: tuple[Path, Path], toy: Path, tmp_path: Path) -> None:
+    assert run("detect", models[0], toy / "test", "--out", tmp_path) == 0
+    header = json.loads((tmp_path / "journal.jsonl").read_bytes().splitlines()[0])
+    assert set(header) == {"journal", "model", "source"}
+
+
+def test_a_model_twice_answers_as_once(models: tuple[Path, Path], toy: Path, tmp_path: Path) -> None:
+    assert run("detect", models[0], toy / "test", "--out", tmp_path / "once", "--device", "cpu") == 0
+    assert run("detect", models[0], models[0], toy / "test", "--out", tmp_path / "twice", "--device", "cpu") == 0
+    once, twice = (json.loads((tmp_path / name / "detections.json").read_text()) for name in ("once", "twice"))
+    key = ("image_id", "category_id", "score", "bbox")
+    assert sorted([row[k] for k in key] for row in once) == sorted([row[k] for k in key] for row in twice)
+
+
+@pytest.mark.parametrize("passes", [["--tile", 32], ["--tta"]])
+def test_evaluation_equals_that_of_the_detections(
+    passes: list[object], models: tuple[Path, Path], toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("detect", models[0], toy / "test", "--out", tmp_path / "found", *passes) == 0
+    assert run("evaluate", models[0], toy, "--out", tmp_path / "model", *passes) == 0
+    assert run("evaluate", tmp_path / "found" / "detections.json", toy, "--out", tmp_path / "file") == 0
+    by_model, by_file = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("model", "file"))
+    assert by_model["coco"] == by_file["coco"]
+    assert by_model["num_detections"] == by_file["num_detections"] > 0
+    assert by_model["proposals"] == {}
+    assert ("32 pixels" if "--tile" in passes else "mirror image") in (tmp_path / "model" / "report.html").read_text()
+    assert "had no effect" not in capsys.readouterr().out
+
+
+def test_options_without_effect_are_told(
+    models: tuple[Path, Path], toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("detect", models[0], toy / "test", "--out", tmp_path / "found", "--tile", 64) == 0
+    assert "--tile 64 had no effect: the longest side of an image is 64 pixels" in capsys.readouterr().out
+    assert run("evaluate", models[0], toy, "--out", tmp_path / "report", "--tile", 64) == 0
+    assert "--tile 64 had no effect" in capsys.readouterr().out
+    results = tmp_path / "found" / "detections.json"
+    assert run("evaluate", results, toy, "--out", tmp_path / "again", "--tile", 64, "--tta") == 0
+    assert "--tile and --tta had no effect" in capsys.readouterr().out
+
+
+def test_models_of_other_classes_are_refused(
+    models: tuple[Path, Path], toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = saved_model(tmp_path / "names.safetensors", seed=1, names=("cat", "dgo", "owl"))
+    ids = saved_model(tmp_path / "ids.safetensors", seed=1, ids=(1, 2, 90))
+    for other, message in ((names, "'dgo'"), (ids, "category ids than model 1: number 3 is 90")):
+        assert run("detect", models[0], other, toy / "test", "--out", tmp_path / "out") == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_forgotten_source_is_told(
+    count: int, models: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("detect", *models[:count], "--out", tmp_path) == 2
+    assert "then an image or a folder: multibox detect MODEL... SOURCE" in capsys.readouterr().err

@@ -1,0 +1,82 @@
+"""Detectors as the commands want them: one or several models, in one pass or in several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from detection.build import load_detector
+from detection.detector import Detector
+from detection.fused_detectors import FusedDetectors, check_same_classes
+from detection.image_detector import ImageDetector
+from detection.tiling import OVERLAP, TiledDetector
+from detection.views import SCALE, augmented_views
+
+TileOption = Annotated[
+    int | None,
+    typer.Option(
+        min=32,
+        metavar="N",
+        help="Cut images larger than N pixels into overlapping tiles of N, and look at the whole image as well: for "
+        "small objects in large images. Costs a pass a tile, about 1.6 (width/N) (height/N) of them.",
+    ),
+]
+TtaOption = Annotated[
+    bool,
+    typer.Option(
+        "--tta", help="Look at each image, its mirror image and both enlarged, and fuse the answers: 5 times the time."
+    ),
+]
+
+
+def load_models(console: Console, paths: Sequence[Path], *, device: str) -> list[Detector]:
+    """Loads models that answer together, and says which is which if there are several.
+
+    Raises:
+        InputError: If one cannot be loaded, or their classes or category ids differ.
+    """
+    models = []
+    for number, path in enumerate(paths, start=1):
+        if len(paths) > 1:
+            console.print(f"model {number}: {path}")
+        models.append(load_detector(path, device=device))
+    check_same_classes(models)
+    return models
+
+
+def combine(models: Sequence[Detector], *, tile: int | None, tta: bool) -> ImageDetector:
+    """One detector that asks all models, in all views; one model in one view is it itself.
+
+    Tiles come last: each tile is a question to all models and views, so parts are joined once, of fused boxes.
+
+    Args:
+        models: Of the same classes.
+        tile: Side of the tiles; None cuts nothing.
+        tta: Whether every model also sees mirrored and enlarged images.
+    """
+    views: list[ImageDetector] = []
+    for model in models:
+        views.extend(augmented_views(model) if tta else [model])
+    most = max(model.network.detection_settings.max_detections for model in models)
+    combined: ImageDetector = views[0] if len(views) == 1 else FusedDetectors(views, max_detections=most)
+    return combined if tile is None else TiledDetector(combined, tile=tile)
+
+
+def describe_passes(*, tile: int | None, tta: bool) -> dict[str, str]:
+    """What the answers depend on besides the model, in words; empty for a single pass."""
+    described = {}
+    if tile is not None:
+        described["tiles"] = f"{tile} pixels, overlapping by {OVERLAP:.0%} or more, and the whole; limits hold for each"
+    if tta:
+        described["views"] = f"the image, its mirror image, and both {SCALE:g} times as large; boxes fused"
+    return described
+
+
+def tell_if_uncut(console: Console, longest_side: int, *, tile: int | None) -> None:
+    """Says so when tiles were asked for and no image is larger than one."""
+    if tile is not None and longest_side <= tile:
+        console.print(f"note: --tile {tile} had no effect: the longest side of an image is {longest_side} pixels")

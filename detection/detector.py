@@ -125,7 +125,7 @@ class Detector:
         answers: dict[int, Answer] = {}
         for rows in by_shape.values():
             batch = stack_images([resize(images[row], sizes[row]) for row in rows]).to(self.device)
-            given = None if self.regions is None else [self._given(images[row], sizes[row]) for row in rows]
+            given = None if self.regions is None else [self.given(images[row], sizes[row]) for row in rows]
             with self._autocast():
                 found = self.network(batch, [sizes[row] for row in rows], given)
             for row, answer in zip(rows, found, strict=True):
@@ -135,8 +135,8 @@ class Detector:
                 answers[row] = mapped
         return [answers[row] for row in range(len(images))]
 
-    def _given(self, image: Image, scaled_hw: tuple[int, int]) -> Proposals:
-        """The proposals of the other method, in pixels of the network's input."""
+    def given(self, image: Image, scaled_hw: tuple[int, int]) -> Proposals:
+        """The proposals of ``regions``, in pixels of the network's input."""
         assert self.regions is not None
         found = self.regions(image)
         boxes = original_boxes(found.boxes, found.image_size_hw, scaled_hw)

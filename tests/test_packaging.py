@@ -103,7 +103,7 @@ def test_every_package_is_installed() -> None:
 
 
 def test_every_data_file_is_installed() -> None:
-    for name in ("configs", "detection/evaluation"):
+    for name in ("backbone", "configs", "detection/evaluation"):
         patterns = SETUP["package_data"][name.replace("/", ".")]
         files = [file.relative_to(ROOT / name) for file in (ROOT / name).rglob("*.*") if file.is_file()]
         data = [file.as_posix() for file in files if file.suffix not in {".py", ".pyc"}]

@@ -1,52 +1,100 @@
-"""``multibox benchmark``: how fast training is on this machine, beside the bare network."""
+"""``multibox benchmark``: the time of a detector's stages, and of training beside the bare network."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from backbone.googlenet import GoogLeNet
 from backbone.normalization import ColourNormalization
 from configs.load import load_config
 from configs.pretraining import PretrainConfig
+from detection.build import load_detector
 from detection.classification import build
+from detection.data.image import read_image
+from detection.data.source import list_source
 from detection.engine import StateFile, Trainer
 from detection.errors import InputError
 from detection.schedule import StepBudget
+from detection.timing import time_stages
 from tools.cli import run_alone
 from tools.reading import pack_images
 from tools.run_folder import start_accelerator
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
 
+NETWORK = "googlenet"
 ROUNDS = 5
 
 
 def benchmark(
-    model: Annotated[str, typer.Argument(help="googlenet: the training of a classifier.")],
-    data: Annotated[Path, typer.Argument(help="Its images, as for `multibox pretrain`.")],
-    recipe: Annotated[str, typer.Option(help="Recipe (modern, paper) or a YAML file.")] = "modern",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a value: train.batch_size=64")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of each measurement.")] = 4,
+    model: Annotated[
+        str, typer.Argument(help="A model or a run's folder; or googlenet: the training of a classifier.")
+    ],
+    source: Annotated[
+        Path | None,
+        typer.Argument(help="Image or folder for a model [default: noise of 640 x 480]; for googlenet, its data set."),
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="Of a model: most images to time.")] = 50,
+    recipe: Annotated[str, typer.Option(help="Of googlenet: recipe (modern, paper) or a YAML file.")] = "modern",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Of googlenet: override a value: train.batch_size=64")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Of googlenet: steps of each measurement.")] = 4,
+    device: Annotated[str, typer.Option(help="Of a model: auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
-    """Compares whole training (views, optimizer, average) with the bare forward and backward pass.
+    """Tells how long each stage of a detector takes; or how near training comes to the bare network.
 
-    Both are measured in turn, several times, and the median of the rounds is told: a machine's speed drifts.
+    Example: multibox benchmark runs/first photos
+
+    Of googlenet, whole training (views, optimizer, average) and the bare forward and backward pass are measured in
+    turn, several times, and the median of the rounds is told: a machine's speed drifts.
 
     Example: multibox benchmark googlenet tiny-imagenet-200.zip --set input.sides=[[0,64]]
     """
-    if model != "googlenet":
-        raise InputError(f"{model}: nothing to benchmark under this name; give googlenet")
-    config = load_config(recipe, list(set_ or []), schema=PretrainConfig)
+    if model != NETWORK:
+        _benchmark_detector(Path(model), source, images, device)
+    elif source is None:
+        raise InputError("googlenet: name the data set to train on: multibox benchmark googlenet DATA")
+    else:
+        _benchmark_training(load_config(recipe, list(set_ or []), schema=PretrainConfig), source, steps)
+
+
+def _benchmark_detector(path: Path, source: Path | None, most: int, device: str) -> None:
+    detector = load_detector(path, device=device)
+    chosen = _noise(most) if source is None else (read_image(p) for _, p in islice(list_source(source), most))
+    seconds = time_stages(detector, chosen)
+    medians = {stage: 1000 * median(values) for stage, values in seconds.items()}
+    table = Table("stage", "median, ms", "share", "of the backbone")
+    for stage, value in medians.items():
+        table.add_row(
+            stage, f"{value:.2f}", f"{value / sum(medians.values()):.0%}", f"{value / medians['backbone']:.0%}"
+        )
+    precision = str(detector.precision).removeprefix("torch.")
+    console.print(f"{detector.device}, {precision}, longer side {detector.longest_side} pixels, one image at a time")
+    console.print(table)
+    console.print(f"in all {sum(medians.values()):.1f} ms an image, without reading; {len(seconds['scale'])} images")
+
+
+def _noise(count: int) -> Iterator[npt.NDArray[np.uint8]]:
+    generator = np.random.default_rng(0)
+    for _ in range(count):
+        yield generator.integers(0, 256, (480, 640, 3), dtype=np.uint8)
+
+
+def _benchmark_training(config: PretrainConfig, data: Path, steps: int) -> None:
     accelerator, compute = start_accelerator(config.train.device, config.train.precision)
     with TemporaryDirectory(prefix="multibox-", ignore_cleanup_errors=True) as folder:
         packed = pack_images(console, data, "val", Path(folder), shorter_side=build.stored_side(config))

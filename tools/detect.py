@@ -31,7 +31,7 @@ from detection.predictions import ImageDetections, write_coco
 from detection.structures import Detections
 from detection.visualize import draw_detections
 from tools.cli import run_alone
-from tools.detectors import TileOption, TtaOption, combine, load_models, tell_if_uncut
+from tools.detectors import CacheOption, TileOption, TtaOption, combine, load_models, tell_if_uncut
 from tools.progress import counting
 
 FORMATS = ("coco", "csv", "yolo", "voc")
@@ -61,6 +61,7 @@ def detect(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     tile: TileOption = None,
     tta: TtaOption = False,
+    cache: CacheOption = None,
 ) -> None:
     """Detects objects in an image or in every image of a folder.
 
@@ -75,7 +76,7 @@ def detect(
     models, source = _split_paths(paths)
     chosen = _parse_formats(formats)
     found = dict(list_source(source))
-    loaded = load_models(console, models, device=device)
+    loaded = load_models(console, models, device=device, cache=cache)
     detector = combine(loaded, tile=tile, tta=tta)
     if thresholds is not None and detector is not loaded[0]:
         raise InputError("--thresholds: they hold for one model in one pass; leave out --tile, --tta and other models")

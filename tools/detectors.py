@@ -33,7 +33,15 @@ TtaOption = Annotated[
 ]
 
 
-def load_models(console: Console, paths: Sequence[Path], *, device: str) -> list[Detector]:
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that keeps the proposals of selective search, for models that use it: made once an image."
+    ),
+]
+
+
+def load_models(console: Console, paths: Sequence[Path], *, device: str, cache: Path | None = None) -> list[Detector]:
     """Loads models that answer together, and says which is which if there are several.
 
     Raises:
@@ -43,7 +51,7 @@ def load_models(console: Console, paths: Sequence[Path], *, device: str) -> list
     for number, path in enumerate(paths, start=1):
         if len(paths) > 1:
             console.print(f"model {number}: {path}")
-        models.append(load_detector(path, device=device))
+        models.append(load_detector(path, device=device, cache=cache))
     check_same_classes(models)
     return models
 

@@ -25,7 +25,7 @@ from detection.image_detector import ImageDetector
 from detection.inference import SplitAnswers, detect_records
 from detection.predictions import read_detections
 from tools.cli import run_alone
-from tools.detectors import TileOption, TtaOption, combine, describe_passes, tell_if_uncut
+from tools.detectors import CacheOption, TileOption, TtaOption, combine, describe_passes, tell_if_uncut
 from tools.progress import counting
 from tools.reading import read_data
 
@@ -48,6 +48,7 @@ def evaluate(
     ] = False,
     tile: TileOption = None,
     tta: TtaOption = False,
+    cache: CacheOption = None,
 ) -> None:
     """Computes mAP by the COCO, VOC and ILSVRC protocols and writes a report.
 
@@ -66,7 +67,7 @@ def evaluate(
         answers, settings = SplitAnswers(detections=found.detections), {}
         evaluation = evaluate_detections(labelled, found.detections, warnings=found.warnings)
     else:
-        detector = load_detector(model, device=device)
+        detector = load_detector(model, device=device, cache=cache)
         labelled = read_data(console, data, split, class_names=detector.class_names, unknown_classes=unknown)
         tell_if_uncut(console, max(max(record.size_hw) for record in labelled.images), tile=tile)
         chosen = combine([detector], tile=tile, tta=tta)

@@ -38,7 +38,7 @@ def info(
     model: Annotated[
         str,
         typer.Argument(
-            help="model.safetensors of a run, a preset (default, fast, accurate), a recipe (modern, paper), or googlenet."
+            help="model.safetensors of a run, a preset (default, fast, accurate), a recipe (modern, paper), googlenet."
         ),
     ],
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a value of a preset: train.seed=1")] = None,

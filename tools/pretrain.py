@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from configs.load import load_config
+from configs.load import config_origins, load_config
 from configs.pretraining import PretrainConfig
 from detection.classification import build
 from detection.classification.classifier import DEFAULT_NOTE
@@ -16,7 +16,7 @@ from detection.device import choose_compute
 from detection.errors import InputError
 from tools.cli import run_alone
 from tools.pretraining_run import PretrainingRun
-from tools.reading import pack_images
+from tools.reading import pack_images, tell_unused
 from tools.run_folder import check_run_folder
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
@@ -51,6 +51,7 @@ def pretrain(
         raise InputError("--minutes and --epochs exclude each other; give one of them")
     overrides = list(set_ or []) + ([f"train.epochs={epochs}"] if epochs else [])
     config = load_config(recipe, overrides, schema=PretrainConfig)
+    tell_unused(console, config, config_origins(recipe, overrides, schema=PretrainConfig))
     check_run_folder(out, config, resume=resume)
     choose_compute(config.train.device, config.train.precision)  # a wrong name is told before the decoding
     folder, shorter_side = cache or out / "images", build.stored_side(config)

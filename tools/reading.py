@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from configs.pretraining import PretrainConfig
+from configs.schema import Config
+from configs.unused import unused_values
 from detection.classification.listing import Part
 from detection.classification.packed import PackedImages, pack_part, unreadable_lines
 from detection.data.classes import UnknownClasses
@@ -15,6 +18,19 @@ from detection.data.findings import summarize_findings
 from detection.data.records import DetectionData
 from detection.errors import InputError
 from tools.progress import tracking
+
+
+def tell_unused(console: Console, config: Config | PretrainConfig, origins: Mapping[str, str]) -> None:
+    """Says which values of the user's have no effect beside the others.
+
+    Args:
+        console: Where to tell.
+        config: The resolved configuration.
+        origins: Where each value comes from; see ``config_origins``.
+    """
+    given = [name for name, origin in origins.items() if origin != "default"]
+    for line in unused_values(config, given):
+        console.print(f"note: {line}")
 
 
 def read_data(

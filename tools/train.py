@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from configs.load import load_config
+from configs.load import config_origins, load_config
 from configs.schema import Config
 from detection.data.classes import UnknownClasses
 from detection.data.discover import list_splits
 from detection.data.records import DetectionData
 from detection.errors import InputError
 from tools.cli import run_alone
-from tools.reading import read_data
+from tools.reading import read_data, tell_unused
 from tools.training_run import TrainingRun
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
@@ -51,6 +51,7 @@ def train(
         raise InputError("--minutes and --epochs exclude each other; give one of them")
     overrides = list(set_ or []) + ([f"train.epochs={epochs}"] if epochs else [])
     settings = load_config(config, overrides, schema=Config)
+    tell_unused(console, settings, config_origins(config, overrides, schema=Config))
     training_data = read_data(console, data, split or training_split(data, val))
     if not any((~record.ignore).any() for record in training_data.images):
         raise InputError(

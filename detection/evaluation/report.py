@@ -15,7 +15,7 @@ from detection.errors import InputError
 from detection.evaluation.class_boxes import pack_by_class
 from detection.evaluation.image_errors import ImageErrors, rank_image_errors
 from detection.evaluation.page import jpeg_uri, scale_image, write_json, write_page
-from detection.evaluation.report_view import MAX_CURVES, curve_plots, headlines, size_bands
+from detection.evaluation.report_view import MAX_CURVES, curve_plots, headlines, reliability_plot, size_bands
 from detection.evaluation.summary import PROTOCOLS, Evaluation
 from detection.structures import Detections, Target
 from detection.visualize import draw_detections, draw_targets
@@ -79,6 +79,7 @@ def write_report(
         "bands": size_bands(evaluation),
         "curves": curve_plots(evaluation.per_class),
         "max_curves": MAX_CURVES,
+        "scores": reliability_plot(evaluation.per_class),
         "pictures": _worst_pictures(data, detections, evaluation),
         "findings": data.findings[:_MAX_LISTED],
         "findings_by_kind": Counter(finding.kind for finding in data.findings),

@@ -9,6 +9,7 @@ import numpy as np
 
 from detection.evaluation.class_boxes import Floats
 from detection.evaluation.coco_map import AREA_BANDS
+from detection.evaluation.reliability import pool, reliability
 from detection.evaluation.summary import PROTOCOLS, ClassEvaluation, Evaluation
 from detection.evaluation.voc_map import precision_envelope
 
@@ -89,6 +90,53 @@ def curve_plots(per_class: Mapping[str, ClassEvaluation]) -> list[CurvePlot]:
     present = [name for name, numbers in per_class.items() if numbers.num_gt > 0]
     frequent = set(sorted(present, key=lambda name: -per_class[name].num_gt)[:MAX_CURVES])
     return [_plot(name, per_class[name]) for name in present if name in frequent]
+
+
+@dataclass(frozen=True)
+class ReliabilityBar:
+    """The detections of one interval of scores, in a square of 100 x 100 units: how many of them are right."""
+
+    x: float
+    width: float
+    height: float
+    title: str
+
+
+@dataclass(frozen=True)
+class ReliabilityPlot:
+    """What the scores promise and what they keep.
+
+    Attributes:
+        bars: One for each interval that has detections.
+        line: Points (mean score, share that is right).
+        error: The expected calibration error over intervals of equal width.
+        promise: Whether scores promise too much or too little on the mean, and by how much, in words.
+    """
+
+    bars: list[ReliabilityBar]
+    line: str
+    error: float
+    promise: str
+
+
+def reliability_plot(per_class: Mapping[str, ClassEvaluation]) -> ReliabilityPlot | None:
+    """The scores of all classes together; None where nothing was detected."""
+    if not per_class:
+        return None
+    binned = reliability(*pool([numbers.judged for numbers in per_class.values()]))
+    if binned.ece is None or binned.overconfidence is None:
+        return None
+    bars, points = [], []
+    for each in binned.bins:
+        if each.score is None or each.precision is None:
+            continue
+        title = f"{each.count} detections of {each.low:g} to {each.high:g}: {each.precision:.3f} right"
+        bars.append(ReliabilityBar(100 * each.low, 100 * (each.high - each.low), round(100 * each.precision, 1), title))
+        points.append((each.score, each.precision))
+    score, precision = np.array(points).T
+    word = "much" if binned.overconfidence > 0 else "little"
+    promise = f"on the mean they promise {abs(binned.overconfidence):.3f} too {word}"
+    return ReliabilityPlot(bars, _points(score, precision), binned.ece, promise)
 
 
 def _plot(name: str, numbers: ClassEvaluation) -> CurvePlot:

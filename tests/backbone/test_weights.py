@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.models import GoogLeNet_Weights
 from torchvision.models.googlenet import GoogLeNet as TorchvisionGoogLeNet
 
 from backbone import GoogLeNet, Variant
-from backbone.weights import IMAGENET_MEAN, IMAGENET_STD, load_backbone_weights, load_trunk
+from backbone.weights import (
+    CLASSIFIER_FORMAT,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    SHIPPED_NAME,
+    load_backbone_weights,
+    load_trunk,
+)
 from tests.backbone.networks import assert_same_state, copy_state, fill_parameters
 
 CLASSIFIER = ("fc.", "aux1.", "aux2.")
@@ -161,3 +171,27 @@ def test_torchvision_weights_see_the_colours_that_they_know(monkeypatch: pytest.
         actual = network.conv1((pixels - our_mean) / our_std)
     inner = (..., slice(2, -2), slice(2, -2))  # where the kernel meets no padding
     torch.testing.assert_close(actual[inner], expected[inner], rtol=0, atol=1e-4)
+
+
+def test_the_shipped_weights_are_complete_small_and_told() -> None:
+    network = GoogLeNet()
+    before = copy_state(network)
+    load_backbone_weights(network, "shipped")
+    same = [key for key, value in network.state_dict().items() if torch.equal(value, before[key])]
+    assert same == []
+    with resources.as_file(resources.files("backbone").joinpath(SHIPPED_NAME)) as path:
+        assert path.stat().st_size <= 14 * 10**6
+        with safe_open(path, framework="pt") as file:
+            header = json.loads(file.metadata()["multibox-rcnn"])
+    assert header["format"] == CLASSIFIER_FORMAT
+    assert header["training"]["validation"]["top1"] > 0.4
+    assert "Tiny ImageNet" in header["training"]["data"]
+    assert header["preprocessing"]["mean"] == list(IMAGENET_MEAN)
+    assert "ImageNet" in header["note"]
+    assert header["recipe"]["train"]["optimizer"] == "muon"
+
+
+def test_shipped_and_downloaded_weights_fit_the_default_variant_only() -> None:
+    for source in ("shipped", "torchvision"):
+        with pytest.raises(ValueError, match=r"these weights fit Variant\(block='reduced'.*this network is .*'naive'"):
+            load_backbone_weights(GoogLeNet(variant=Variant(block="naive")), source)

@@ -12,7 +12,7 @@ import pytest
 
 from detection.data.records import DetectionData, Finding
 from detection.evaluation.report import write_report
-from detection.evaluation.report_view import MAX_CURVES, curve_plots
+from detection.evaluation.report_view import MAX_CURVES, curve_plots, reliability_plot
 from detection.evaluation.summary import Evaluation, evaluate_detections
 from detection.structures import Detections
 from tests.evaluation.splits import SIZE_HW, make_detections, make_record, make_split, perfect_detections
@@ -73,7 +73,7 @@ def test_the_page_holds_the_key_figures(tmp_path: Path, image_path: Path) -> Non
     assert "1 missed, 1 false" in page.text
     assert "No picture:" in page.text
     assert page.tags.count("img") == 2
-    assert page.tags.count("polyline") == 2
+    assert page.tags.count("polyline") == 3  # two classes, and what scores are worth
 
 
 def test_metrics_json_is_what_the_evaluation_says(tmp_path: Path) -> None:
@@ -132,3 +132,21 @@ def test_the_curve_is_drawn_with_precision_upwards() -> None:
     assert plot.line == "0.0,0.0 50.0,0.0 50.0,50.0 100.0,33.3"
     assert plot.area == "0.0,0.0 50.0,0.0 50.0,33.3 100.0,33.3 100.0,100.0 0.0,100.0"
     assert plot.marker == (100.0, 33.3)
+
+
+def test_the_plot_of_scores_by_hand() -> None:
+    """0.75 right, 0.5 wrong, 0.25 right: error (0.25 + 0.5 + 0.75) / 3, mean score 1/2 where 2/3 are right."""
+    data = make_split([make_record(1, [(A, 0), (B, 0)])], class_names=["cat"])
+    found = {1: make_detections([(A, 0.75, 0), ((0, 0, 5, 5), 0.5, 0), (B, 0.25, 0)])}
+    plot = reliability_plot(evaluate_detections(data, found).per_class)
+    assert plot is not None
+    assert [(round(bar.x), round(bar.width), bar.height) for bar in plot.bars] == [
+        (20, 10, 100),
+        (50, 10, 0),
+        (70, 10, 100),
+    ]
+    assert plot.line == "25.0,0.0 50.0,100.0 75.0,0.0"
+    assert plot.error == pytest.approx(0.5)
+    assert plot.promise == "on the mean they promise 0.167 too little"
+    assert reliability_plot(evaluate_detections(data, {}).per_class) is None
+    assert reliability_plot({}) is None

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from accelerate.state import AcceleratorState, GradientState
 
+from detection.checkpoint import ModelHeader, save_model
 from tests.builders import toy_images, write_voc
 from tests.classification.pictures import class_files, write_folder, write_zip
+from tests.detection.tiny import CLASSES, tiny_config, tiny_network
 from tools.main import main
 
 SMALL = [
@@ -106,4 +108,17 @@ def test_benchmark_tells_both_rates(tmp_path: Path, capsys: pytest.CaptureFixtur
     told = capsys.readouterr().out
     for text in ("bare forward and backward", "whole training", "share: "):
         assert text in told
-    assert run("benchmark", "resnet", data) == 2
+    assert run("benchmark", "googlenet") == 2
+    assert "name the data set" in capsys.readouterr().err
+
+
+def test_benchmark_of_a_model_tells_its_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tiny_config()
+    path = tmp_path / "model.safetensors"
+    save_model(path, tiny_network(config).state_dict(), ModelHeader(config.model_dump(mode="json"), CLASSES, (1, 2, 3)))
+    assert run("benchmark", path, "--images", 2, "--device", "cpu") == 0
+    told = capsys.readouterr().out
+    for text in ("backbone", "multibox", "classifier", "in all", "2 images"):
+        assert text in told
+    assert run("benchmark", "resnet") == 2
+    assert "resnet: no such file" in capsys.readouterr().err

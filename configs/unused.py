@@ -1,0 +1,110 @@
+"""Values that were given and have no effect: told, so that nobody tunes a knob that turns nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from configs.pretraining import PretrainConfig
+from configs.schema import Config
+
+_CONVOLUTIONAL = ("priors_per_level", "tower_depth", "positive_iou", "min_matches")
+_LEARNED = ("nms_iou_threshold", "candidates", "num_train", "num_detect")
+
+
+class _Rule(NamedTuple):
+    """These values, or all below a section, are idle where the condition holds."""
+
+    names: tuple[str, ...]
+    idle: Callable[[Config], bool]
+    reason: str
+
+
+def _proposals(*names: str) -> tuple[str, ...]:
+    return tuple(f"proposals.{name}" for name in names)
+
+
+_RULES = (
+    _Rule(
+        _proposals(*_CONVOLUTIONAL),
+        lambda c: c.proposals.method in ("multibox-fc", "selective-search"),
+        "is for proposals.method multibox and combined",
+    ),
+    _Rule(
+        (*_proposals(*_LEARNED), "train.loss_weights.proposal_objectness", "train.loss_weights.proposal_box"),
+        lambda c: c.proposals.method == "selective-search",
+        "is for proposals that are learnt",
+    ),
+    _Rule(
+        _proposals("global_multibox"),
+        lambda c: c.proposals.method != "multibox-fc",
+        "is for proposals.method multibox-fc",
+    ),
+    _Rule(
+        _proposals("selective_search"),
+        lambda c: c.proposals.method in ("multibox", "multibox-fc"),
+        "is for proposals.method selective-search and combined",
+    ),
+    _Rule(
+        ("postprocess.objectness_power",),
+        lambda c: c.proposals.method in ("selective-search", "combined"),
+        "is for objectness that is learnt for every proposal; ranks of selective search have no part in the score",
+    ),
+    _Rule(("train.muon_learning_rate",), lambda c: c.train.optimizer != "muon", "is for train.optimizer muon"),
+    _Rule(
+        ("backbone.five_kernel",),
+        lambda c: c.backbone.block == "factorized",
+        "is for the other blocks; factorized has no 5x5 kernel",
+    ),
+    _Rule(
+        ("train.low_resolution.scale",),
+        lambda c: c.train.low_resolution.fraction == 0,
+        "is for train.low_resolution.fraction above 0",
+    ),
+)
+
+
+class _RecipeRule(NamedTuple):
+    """The same for a classifier's training."""
+
+    names: tuple[str, ...]
+    idle: Callable[[PretrainConfig], bool]
+    reason: str
+
+
+_RECIPE_RULES = (
+    _RecipeRule(("train.muon_learning_rate",), lambda c: c.train.optimizer != "muon", "is for train.optimizer muon"),
+    _RecipeRule(("train.momentum",), lambda c: c.train.optimizer != "sgd", "is for train.optimizer sgd"),
+    _RecipeRule(("train.warmup_fraction",), lambda c: c.train.schedule == "paper", "is for train.schedule cosine"),
+    _RecipeRule(
+        ("network.auxiliary_weight",), lambda c: not c.network.auxiliary, "is for network.auxiliary classifiers"
+    ),
+    _RecipeRule(
+        ("network.five_kernel",),
+        lambda c: c.network.block == "factorized",
+        "is for the other blocks; factorized has no 5x5 kernel",
+    ),
+)
+
+
+def unused_values(config: Config | PretrainConfig, given: Collection[str]) -> list[str]:
+    """Says which given values have no effect beside the others.
+
+    Args:
+        config: The whole configuration.
+        given: Dotted names of the values that do not come from the defaults.
+
+    Returns:
+        One line each, in the order of the rules; empty if all have an effect.
+    """
+    idle: list[tuple[tuple[str, ...], str]]
+    if isinstance(config, PretrainConfig):
+        idle = [(rule.names, rule.reason) for rule in _RECIPE_RULES if rule.idle(config)]
+    else:
+        idle = [(rule.names, rule.reason) for rule in _RULES if rule.idle(config)]
+    return [
+        f"{name} has no effect here: it {reason}"
+        for names, reason in idle
+        for name in given
+        if any(name == prefix or name.startswith(f"{prefix}.") for prefix in names)
+    ]

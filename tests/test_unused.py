@@ -1,0 +1,55 @@
+"""Values without effect are told, and no others."""
+
+from __future__ import annotations
+
+import pytest
+
+from configs.load import config_origins, load_config, preset_names
+from configs.pretraining import PretrainConfig
+from configs.schema import Config
+from configs.unused import _RECIPE_RULES, _RULES, unused_values
+
+
+def told(overrides: list[str]) -> list[str]:
+    config = load_config("default", overrides, schema=Config)
+    origins = config_origins("default", overrides, schema=Config)
+    return unused_values(config, [name for name, origin in origins.items() if origin != "default"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "names"),
+    [
+        (["proposals.tower_depth=3"], []),
+        (["proposals.tower_depth=3", "proposals.method=multibox-fc"], ["proposals.tower_depth"]),
+        (["proposals.num_detect=30", "proposals.method=selective-search"], ["proposals.num_detect"]),
+        (["proposals.num_detect=30", "proposals.method=combined"], []),
+        (["proposals.global_multibox.alpha=0.1"], ["proposals.global_multibox.alpha"]),
+        (["proposals.global_multibox.alpha=0.1", "proposals.method=multibox-fc"], []),
+        (["proposals.selective_search.mode=quality"], ["proposals.selective_search.mode"]),
+        (["postprocess.objectness_power=1", "proposals.method=combined"], ["postprocess.objectness_power"]),
+        (["train.muon_learning_rate=0.1"], ["train.muon_learning_rate"]),
+        (["train.muon_learning_rate=0.1", "train.optimizer=muon"], []),
+        (["backbone.five_kernel=5", "backbone.block=factorized"], ["backbone.five_kernel"]),
+    ],
+)
+def test_what_is_told(overrides: list[str], names: list[str]) -> None:
+    assert [line.partition(" has no effect here: it ")[0] for line in told(overrides)] == names
+
+
+def test_recipes_have_no_idle_values() -> None:
+    for recipe in preset_names(PretrainConfig):
+        origins = config_origins(recipe, schema=PretrainConfig)
+        given = [name for name, origin in origins.items() if origin != "default"]
+        assert unused_values(load_config(recipe, schema=PretrainConfig), given) == []
+    config = load_config("modern", ["train.momentum=0.5"], schema=PretrainConfig)
+    assert unused_values(config, ["train.momentum"]) == [
+        "train.momentum has no effect here: it is for train.optimizer sgd"
+    ]
+
+
+def test_rules_name_values_that_exist() -> None:
+    for rules, schema in ((_RULES, Config), (_RECIPE_RULES, PretrainConfig)):
+        known = set(config_origins("default" if schema is Config else "modern", schema=schema))
+        for rule in rules:
+            for name in rule.names:
+                assert any(other == name or other.startswith(f"{name}.") for other in known), name

@@ -77,7 +77,7 @@ class BackboneConfig(VariantConfig):
     """GoogLeNet and where its start weights come from."""
 
     weights: WeightsSource = Field(
-        default="none",
+        default="shipped",
         description="shipped (with this package), none (random start), torchvision (downloads) or a weights file.",
     )
 

@@ -19,6 +19,9 @@ from backbone.variant import Variant
 CLASSIFIER_FORMAT = "multibox-rcnn classifier 1"
 """Format of the files that ``multibox pretrain`` writes, in their header."""
 
+METADATA_KEY = "multibox-rcnn"
+"""Where the JSON header stands among a file's metadata."""
+
 SHIPPED_NAME = "googlenet_tiny_imagenet.safetensors"
 """The weights that come with this package; their header tells data, recipe, accuracy and terms."""
 
@@ -124,7 +127,7 @@ def _stored_variant(source: str) -> Variant | None:
     with safe_open(source, framework="pt") as file:
         metadata = file.metadata() or {}
     try:
-        header = json.loads(metadata["multibox-rcnn"])
+        header = json.loads(metadata[METADATA_KEY])
         return Variant(**header["variant"])
     except (KeyError, TypeError, ValueError):  # not our header: the names and shapes of the weights decide
         return None

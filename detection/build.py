@@ -30,7 +30,7 @@ from detection.engine import TrainingSettings, TrainingTask
 from detection.errors import InputError
 from detection.losses import ObjectiveSettings, TrainingObjective
 from detection.network import DetectionNetwork, InferenceSettings
-from detection.optimizers import make_adamw, make_muon
+from detection.optimizers import make_optimizer
 from detection.postprocess import DetectionSettings
 from detection.preprocess import resized_size
 from detection.regions import RegionSource, SelectiveSearch
@@ -192,12 +192,11 @@ def build_task(
 
 def _build_optimizer(config: Config, network: DetectionNetwork, precision: torch.dtype) -> torch.optim.Optimizer:
     t = config.train
-    if t.optimizer == "adamw":
-        return make_adamw(network, learning_rate=t.learning_rate, weight_decay=t.weight_decay)
-    return make_muon(
+    return make_optimizer(
+        t.optimizer,
         network,
-        muon_learning_rate=t.muon_learning_rate,
         learning_rate=t.learning_rate,
+        muon_learning_rate=t.muon_learning_rate,
         weight_decay=t.weight_decay,
         precision=precision,
     )

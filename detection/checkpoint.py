@@ -12,12 +12,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from backbone.weights import METADATA_KEY
 from detection.atomic import atomic_path
 from detection.errors import InputError
 
 MODEL_FORMAT = "multibox-rcnn model 1"
 STATE_FORMAT = "multibox-rcnn training state 1"
-METADATA_KEY = "multibox-rcnn"
 
 MODEL_NAME = "model.safetensors"
 """The model in a run's folder."""

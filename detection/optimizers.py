@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -59,3 +59,24 @@ def make_muon(
         {"params": outer, "lr": learning_rate, "weight_decay": 0.0, "orthogonal": False},
     ]
     return Muon(groups, momentum=MUON_MOMENTUM, dtype=precision)
+
+
+def make_optimizer(
+    kind: Literal["adamw", "muon"],
+    network: nn.Module,
+    *,
+    learning_rate: float,
+    muon_learning_rate: float,
+    weight_decay: float,
+    precision: torch.dtype,
+) -> torch.optim.Optimizer:
+    """AdamW, or Muon with AdamW beside it; AdamW alone takes no notice of Muon's rate and precision."""
+    if kind == "adamw":
+        return make_adamw(network, learning_rate=learning_rate, weight_decay=weight_decay)
+    return make_muon(
+        network,
+        muon_learning_rate=muon_learning_rate,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        precision=precision,
+    )

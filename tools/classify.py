@@ -29,7 +29,7 @@ from detection.classification.protocol import (
 from detection.errors import InputError
 from tools.cli import run_alone
 from tools.progress import counting
-from tools.reading import pack_images
+from tools.reading import pack_images, split_models
 
 PARTS: dict[str, Part] = {"train": "train", "val": "val"}
 
@@ -58,7 +58,8 @@ def classify(
 
     Example: multibox classify runs/a runs/b tiny-imagenet-200.zip --crops 10 --json errors.json
     """
-    model_paths, data = _split_paths(paths)
+    given, data = split_models(paths, "give one model or more, then the data set: multibox classify MODEL... DATA")
+    model_paths = [model_file(path) for path in given]
     if crops not in NUM_CROPS:
         raise InputError(f"--crops {crops}: choose from {', '.join(map(str, NUM_CROPS))}")
     if split not in PARTS:
@@ -89,13 +90,6 @@ def classify(
                 "images_left_out": len(images.unreadable),
             }
             _write_json(json_path, cells, context)
-
-
-def _split_paths(paths: list[Path]) -> tuple[list[Path], Path]:
-    *models, data = paths
-    if not models or data.suffix == ".safetensors":
-        raise InputError("give one model or more, then the data set: multibox classify MODEL... DATA")
-    return [model_file(path) for path in models], data
 
 
 def _measure(

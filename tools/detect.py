@@ -33,6 +33,7 @@ from detection.visualize import draw_detections
 from tools.cli import run_alone
 from tools.detectors import CacheOption, TileOption, TtaOption, combine, load_models, tell_if_uncut
 from tools.progress import counting
+from tools.reading import split_models
 
 FORMATS = ("coco", "csv", "yolo", "voc")
 EXIT_SOME_FAILED = 1
@@ -73,7 +74,9 @@ def detect(
 
     Example: multibox detect runs/a runs/b aerial --tile 640 --tta --out found
     """
-    models, source = _split_paths(paths)
+    models, source = split_models(
+        paths, "give one model or more, then an image or a folder: multibox detect MODEL... SOURCE --out DIR"
+    )
     chosen = _parse_formats(formats)
     found = dict(list_source(source))
     loaded = load_models(console, models, device=device, cache=cache)
@@ -106,13 +109,6 @@ def detect(
     if errors:
         console.print(f"{out / 'errors.json'} says why")
         raise typer.Exit(EXIT_SOME_FAILED)
-
-
-def _split_paths(paths: list[Path]) -> tuple[list[Path], Path]:
-    *models, source = paths
-    if not models or source.suffix == ".safetensors":
-        raise InputError("give one model or more, then an image or a folder: multibox detect MODEL... SOURCE --out DIR")
-    return models, source
 
 
 def _identify(models: list[Path], source: Path, *, tile: int | None, tta: bool) -> dict[str, str]:

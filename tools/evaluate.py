@@ -11,12 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from detection.build import load_detector
-from detection.checkpoint import load_header
 from detection.data.classes import UnknownClasses
-from detection.data.discover import list_splits
 from detection.data.records import DetectionData
 from detection.detector import Detector
-from detection.errors import InputError
 from detection.evaluation.proposal_recall import proposal_recall
 from detection.evaluation.report import write_report
 from detection.evaluation.report_view import number_text
@@ -27,7 +24,7 @@ from detection.predictions import read_detections
 from tools.cli import run_alone
 from tools.detectors import CacheOption, TileOption, TtaOption, combine, describe_passes, tell_if_uncut
 from tools.progress import counting
-from tools.reading import read_data
+from tools.reading import evaluation_split, read_data, warn_of_learnt_images
 
 MOST_PROPOSALS = 200
 """Proposals of an image whose recall is told."""
@@ -80,33 +77,11 @@ def evaluate(
             failures=answers.failures,
             max_detections=sys.maxsize if tile else detector.network.detection_settings.max_detections,
         )
-        warn_of_learnt_images(model, split)
+        warn_of_learnt_images(console, model, split)
     context = {"model": str(model), "data": str(data), "split": split, **settings}
     write_report(out, labelled, answers.detections, evaluation, title=f"{data.name} · {split}", context=context)
     _show(evaluation)
     console.print(f"report: {out / 'report.html'}")
-
-
-def evaluation_split(data: Path) -> str:
-    """The part to evaluate on when none is named: ``test``, else ``val...``, else the only one.
-
-    Raises:
-        InputError: If no part is called so.
-    """
-    splits = list_splits(data)
-    named = [name for prefix in ("test", "val") for name in sorted(splits) if name.startswith(prefix)]
-    if named or len(splits) == 1:
-        return [*named, *splits][0]
-    raise InputError(f"{data}: has the parts {', '.join(splits)}, none called test or val; name one with --split")
-
-
-def warn_of_learnt_images(model: Path, split: str) -> None:
-    """Says so when the part bears the name of the one that the model learnt from."""
-    header = load_header(model)
-    if header.training.get("split") == split:
-        console.print(f"note: the model was trained on a part called {split!r}; on learnt images the numbers flatter")
-    if header.calibration is not None and header.calibration["fitted_on"].get("split") == split:
-        console.print(f"note: scores and thresholds were fitted on a part called {split!r}; their error and F1 flatter")
 
 
 def _tell_unused(*, tile: int | None, tta: bool) -> None:

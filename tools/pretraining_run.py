@@ -15,12 +15,13 @@ from detection.classification.classifier import Classifier, ClassifierHeader, pr
 from detection.classification.packed import PackedImages
 from detection.classification.protocol import measure_errors
 from detection.engine import StateFile, Trainer
-from detection.schedule import Budget, StepBudget, TimeBudget
 from detection.training_log import TrainingLog
 from tools.run_folder import (
     STATE_NAME,
     check_run_folder,
+    choose_budget,
     follow,
+    goes_on,
     image_identity,
     restore_state,
     start_accelerator,
@@ -63,7 +64,7 @@ class PretrainingRun:
             InputError: If the folder holds a run and ``resume`` is not asked for, or its run is another one.
         """
         check_run_folder(self.out, self.config, resume=resume)
-        trainer = self._build_trainer(minutes, fresh=not (resume and (self.out / STATE_NAME).is_file()))
+        trainer = self._build_trainer(minutes, fresh=not goes_on(self.out, resume=resume))
         if resume:
             restore_state(trainer, self.console)
         write_config(self.out, self.config)
@@ -87,9 +88,7 @@ class PretrainingRun:
         network.to(self.accelerator.device)
         task = build.build_task(config, network, self.train, self.compute.precision)
         steps = config.train.epochs * task.source.steps_per_epoch
-        budget: Budget = TimeBudget(minutes * 60) if minutes else StepBudget(steps)
-        precision = str(self.compute.precision).removeprefix("torch.")
-        self.console.print(f"{self.accelerator.device}, {precision}, {budget.describe()}")
+        budget = choose_budget(self.console, self.compute, minutes=minutes, steps=steps)
         identity = {
             "budget": budget.describe(),
             "classes": image_identity(self.train.class_names),

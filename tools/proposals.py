@@ -22,10 +22,9 @@ from detection.evaluation.proposal_summary import (
 from detection.evaluation.proposal_view import count_text
 from detection.evaluation.report_view import number_text
 from tools.cli import run_alone
-from tools.evaluate import evaluation_split, warn_of_learnt_images
 from tools.progress import counting
 from tools.proposal_sources import METHODS, ProposalSource, SourceOptions, open_source, proposals_of
-from tools.reading import read_data
+from tools.reading import evaluation_split, read_data, warn_of_learnt_images
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
 
@@ -58,7 +57,7 @@ def proposals(
     covers, failures = _cover(opened, labelled)
     evaluation = summarize_covers(covers, labelled.class_names, failures=failures)
     for used in [Path(source)] if source not in METHODS else [model] if model else []:
-        warn_of_learnt_images(used, split)
+        warn_of_learnt_images(console, used, split)
     context = {"source": source, "data": str(data), "split": split, **opened.settings, "time includes": opened.timed}
     write_proposal_report(
         out,

@@ -10,10 +10,11 @@ from rich.console import Console
 from configs.pretraining import PretrainConfig
 from configs.schema import Config
 from configs.unused import unused_values
+from detection.checkpoint import load_header
 from detection.classification.listing import Part
 from detection.classification.packed import PackedImages, pack_part, unreadable_lines
 from detection.data.classes import UnknownClasses
-from detection.data.discover import load_dataset
+from detection.data.discover import list_splits, load_dataset
 from detection.data.findings import summarize_findings
 from detection.data.records import DetectionData
 from detection.errors import InputError
@@ -65,6 +66,40 @@ def read_data(
     if not data.images:
         raise InputError(f"{root}: split {split!r} has no readable images; `multibox check {root}` lists why")
     return data
+
+
+def evaluation_split(data: Path) -> str:
+    """The part to evaluate on when none is named: ``test``, else ``val...``, else the only one.
+
+    Raises:
+        InputError: If no part is called so.
+    """
+    splits = list_splits(data)
+    named = [name for prefix in ("test", "val") for name in sorted(splits) if name.startswith(prefix)]
+    if named or len(splits) == 1:
+        return [*named, *splits][0]
+    raise InputError(f"{data}: has the parts {', '.join(splits)}, none called test or val; name one with --split")
+
+
+def warn_of_learnt_images(console: Console, model: Path, split: str) -> None:
+    """Says so when the part bears the name of the one that the model learnt from."""
+    header = load_header(model)
+    if header.training.get("split") == split:
+        console.print(f"note: the model was trained on a part called {split!r}; on learnt images the numbers flatter")
+    if header.calibration is not None and header.calibration["fitted_on"].get("split") == split:
+        console.print(f"note: scores and thresholds were fitted on a part called {split!r}; their error and F1 flatter")
+
+
+def split_models(paths: Sequence[Path], usage: str) -> tuple[list[Path], Path]:
+    """Models, and behind them what they are to look at.
+
+    Raises:
+        InputError: If there is no model, or a model stands last; says ``usage``.
+    """
+    *models, last = paths
+    if not models or last.suffix == ".safetensors":
+        raise InputError(usage)
+    return models, last
 
 
 def pack_images(console: Console, data: Path, part: Part, folder: Path, *, shorter_side: int) -> PackedImages:

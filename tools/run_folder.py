@@ -23,6 +23,7 @@ from detection.atomic import atomic_path
 from detection.device import Compute, choose_compute
 from detection.engine import Evaluate, StepReport, Trainer
 from detection.errors import InputError
+from detection.schedule import Budget, StepBudget, TimeBudget
 from detection.training_log import TrainingLog
 from tools.progress import TrainingDisplay
 
@@ -93,6 +94,18 @@ def start_accelerator(device_name: str, precision_name: str) -> tuple[Accelerato
     if accelerator.num_processes > 1:
         raise InputError("training on several processes is not there yet; start a single process")
     return accelerator, compute._replace(device=accelerator.device)
+
+
+def goes_on(out: Path, *, resume: bool) -> bool:
+    """Whether a run takes up a saved state, and so needs no start weights."""
+    return resume and (out / STATE_NAME).is_file()
+
+
+def choose_budget(console: Console, compute: Compute, *, minutes: float | None, steps: int) -> Budget:
+    """Minutes where they are given, else steps; tells where, how precisely and how long the run trains."""
+    budget: Budget = TimeBudget(minutes * 60) if minutes else StepBudget(steps)
+    console.print(f"{compute.device}, {str(compute.precision).removeprefix('torch.')}, {budget.describe()}")
+    return budget
 
 
 def restore_state(trainer: Trainer[Network], console: Console) -> bool:

@@ -20,14 +20,15 @@ from detection.engine import StateFile, Trainer
 from detection.errors import InputError
 from detection.network import DetectionNetwork
 from detection.regions import RegionSource
-from detection.schedule import Budget, StepBudget, TimeBudget
 from detection.training_log import TrainingLog
 from detection.validation import Validation
 from tools.progress import counting
 from tools.run_folder import (
     STATE_NAME,
     check_run_folder,
+    choose_budget,
     follow,
+    goes_on,
     image_identity,
     restore_state,
     start_accelerator,
@@ -80,7 +81,7 @@ class TrainingRun:
         """
         check_run_folder(self.out, self.config, resume=resume)
         regions = self._search_regions()
-        trainer = self._build_trainer(minutes, regions, fresh=not (resume and (self.out / STATE_NAME).is_file()))
+        trainer = self._build_trainer(minutes, regions, fresh=not goes_on(self.out, resume=resume))
         restored = resume and restore_state(trainer, self.console)
         write_config(self.out, self.config)
         log = TrainingLog(self.out, trainer.step)
@@ -112,9 +113,7 @@ class TrainingRun:
             build.load_start_weights(config, network)
         source = build.build_batches(config, data.images, regions)
         steps = config.train.epochs * source.steps_per_epoch
-        budget: Budget = TimeBudget(minutes * 60) if minutes else StepBudget(steps)
-        precision = str(self.compute.precision).removeprefix("torch.")
-        self.console.print(f"{self.accelerator.device}, {precision}, {budget.describe()}")
+        budget = choose_budget(self.console, self.compute, minutes=minutes, steps=steps)
         identity = {
             "budget": budget.describe(),
             "split": data.split,

@@ -14,7 +14,7 @@ from detection.classification.packed import PackedImages
 from detection.data.augment import CropSettings
 from detection.engine import TrainingSettings, TrainingTask
 from detection.errors import InputError
-from detection.optimizers import make_adamw, make_muon, make_sgd
+from detection.optimizers import make_optimizer, make_sgd
 from detection.schedule import ResolutionPhase, cosine_schedule, paper_schedule
 
 CROP_MARGIN = 8 / 7
@@ -36,8 +36,9 @@ def load_start_weights(config: PretrainConfig, network: GoogLeNet) -> None:
     Raises:
         InputError: If the weights cannot be had or do not fit.
     """
+    if config.network.weights == "none":
+        return
     trunk = GoogLeNet(variant=network.variant)
-    trunk.load_state_dict({name: network.state_dict()[name] for name in trunk.state_dict()})
     try:
         load_backbone_weights(trunk, config.network.weights)
     except (ValueError, OSError) as error:
@@ -72,12 +73,11 @@ def _build_optimizer(config: PretrainConfig, network: GoogLeNet, precision: torc
     t = config.train
     if t.optimizer == "sgd":
         return make_sgd(network, learning_rate=t.learning_rate, weight_decay=t.weight_decay, momentum=t.momentum)
-    if t.optimizer == "adamw":
-        return make_adamw(network, learning_rate=t.learning_rate, weight_decay=t.weight_decay)
-    return make_muon(
+    return make_optimizer(
+        t.optimizer,
         network,
-        muon_learning_rate=t.muon_learning_rate,
         learning_rate=t.learning_rate,
+        muon_learning_rate=t.muon_learning_rate,
         weight_decay=t.weight_decay,
         precision=precision,
     )

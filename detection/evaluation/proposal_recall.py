@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from detection.evaluation.class_boxes import Ints, pairwise_iou
+from detection.evaluation.class_boxes import pairwise_iou
+from detection.evaluation.proposal_curves import best_of_first, recall_at
 
 Boxes = npt.NDArray[np.floating]
 
@@ -42,17 +43,12 @@ def proposal_recall(
     """
     if gt_ignore is None:
         gt_ignore = [np.zeros(len(boxes), dtype=np.bool_) for boxes in gt_boxes]
-    ranks = [np.zeros(0, dtype=np.int64)]
-    for truth, ignore, proposals in zip(gt_boxes, gt_ignore, proposal_boxes, strict=True):
-        ranks.append(_first_covering(truth[~ignore], proposals, iou_threshold))
-    rank = np.concatenate(ranks)
-    return {f"recall@{count}": float(np.mean(rank < count)) if len(rank) else None for count in counts}
-
-
-def _first_covering(gt_boxes: Boxes, proposals: Boxes, iou_threshold: float) -> Ints:
-    """(G,) rank from 0 of the first proposal that covers each ground truth; a rank beyond all counts if none does."""
-    never = np.iinfo(np.int64).max
-    if len(proposals) == 0:
-        return np.full(len(gt_boxes), never)
-    covers = pairwise_iou(proposals, gt_boxes) >= iou_threshold
-    return np.where(covers.any(axis=0), covers.argmax(axis=0), never)
+    best = [
+        best_of_first(pairwise_iou(proposals, truth[~ignore]), counts)
+        for truth, ignore, proposals in zip(gt_boxes, gt_ignore, proposal_boxes, strict=True)
+    ]
+    by_count = np.concatenate([np.zeros((0, len(counts))), *best]).T
+    return {
+        f"recall@{count}": recall_at(covered, (iou_threshold,))[0]
+        for count, covered in zip(counts, by_count, strict=True)
+    }

@@ -41,6 +41,18 @@ class Page(HTMLParser):
         self.text += " " + " ".join(data.split())
 
 
+def assert_self_contained(text: str) -> None:
+    """A hostile text stays text, and nothing but pictures inside the page is looked at."""
+    page = Page(text)
+    assert "script" not in page.tags
+    assert HOSTILE in page.text
+    assert 'onload="alert' not in text
+    assert page.links
+    assert all(link.startswith("data:image/jpeg;base64,") for link in page.links)
+    assert "http" not in text
+    assert "url(" not in text
+
+
 @pytest.fixture
 def image_path(tmp_path: Path) -> Path:
     """A grey image of the size of every record."""
@@ -92,14 +104,7 @@ def test_nothing_is_fetched_and_no_text_becomes_markup(tmp_path: Path, image_pat
     evaluation = evaluate_detections(data, {}, failures={HOSTILE: HOSTILE})
     write_report(tmp_path, data, {}, evaluation, title=HOSTILE, context={HOSTILE: HOSTILE})
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    page = Page(text)
-    assert "script" not in page.tags
-    assert HOSTILE in page.text
-    assert 'onload="alert' not in text
-    assert page.links
-    assert all(link.startswith("data:image/jpeg;base64,") for link in page.links)
-    assert "http" not in text
-    assert "url(" not in text
+    assert_self_contained(text)
 
 
 def test_missing_numbers_are_told_in_words(tmp_path: Path) -> None:

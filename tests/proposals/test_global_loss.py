@@ -14,32 +14,12 @@ from proposals.bipartite import match_bipartite
 from proposals.global_coder import CORNER_SPREAD, decode_corners, normalize
 from proposals.global_loss import ALPHA, global_multibox_loss
 from proposals.matching import BACKGROUND, IGNORED
-from proposals.multibox_loss import MultiBoxLosses
 from proposals.structures import MultiBoxOutput
 from tests.proposals.boxes import as_boxes, random_boxes
+from tests.proposals.outputs import gradients, make_matches, make_output
 
 IMAGE_SIZE_HW = (60, 80)
 PRIORS = as_boxes((0, 0, 0.5, 0.5), (0.5, 0.5, 1, 1))
-
-
-def make_matches(*gt_index: int) -> Tensor:
-    """An assignment."""
-    return torch.tensor(gt_index)
-
-
-def make_output(*logits: float) -> MultiBoxOutput:
-    """One image; every prior answers with itself."""
-    return MultiBoxOutput(
-        torch.tensor([logits], requires_grad=True), torch.zeros(1, len(logits), 4, requires_grad=True)
-    )
-
-
-def gradients(output: MultiBoxOutput, losses: MultiBoxLosses) -> tuple[Tensor, Tensor]:
-    """Of the sum of both losses by logits and offsets; both finite."""
-    logits, offsets = torch.autograd.grad(losses.localization + losses.confidence, tuple(output))
-    assert logits.isfinite().all()
-    assert offsets.isfinite().all()
-    return logits, offsets
 
 
 def random_norm(num_boxes: int, seed: int) -> Tensor:

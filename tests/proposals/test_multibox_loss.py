@@ -14,29 +14,10 @@ from proposals.matching import BACKGROUND, IGNORED, match_priors
 from proposals.multibox_loss import MultiBoxLosses, multibox_loss
 from proposals.structures import MultiBoxOutput
 from tests.proposals.boxes import as_boxes, random_boxes
+from tests.proposals.outputs import gradients, make_matches, make_output
 
 PRIORS = as_boxes((0, 0, 10, 10), (20, 0, 30, 20))
 OBJECTS = as_boxes((25, 10, 35, 30), (0, 0, 10, 20))
-
-
-def make_matches(*gt_index: int) -> Tensor:
-    """An assignment."""
-    return torch.tensor(gt_index)
-
-
-def make_output(*logits: float) -> MultiBoxOutput:
-    """One image; every prior answers with itself."""
-    return MultiBoxOutput(
-        torch.tensor([logits], requires_grad=True), torch.zeros(1, len(logits), 4, requires_grad=True)
-    )
-
-
-def gradients(output: MultiBoxOutput, losses: MultiBoxLosses) -> tuple[Tensor, Tensor]:
-    """Of the sum of both losses by logits and offsets; both finite."""
-    logits, offsets = torch.autograd.grad(losses.localization + losses.confidence, tuple(output))
-    assert logits.isfinite().all()
-    assert offsets.isfinite().all()
-    return logits, offsets
 
 
 def test_two_priors_and_two_boxes_by_hand() -> None:

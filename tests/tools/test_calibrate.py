@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,20 +13,10 @@ from detection.calibration import Calibration
 from detection.checkpoint import ModelHeader, load_header, load_model, save_model
 from tests.builders import CLASS_NAMES, toy_images, write_voc
 from tests.detection.tiny import tiny_config, tiny_network
+from tests.tools.running import run_command
 from tools import calibrate as command
-from tools.cli import run_alone
 
-
-def run(*arguments: object) -> int:
-    """Runs the command in this process; returns its exit code."""
-    argv, sys.argv = sys.argv, ["calibrate", *map(str, arguments)]
-    try:
-        run_alone(command.calibrate)
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = argv
-    return 0
+run = partial(run_command, command.calibrate)
 
 
 def write_model(path: Path, *, lowest_score: float, split: str = "trainval") -> Path:

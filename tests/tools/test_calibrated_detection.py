@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,22 +16,12 @@ from detection.checkpoint import ModelHeader, save_model
 from detection.errors import InputError
 from tests.builders import random_pixels, save_image
 from tests.detection.tiny import CLASSES, tiny_config, tiny_network
+from tests.tools.running import run_command
 from tools import detect as command
-from tools.cli import run_alone
 
 MAPS = (ScoreMap(0.5, 1.0), ScoreMap(1.5, -0.5), ScoreMap(1.0, 0.0))
 
-
-def run(*arguments: object) -> int:
-    """Runs the command in this process; returns its exit code."""
-    argv, sys.argv = sys.argv, ["detect", *map(str, arguments)]
-    try:
-        run_alone(command.detect)
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = argv
-    return 0
+run = partial(run_command, command.detect)
 
 
 def write_model(path: Path, calibration: Calibration | None) -> Path:

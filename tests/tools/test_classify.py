@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,9 @@ from detection.classification.classifier import ClassifierHeader, load_classifie
 from detection.classification.packed import PackedImages, pack_part
 from detection.errors import InputError
 from tests.builders import save_image
+from tests.tools.running import run_command
 from tools import classify as command
 from tools import reading
-from tools.cli import run_alone
 
 NAMES = ("ant", "bee", "cat", "dog", "elk", "fox")
 COLOURS = (20, 60, 100, 140, 180, 220)
@@ -41,16 +41,7 @@ class PlainClassifier:
         return torch.nn.functional.one_hot(torch.tensor(labels), len(self.class_names)).float()
 
 
-def run(*arguments: object) -> int:
-    """Runs the command in this process; returns its exit code."""
-    argv, sys.argv = sys.argv, ["classify", *map(str, arguments)]
-    try:
-        run_alone(command.classify)
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = argv
-    return 0
+run = partial(run_command, command.classify)
 
 
 def write_classes(root: Path, class_names: Sequence[str], per_class: int = 2) -> Path:

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
 
 from tests.builders import CLASS_NAMES, random_pixels, save_image, toy_images, write_coco, write_voc
-from tools.main import main
+from tests.tools.running import run_main as run
 from tools.run_folder import stopping_on_signals
 
 TINY = [
@@ -32,20 +31,6 @@ TINY = [
     "--set=train.precision=float32",
     "--set=train.device=cpu",
 ]
-
-
-def run(*arguments: object) -> int:
-    """Runs the command line in this process; returns its exit code."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    argv, sys.argv = sys.argv, ["multibox", *map(str, arguments)]
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = argv
-    return 0
 
 
 @pytest.fixture(scope="module")

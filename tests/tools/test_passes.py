@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import torch
 from detection.checkpoint import ModelHeader, save_model
 from tests.builders import toy_images, write_coco
 from tests.detection.tiny import CLASSES, tiny_config, tiny_network
-from tools.cli import run_alone
+from tests.tools.running import run_command
 from tools.detect import detect
 from tools.evaluate import evaluate
 
@@ -21,14 +20,7 @@ COMMANDS = {"detect": detect, "evaluate": evaluate}
 
 def run(command: str, *arguments: object) -> int:
     """Runs a command in this process; returns its exit code."""
-    argv, sys.argv = sys.argv, [command, *map(str, arguments)]
-    try:
-        run_alone(COMMANDS[command])
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = argv
-    return 0
+    return run_command(COMMANDS[command], *arguments)
 
 
 def saved_model(path: Path, *, seed: int, names: tuple[str, ...] = CLASSES, ids: tuple[int, ...] = (1, 2, 3)) -> Path:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-from accelerate.state import AcceleratorState, GradientState
 
 from detection.checkpoint import ModelHeader, save_model
 from tests.builders import toy_images, write_voc
 from tests.classification.pictures import class_files, write_folder, write_zip
 from tests.detection.tiny import CLASSES, tiny_config, tiny_network
-from tools.main import main
+from tests.tools.running import run_main as run
 
 SMALL = [
     "--set=input.sides=[[0.0, 32]]",
@@ -21,20 +19,6 @@ SMALL = [
     "--set=train.precision=float32",
     "--set=train.device=cpu",
 ]
-
-
-def run(*arguments: object) -> int:
-    """Runs the command line in this process; returns its exit code."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    argv, sys.argv = sys.argv, ["multibox", *map(str, arguments)]
-    try:
-        main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = argv
-    return 0
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,20 +15,10 @@ from detection.proposing import FirstStage
 from proposals.multibox import InputSizes
 from tests.builders import random_pixels, toy_images, write_voc
 from tests.detection.tiny import CLASSES, tiny_config, tiny_network
+from tests.tools.running import run_command
 from tools import proposals as command
-from tools.cli import run_alone
 
-
-def run(*arguments: object) -> int:
-    """Runs the command in this process; returns its exit code."""
-    argv, sys.argv = sys.argv, ["proposals", *map(str, arguments)]
-    try:
-        run_alone(command.proposals)
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = argv
-    return 0
+run = partial(run_command, command.proposals)
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def benchmark(
         typer.Argument(help="Image or folder for a model [default: noise of 640 x 480]; for googlenet, its data set."),
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="Of a model: most images to time.")] = 50,
-    recipe: Annotated[str, typer.Option(help="Of googlenet: recipe (modern, paper) or a YAML file.")] = "modern",
+    config: Annotated[str, typer.Option(help="Of googlenet: recipe (modern, paper) or a YAML file.")] = "modern",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Of googlenet: override a value: train.batch_size=64")
     ] = None,
@@ -69,7 +69,7 @@ def benchmark(
     elif source is None:
         raise InputError("googlenet: name the data set to train on: multibox benchmark googlenet DATA")
     else:
-        _benchmark_training(load_config(recipe, list(set_ or []), schema=PretrainConfig), source, steps)
+        _benchmark_training(load_config(config, list(set_ or []), schema=PretrainConfig), source, steps)
 
 
 def _benchmark_detector(path: Path, source: Path | None, most: int, device: str) -> None:

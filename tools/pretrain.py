@@ -28,7 +28,7 @@ def pretrain(
         typer.Argument(help="Zip or folder of class folders, or of train/ and val/ with class folders; Tiny ImageNet."),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run; made if it is not there.")],
-    recipe: Annotated[str, typer.Option(help="Recipe (modern, paper) or a YAML file.")] = "modern",
+    config: Annotated[str, typer.Option(help="Recipe (modern, paper) or a YAML file.")] = "modern",
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Train for this long; the schedule fits.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Train for so many passes over the images.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
@@ -50,15 +50,15 @@ def pretrain(
     if minutes is not None and epochs is not None:
         raise InputError("--minutes and --epochs exclude each other; give one of them")
     overrides = list(set_ or []) + ([f"train.epochs={epochs}"] if epochs else [])
-    config = load_config(recipe, overrides, schema=PretrainConfig)
-    tell_unused(console, config, config_origins(recipe, overrides, schema=PretrainConfig))
-    check_run_folder(out, config, resume=resume)
-    choose_compute(config.train.device, config.train.precision)  # a wrong name is told before the decoding
-    folder, shorter_side = cache or out / "images", build.stored_side(config)
+    settings = load_config(config, overrides, schema=PretrainConfig)
+    tell_unused(console, settings, config_origins(config, overrides, schema=PretrainConfig))
+    check_run_folder(out, settings, resume=resume)
+    choose_compute(settings.train.device, settings.train.precision)  # a wrong name is told before the decoding
+    folder, shorter_side = cache or out / "images", build.stored_side(settings)
     train = pack_images(console, data, "train", folder, shorter_side=shorter_side)
     val = pack_images(console, data, "val", folder, shorter_side=shorter_side)
     console.print(f"{data}: {len(train)} images to learn from, {len(val)} to judge, {len(train.class_names)} classes")
-    PretrainingRun(out, config, train, val, note=note, console=console).fit(minutes, resume=resume)
+    PretrainingRun(out, settings, train, val, note=note, console=console).fit(minutes, resume=resume)
 
 
 if __name__ == "__main__":

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from detection.atomic import atomic_path
-from detection.data.audit import Audit, SplitSummary, audit_dataset
+from detection.data.audit import Audit, audit_dataset
 from detection.data.findings import summarize_findings
+from detection.data.mend import left_for_a_person, mend_dataset, write_changes
+from detection.data.records import Finding
+from detection.data.statistics import SplitSummary
 from detection.errors import InputError
+from detection.evaluation.audit_page import write_audit_page
 from tools.cli import run_alone
+from tools.progress import tracking
 
 EXIT_FINDINGS = 1  # 2, the data set cannot be read, is the exit code of every InputError.
 _EXAMPLES_PER_KIND = 3
@@ -26,23 +30,56 @@ console = Console(soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 
 def check(
-    data: Annotated[Path, typer.Argument(help="Data folder (VOC, COCO or YOLO), or a COCO json or YOLO yaml.")],
+    data: Annotated[Path, typer.Argument(help="Data folder (VOC, COCO, YOLO or ILSVRC), or a COCO json or YOLO yaml.")],
     split: Annotated[list[str] | None, typer.Option(help="Split to check; may be repeated. Default: all.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write figures and findings to this file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write check.html, with sample drawings, and check.json here.")
+    ] = None,
+    fix: Annotated[
+        Path | None, typer.Option(help="Write a mended copy (COCO json and images) to this new folder, and fix.json.")
+    ] = None,
 ) -> None:
-    """Audit a data set: every split is read, every image decoded, every box checked.
+    """Audit a data set: every split is read, every image decoded and compared, every box checked.
 
-    Example: multibox check data/cards --json findings.json
+    Example: multibox check data/cards --out checked --fix data/cards-mended
 
-    Exit code: 0 clean, 1 findings, 2 the data set cannot be read.
+    Exit code: 0 clean, 1 findings, 2 the data set cannot be read. With --fix it is that of the copy.
     """
-    with console.status("reading labels") as status:
-        audit = audit_dataset(data, split or (), on_image=lambda path: status.update(Text(f"reading {path.name}")))
-    print_audit(audit, more_hint="" if json_file else "; --json FILE writes all")
+    audit = _audit(data, split or ())
+    has_all = json_file is not None or out is not None
+    print_audit(audit, more_hint="" if has_all else "; --out DIR or --json FILE writes all")
     if json_file is not None:
-        _write_json(json_file, audit)
-    if audit.findings:
+        _write_json(json_file, audit, option="--json")
+    if out is not None:
+        _write_json(out / "check.json", audit, option="--out")
+        write_audit_page(out / "check.html", audit)
+        console.print(f"{out / 'check.html'} shows figures, findings and samples")
+    left: Sequence[Finding] = audit.findings
+    if fix is not None:
+        left = _fix(audit, fix)
+    if left:
         raise typer.Exit(EXIT_FINDINGS)
+
+
+def _audit(data: Path, splits: Sequence[str]) -> Audit:
+    """Audits a data set and shows how far it is."""
+    with tracking(console, "decoding images") as on_image:
+        return audit_dataset(
+            data, splits, on_split=lambda name: console.print(f"reading labels of {name}"), on_image=on_image
+        )
+
+
+def _fix(audit: Audit, out: Path) -> Sequence[Finding]:
+    """Writes the mended copy, checks it and tells what is left for a person."""
+    with tracking(console, "copying images") as on_image:
+        changes = mend_dataset(audit, out, on_image=on_image)
+    left = left_for_a_person(audit, _audit(out, ()))
+    write_changes(out, audit, changes, left)
+    console.print(f"{out}: mended copy, COCO json and images; fix.json lists {len(changes)} changes")
+    if left:
+        console.print(f"left for a person to decide:\n{summarize_findings(left, more_hint='; fix.json has all')}")
+    return left
 
 
 def print_audit(audit: Audit, *, more_hint: str = "") -> None:
@@ -58,12 +95,12 @@ def print_audit(audit: Audit, *, more_hint: str = "") -> None:
     console.print(summarize_findings(audit.findings, max_examples=_EXAMPLES_PER_KIND, more_hint=more_hint))
 
 
-def _write_json(path: Path, audit: Audit) -> None:
+def _write_json(path: Path, audit: Audit, *, option: str) -> None:
     try:
         with atomic_path(path) as draft:
-            draft.write_text(json.dumps(asdict(audit), indent=2, default=str), encoding="utf-8")
+            draft.write_text(json.dumps(audit.to_document(), indent=2), encoding="ascii")
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); name another file with --json") from error
+        raise InputError(f"{path}: cannot be written ({error.strerror}); name another place with {option}") from error
 
 
 def _splits_table(splits: tuple[SplitSummary, ...]) -> Table:

@@ -1,12 +1,13 @@
-"""``multibox detect``: boxes for an image or a folder of any size, by a journal that survives a kill."""
+"""``multibox detect``: boxes for images of any number or the frames of a video, by a journal that survives a kill."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from detection.calibration import THRESHOLDS
 from detection.checkpoint import model_file
 from detection.data.image import read_image
 from detection.data.source import list_source
+from detection.data.video import count_frames, is_video, read_frames
 from detection.detector import Detector
 from detection.errors import InputError
 from detection.exports import output_paths, write_csv, write_voc, write_yolo
@@ -28,6 +30,7 @@ from detection.folder import detect_folder
 from detection.image_detector import ImageDetector
 from detection.journal import Journal, JournalEntry
 from detection.predictions import ImageDetections, write_coco
+from detection.preprocess import Image
 from detection.structures import Detections
 from detection.visualize import draw_detections
 from tools.cli import run_alone
@@ -41,13 +44,61 @@ EXIT_SOME_FAILED = 1
 console = Console(soft_wrap=True, markup=False, highlight=False)
 
 
+@dataclass(frozen=True)
+class _Source:
+    """What to look at.
+
+    Attributes:
+        path: As it was given.
+        total: How many images there are; of a video, how many frames it says it has.
+        images: Name -> path; empty of a video.
+    """
+
+    path: Path
+    total: int
+    images: Mapping[str, Path] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, path: Path) -> _Source:
+        """Looks what the path is and lists its images."""
+        if is_video(path):
+            return cls(path, count_frames(path))
+        images = dict(list_source(path))
+        return cls(path, len(images), images)
+
+    def detect(self, detector: ImageDetector, journal: Journal, heard: Callable[[JournalEntry], None]) -> None:
+        """Detects on every image that the journal does not hold yet."""
+        if self.images:
+            detect_folder(detector, self.images.items(), journal, heard=heard)
+            return
+        for name, frame in read_frames(self.path, passed_over=journal.done):
+            entry = JournalEntry(name, detector.detect_images([frame])[0])
+            journal.append(entry)
+            heard(entry)
+        if len(journal.done) < self.total:
+            console.print(f"note: {self.path} says it has {self.total} frames; {len(journal.done)} could be decoded")
+
+    def has(self, name: str) -> bool:
+        """Whether an image is part of the source; of the frames of a video, which have no other, all are."""
+        return not self.images or name in self.images
+
+    def read(self, journal: Journal) -> Iterator[tuple[Detections, Image]]:
+        """What was found in each image of the source that could be read, and the image, in the order of the journal."""
+        frames: Iterator[tuple[str, Image]] = iter(()) if self.images else read_frames(self.path)
+        for entry in journal:
+            if entry.detections is not None and self.has(entry.file_name):
+                image = read_image(self.images[entry.file_name]) if self.images else next(frames)[1]
+                yield entry.detections, image
+
+
 def detect(
     paths: Annotated[
         list[Path],
         typer.Argument(
             metavar="MODEL... SOURCE",
             help="One model or several of the same classes, whose answers are fused (files or folders of runs); "
-            "last, an image or a folder with its subfolders.",
+            "last, an image, a folder with its subfolders, a quoted pattern ('photos/**/*.jpg'), a .txt list of images "
+            "or a video.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
@@ -64,7 +115,7 @@ def detect(
     tta: TtaOption = False,
     cache: CacheOption = None,
 ) -> None:
-    """Detects objects in an image or in every image of a folder.
+    """Detects objects in an image, in every image of a folder, pattern or list, or in the frames of a video.
 
     Writes detections.json (COCO results of every score, for `multibox evaluate`), images.json and errors.json.
 
@@ -72,13 +123,15 @@ def detect(
 
     Example: multibox detect runs/first/model.safetensors photos --out found --formats coco,csv --images
 
+    Example: multibox detect runs/first street.mp4 --out found --images
+
     Example: multibox detect runs/a runs/b aerial --tile 640 --tta --out found
     """
     models, source = split_models(
         paths, "give one model or more, then an image or a folder: multibox detect MODEL... SOURCE --out DIR"
     )
     chosen = _parse_formats(formats)
-    found = dict(list_source(source))
+    wanted = _Source.open(source)
     loaded = load_models(console, models, device=device, cache=cache)
     detector = combine(loaded, tile=tile, tta=tta)
     if thresholds is not None and detector is not loaded[0]:
@@ -89,7 +142,7 @@ def detect(
     started, before = time.monotonic(), 0
     with closing(Journal(out / "journal.jsonl", settings, resume=resume)) as journal:
         before = len(journal.done)
-        with counting(console, len(found), "detecting", done=before) as advance:
+        with counting(console, wanted.total, "detecting", done=before) as advance:
 
             def heard(entry: JournalEntry) -> None:
                 nonlocal longest_side
@@ -97,11 +150,11 @@ def detect(
                     longest_side = max(longest_side, *entry.detections.image_size_hw)
                 advance()
 
-            detect_folder(detector, found.items(), journal, heard=heard)
+            wanted.detect(detector, journal, heard)
     seconds, done = time.monotonic() - started, len(journal.done) - before
     errors = _write_results(out, detector, journal, formats=chosen, lowest=lowest)
     if images:
-        _draw(out, detector, journal, found, lowest)
+        _draw(out, detector, journal, wanted, lowest)
     if longest_side:
         tell_if_uncut(console, longest_side, tile=tile)
     console.print(f"{done} images in {seconds:.1f} s, {1000 * seconds / max(done, 1):.1f} ms an image, file to boxes")
@@ -174,14 +227,12 @@ def _above(detections: Detections, lowest: Tensor) -> Detections:
     return detections[detections.scores >= lowest[detections.labels]]
 
 
-def _draw(out: Path, detector: ImageDetector, journal: Journal, found: dict[str, Path], lowest: Tensor) -> None:
+def _draw(out: Path, detector: ImageDetector, journal: Journal, source: _Source, lowest: Tensor) -> None:
     """Writes a picture with the drawn boxes for every image."""
-    entries = [entry for entry in journal if entry.detections is not None and entry.file_name in found]
-    paths = output_paths(out / "images", [entry.file_name for entry in entries], suffix=".jpg")
-    for entry, path in zip(entries, paths, strict=True):
-        assert entry.detections is not None
-        image = read_image(found[entry.file_name])
-        drawn = draw_detections(image, _above(entry.detections, lowest), class_names=detector.class_names)
+    drawable = [entry.file_name for entry in journal if entry.detections is not None and source.has(entry.file_name)]
+    paths = output_paths(out / "images", drawable, suffix=".jpg")
+    for (found, image), path in zip(source.read(journal), paths, strict=True):
+        drawn = draw_detections(image, _above(found, lowest), class_names=detector.class_names)
         path.parent.mkdir(parents=True, exist_ok=True)
         _, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
         path.write_bytes(encoded.tobytes())

@@ -1,48 +1,27 @@
-"""Looks a whole data set over before anyone trains on it: every split read, every image decoded."""
+"""Looks a whole data set over before anyone trains on it: every split read, every image decoded and compared."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from detection.data.assemble import unreadable_image
+from detection.data.class_drift import find_class_drift
 from detection.data.discover import list_splits, load_dataset
-from detection.data.image import read_image
+from detection.data.duplicates import Picture, find_duplicates, fingerprint
+from detection.data.image import decode_image
 from detection.data.records import DetectionData, Finding
+from detection.data.statistics import SplitSummary, summarize_split
+from detection.data.strays import find_strays
+from detection.data.twin_boxes import find_twin_boxes
 from detection.errors import InputError
 
-# Splits that hold others on purpose: VOC's trainval is train and val.
-_UNIONS: Mapping[str, frozenset[str]] = {"trainval": frozenset({"train", "val"})}
-_REFERENCE_SPLITS = ("trainval", "train")
-
-
-@dataclass(frozen=True)
-class SplitSummary:
-    """The figures of one split.
-
-    Attributes:
-        split: Its name.
-        num_images: Images that can be opened.
-        num_empty_images: Those without a single object.
-        num_objects: Objects after the check, ignored ones too.
-        num_ignored: Crowd and difficult objects.
-        objects_per_class: Class name -> number of objects, in label order.
-        smallest_box_wh: Width and height in pixels of the box with the smallest area; None without boxes.
-        largest_box_wh: The same of the largest.
-    """
-
-    split: str
-    num_images: int
-    num_empty_images: int
-    num_objects: int
-    num_ignored: int
-    objects_per_class: Mapping[str, int]
-    smallest_box_wh: tuple[float, float] | None
-    largest_box_wh: tuple[float, float] | None
+_MAX_THREADS = 4  # Each may hold a decoded image, which may be large.
 
 
 @dataclass(frozen=True)
@@ -55,6 +34,8 @@ class Audit:
         reason: Why it was taken for that format.
         splits: The figures, one entry a split.
         findings: Everything that is wrong, each once.
+        parts: The splits themselves, as training would read them.
+        pictures: What is known of each image that decodes.
     """
 
     root: Path
@@ -62,55 +43,84 @@ class Audit:
     reason: str
     splits: tuple[SplitSummary, ...]
     findings: tuple[Finding, ...]
+    parts: tuple[DetectionData, ...]
+    pictures: Mapping[Path, Picture]
+
+    def to_document(self) -> dict[str, Any]:
+        """The figures and findings for a JSON file."""
+        return {
+            "root": str(self.root),
+            "format": self.format,
+            "reason": self.reason,
+            "splits": [asdict(summary) for summary in self.splits],
+            "findings": [asdict(finding) for finding in self.findings],
+        }
 
 
 def audit_dataset(
-    root: Path, splits: Sequence[str] = (), *, on_image: Callable[[Path], None] = lambda path: None
+    root: Path,
+    splits: Sequence[str] = (),
+    *,
+    on_split: Callable[[str], None] = lambda split: None,
+    on_image: Callable[[int, int], None] = lambda done, total: None,
 ) -> Audit:
-    """Reads splits of a data set and decodes every image in them.
+    """Reads splits of a data set, decodes every image in them and compares them with each other.
+
+    A bad file is a finding and ends nothing.
 
     Args:
         root: The data folder, or a COCO json or YOLO yaml.
         splits: Which splits; empty for all that can be read.
-        on_image: Called with each image after it was decoded, to show progress.
+        on_split: Called with each split before its labels are read.
+        on_image: Called after each image with the numbers of images done and in all.
 
     Returns:
-        The figures and all findings: those of the readers, images that do not decode, classes that only some splits
-        have, images that stand in more than one split, and splits that cannot be read if none was asked for.
+        The figures and all findings: those of the readers, images that do not decode, classes that do not fit
+        together, boxes that probably mean one object, repeated images, and, if no split was asked for, files that no
+        split uses and splits that cannot be read.
 
     Raises:
         InputError: If the format, a split that was asked for or every split cannot be read at all.
     """
-    parts, findings = _read_splits(root, splits)
-    digests: dict[Path, str] = {}
+    parts, findings = _read_splits(root, splits, on_split)
+    is_whole = not splits and not findings
     findings += [finding for part in parts for finding in part.findings]
-    for part in parts:
-        for image in part.images:
-            if image.path not in digests:
-                findings += _decode(image.path, root)
-                digests[image.path] = hashlib.blake2b(image.path.read_bytes()).hexdigest()
-                on_image(image.path)
-    findings += [*find_foreign_classes(parts), *find_shared_images(parts, digests)]
+    pictures: dict[Path, Picture] = {}
+    paths = list(dict.fromkeys(image.path for part in parts for image in part.images))
+    for done, (path, looked) in enumerate(_look_at_each(paths), start=1):
+        if isinstance(looked, Picture):
+            pictures[path] = looked
+        else:
+            findings.append(unreadable_image(path, root, looked))
+        on_image(done, len(paths))
+    if is_whole:
+        findings += find_strays(root, parts, findings)
+    findings += [*find_class_drift(parts), *find_twin_boxes(parts), *find_duplicates(parts, pictures)]
     return Audit(
         root=root,
         format=parts[0].format,
         reason=parts[0].reason,
         splits=tuple(summarize_split(part) for part in parts),
         findings=tuple(dict.fromkeys(findings)),
+        parts=tuple(parts),
+        pictures=pictures,
     )
 
 
-def _read_splits(root: Path, splits: Sequence[str]) -> tuple[list[DetectionData], list[Finding]]:
+def _read_splits(
+    root: Path, splits: Sequence[str], on_split: Callable[[str], None]
+) -> tuple[list[DetectionData], list[Finding]]:
     """Reads the splits that were asked for, else all that can be read, with a finding for each that cannot."""
-    if splits:
-        return [load_dataset(root, split) for split in splits], []
     parts: list[DetectionData] = []
-    failures: dict[str, InputError] = {}
-    for split in list_splits(root):
+    failures: dict[str, InputError | OSError] = {}
+    for split in splits or list_splits(root):
+        on_split(split)
         try:
             parts.append(load_dataset(root, split))
-        except InputError as error:
+        except (InputError, OSError) as error:
             failures[split] = error
+            if splits:
+                raise
     if not parts:
         raise next(iter(failures.values()))
     remedy = "the other splits were checked"
@@ -121,79 +131,23 @@ def _read_splits(root: Path, splits: Sequence[str]) -> tuple[list[DetectionData]
     return parts, findings
 
 
-def summarize_split(data: DetectionData) -> SplitSummary:
-    """Counts images and objects of a split."""
-    labels = np.concatenate([np.zeros(0, np.int64), *(image.labels for image in data.images)])
-    boxes = np.concatenate([np.zeros((0, 4), np.float32), *(image.boxes for image in data.images)])
-    counts = np.bincount(labels, minlength=len(data.class_names))
-    sides = boxes[:, 2:] - boxes[:, :2]
-    by_area = np.argsort(sides.prod(axis=1), kind="stable")
-    return SplitSummary(
-        split=data.split,
-        num_images=len(data.images),
-        num_empty_images=sum(len(image.boxes) == 0 for image in data.images),
-        num_objects=len(boxes),
-        num_ignored=sum(int(image.ignore.sum()) for image in data.images),
-        objects_per_class={name: int(count) for name, count in zip(data.class_names, counts, strict=True)},
-        smallest_box_wh=(float(sides[by_area[0], 0]), float(sides[by_area[0], 1])) if len(boxes) else None,
-        largest_box_wh=(float(sides[by_area[-1], 0]), float(sides[by_area[-1], 1])) if len(boxes) else None,
-    )
-
-
-def find_foreign_classes(parts: Sequence[DetectionData]) -> list[Finding]:
-    """Finds classes that a split has but the training split has not: a model trained on it cannot know them.
-
-    Args:
-        parts: The splits. The reference is ``trainval`` or ``train``, else the first.
-
-    Returns:
-        One finding a split that has such classes.
-    """
-    by_name = {part.split: part for part in parts}
-    reference = next((by_name[name] for name in _REFERENCE_SPLITS if name in by_name), parts[0])
-    findings = []
-    for part in parts:
-        foreign = [name for name in part.class_names if name not in reference.class_names]
-        if foreign:
-            message = f"has classes that split '{reference.split}' has not: {', '.join(foreign)}"
-            remedy = (
-                f"correct the names, or add such objects; '{reference.split}' has {', '.join(reference.class_names)}"
-            )
-            findings.append(Finding("foreign-class", f"split {part.split}", message, remedy))
-    return findings
-
-
-def find_shared_images(parts: Sequence[DetectionData], digests: Mapping[Path, str]) -> list[Finding]:
-    """Finds images with the same bytes in two splits: a score on the one is then no proof of what the other taught.
-
-    Args:
-        parts: The splits; ``trainval`` may hold ``train`` and ``val``.
-        digests: Content digest of every image.
-
-    Returns:
-        One finding a pair of splits and image.
-    """
-    findings = []
-    for position, part in enumerate(parts):
-        image_of = {digests[image.path]: image for image in part.images}
-        for other in parts[position + 1 :]:
-            if _is_union(part.split, other.split):
-                continue
-            for image in other.images:
-                twin = image_of.get(digests[image.path])
-                if twin is not None:
-                    message = f"split '{other.split}' has the same image as '{twin.file_name}' in split '{part.split}'"
-                    findings.append(Finding("shared-image", image.file_name, message, "keep it in one split only"))
-    return findings
-
-
-def _is_union(split: str, other: str) -> bool:
-    return split in _UNIONS.get(other, ()) or other in _UNIONS.get(split, ())
-
-
-def _decode(path: Path, root: Path) -> Iterable[Finding]:
-    """Decodes an image whose header was in order; yields why it cannot be, if so."""
+def _look_at_each(paths: Sequence[Path]) -> Iterator[tuple[Path, Picture | InputError]]:
+    """Decodes images in a few threads; yields them in order."""
+    pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1))
     try:
-        read_image(path)
+        yield from zip(paths, pool.map(_look_at, paths), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _look_at(path: Path) -> Picture | InputError:
+    """Decodes an image whose header was in order; the error of one that cannot be decoded is the answer."""
+    try:
+        content = path.read_bytes()
+        return Picture(hashlib.blake2b(content, digest_size=16).digest(), fingerprint(decode_image(content, str(path))))
     except InputError as error:
-        yield unreadable_image(path, root, error)
+        return error
+    except OSError as error:
+        return InputError(f"{path}: {error.strerror}; give a readable image file")
+    except MemoryError:
+        return InputError(f"{path}: no memory to decode it; shrink the image or cut it into tiles")

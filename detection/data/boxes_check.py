@@ -16,6 +16,8 @@ from detection.data.records import Finding
 MAX_OVERHANG_PX = 1.0  # Clipped without a word: off-by-one and rounding of labelling tools.
 MIN_SIDE_PX = 1.0 - 1e-3  # The small part is the rounding of six decimals.
 MISREAD_SHARE = 0.2
+UNANIMOUS_MISREAD_SHARE = 0.05  # Enough where every one of many boxes fits if read otherwise.
+_MANY_BOXES = 20
 
 CLIPPED = "clipped-box"
 TINY = "tiny-box"  # Kept, so that figures on official labels, which have some, equal everyone else's.
@@ -75,7 +77,7 @@ def check_boxes(objects: PackedObjects, raw: RawSplit) -> tuple[PackedObjects, l
         findings. N = 0 gives none of either.
     """
     faults = classify_boxes(objects.boxes, objects.sizes_hw)
-    findings = guess_misread(objects, raw)
+    findings = [*guess_misread(objects, raw), *_zero_number(raw)]
     findings += [_box_finding(objects, raw, index, str(faults[index])) for index in _rows(faults != _NO_FAULT)]
     usable = objects.select(np.isin(faults, (_NO_FAULT, CLIPPED, TINY)))
     usable = replace(usable, boxes=clip_boxes(usable.boxes, usable.sizes_hw))
@@ -136,6 +138,9 @@ def first_of_equals(objects: PackedObjects) -> Int64Array:
 def guess_misread(objects: PackedObjects, raw: RawSplit) -> list[Finding]:
     """Suspects a mistaken notation: many boxes leave their image as they are read but fit if read otherwise.
 
+    Many is a share of `MISREAD_SHARE`; where every single box fits if read otherwise, which sizes read as corners
+    hardly ever do, `UNANIMOUS_MISREAD_SHARE`.
+
     Args:
         objects: N objects.
         raw: The split that they come from.
@@ -149,7 +154,8 @@ def guess_misread(objects: PackedObjects, raw: RawSplit) -> list[Finding]:
     faulty = classify_boxes(objects.boxes, objects.sizes_hw) != _NO_FAULT
     fitting = classify_boxes(other.to_xyxy(objects.values, objects.sizes_hw), objects.sizes_hw) == _NO_FAULT
     suspects = np.flatnonzero(faulty & fitting)
-    if len(suspects) <= MISREAD_SHARE * len(objects):
+    unanimous = fitting.all() and len(objects) >= _MANY_BOXES
+    if len(suspects) <= (UNANIMOUS_MISREAD_SHARE if unanimous else MISREAD_SHARE) * len(objects):
         return []
     example = raw.objects[objects.row[suspects[0]]]
     read, meant = _columns(raw.notation), _columns(other)
@@ -158,10 +164,20 @@ def guess_misread(objects: PackedObjects, raw: RawSplit) -> list[Finding]:
             kind="misread-boxes",
             file=raw.images[example.image_index].label_file,
             message=f"{len(suspects)} of {len(objects)} boxes leave their image as {read} but fit as {meant}, "
-            f"the first: {raw.locate(example)} with {list(example.values)}",
+            f"the first: {raw.locate(example)} with {list(example.values)}; of all boxes {fitting.sum()} fit so",
             remedy=f"write boxes as {read}; they were read as such",
         )
     ]
+
+
+def _zero_number(raw: RawSplit) -> list[Finding]:
+    """One finding if an annotation has the id 0: pycocotools takes a match with it for none."""
+    first = next((row for row in raw.objects if row.number == 0), None)
+    if first is None:
+        return []
+    message = f"{raw.locate(first)} has the id 0, which pycocotools counts as not found"
+    file = raw.images[first.image_index].label_file
+    return [Finding("zero-id", file, message, "number annotations from 1; of no effect here")]
 
 
 def _rows(mask: npt.NDArray[np.bool_]) -> list[int]:

@@ -1,24 +1,69 @@
-"""What a user may name as a source of images."""
+"""What a user may name as a source of images: a file, a folder, a pattern, a list of files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from detection.data.image import IMAGE_SUFFIXES, find_images
 from detection.errors import InputError
 
+LIST_SUFFIX = ".txt"
+
+_WILDCARDS = frozenset("*?[")
+
 
 def list_source(source: Path) -> list[tuple[str, Path]]:
-    """The images of a source as (name relative to it, path), sorted by path; a folder with its subfolders.
+    """The images of a source.
+
+    Args:
+        source: An image; a folder, which is taken with its subfolders; a ``.txt`` file with the path of an image a
+            line, relative to the folder of the list; or a pattern such as ``photos/**/*.jpg``, where ``**`` stands
+            for any folders. A pattern that is the name of something is that thing.
+
+    Returns:
+        Name and path of each image, each once: of a list in its order, else sorted by path. The name is relative to
+        the folder, that of the list, or the part of the pattern before its first wildcard; paths of a list that lead
+        elsewhere are their own names. Whether the files of a list are there is found out when they are read.
 
     Raises:
-        InputError: If there is no such file or folder, or the folder has no images.
+        InputError: If there is no such file or folder, or no image in it.
     """
+    if source.is_dir():
+        known = ", ".join(sorted(IMAGE_SUFFIXES))
+        found = _relative_to(source, find_images(source, recursive=True))
+        return _not_empty(found, f"{source}: no images in this folder; known are {known}")
     if source.is_file():
-        return [(source.name, source)]
-    if not source.is_dir():
-        raise InputError(f"{source}: no such file or folder; give an image or a folder of images")
-    found = [(path.relative_to(source).as_posix(), path) for path in find_images(source, recursive=True)]
-    if not found:
-        raise InputError(f"{source}: no images in this folder; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
-    return found
+        return _read_list(source) if source.suffix.lower() == LIST_SUFFIX else [(source.name, source)]
+    if _WILDCARDS & set(str(source)):
+        return _not_empty(_expand(source), f"{source}: no image fits this pattern; ** stands for any folders")
+    raise InputError(f"{source}: no such file or folder; give an image, a folder, a pattern or a list of images")
+
+
+def _not_empty(images: list[tuple[str, Path]], fault: str) -> list[tuple[str, Path]]:
+    if not images:
+        raise InputError(fault)
+    return images
+
+
+def _relative_to(folder: Path, paths: Iterable[Path]) -> list[tuple[str, Path]]:
+    return [(path.relative_to(folder).as_posix(), path) for path in paths]
+
+
+def _expand(pattern: Path) -> list[tuple[str, Path]]:
+    """The image files that fit a pattern; hidden ones are passed over, as in folders."""
+    first = next(index for index, part in enumerate(pattern.parts) if _WILDCARDS & set(part))
+    folder = Path(*pattern.parts[:first])
+    fitting = folder.glob("/".join(pattern.parts[first:])) if folder.is_dir() else iter(())
+    images = (path for path in fitting if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
+    return _relative_to(folder, sorted({path for path in images if path.is_file()}, key=Path.as_posix))
+
+
+def _read_list(path: Path) -> list[tuple[str, Path]]:
+    """The images that a text file names; file names that are not UTF-8 survive."""
+    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    if "\0" in text:
+        raise InputError(f"{path}: is no text; a list of images has one path a line")
+    named = dict.fromkeys(Path(line.strip()) for line in text.splitlines() if line.strip())
+    images = {name.as_posix(): path.parent / name for name in named}
+    return _not_empty(list(images.items()), f"{path}: names no image; write one path a line")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from detection.data.audit import audit_dataset
 from detection.errors import InputError
-from tests.builders import ToyImage, ToyObject, toy_images, write_coco, write_voc
+from tests.builders import ToyImage, ToyObject, toy_images, voc_xml, write_coco, write_pixels, write_voc
 from tests.data.contracts import only_finding
 from tools.check import check
 
@@ -49,12 +49,16 @@ def test_split_without_objects_has_no_box_sizes(tmp_path: Path) -> None:
 
 def test_every_split_is_read_and_every_image_decoded_once(tmp_path: Path) -> None:
     splits = {"train": [IMAGE], "val": [EMPTY], "trainval": [IMAGE, EMPTY]}
-    decoded: list[str] = []
+    read: list[str] = []
+    decoded: list[tuple[int, int]] = []
 
-    audit = audit_dataset(write_voc(tmp_path, splits), on_image=lambda path: decoded.append(path.name))
+    audit = audit_dataset(
+        write_voc(tmp_path, splits), on_split=read.append, on_image=lambda *numbers: decoded.append(numbers)
+    )
 
-    assert [summary.split for summary in audit.splits] == ["train", "trainval", "val"]
-    assert sorted(decoded) == ["a.jpg", "b.jpg"]
+    assert [summary.split for summary in audit.splits] == read == ["train", "trainval", "val"]
+    assert decoded == [(1, 2), (2, 2)]
+    assert sorted(path.name for path in audit.pictures) == ["a.jpg", "b.jpg"]
     assert audit.findings == ()  # trainval holds train and val on purpose.
 
 
@@ -66,6 +70,68 @@ def test_truncated_image_is_a_finding_though_the_reader_keeps_it(clean: Path) ->
 
     assert finding.file == "JPEGImages/b.jpg"
     assert finding.message.startswith("truncated JPEG (")
+
+
+def test_image_that_cannot_be_opened_any_more_ends_nothing(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_bytes = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "a.jpg":
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+
+    audit = audit_dataset(clean, ["train"])
+
+    finding = only_finding(audit.findings, "unreadable-image")
+    assert str(finding) == "JPEGImages/a.jpg: Permission denied; give a readable image file; left out"
+    assert [path.name for path in audit.pictures] == ["b.jpg"]
+
+
+def test_files_that_no_split_uses(clean: Path) -> None:
+    write_pixels(clean / "JPEGImages", toy_images(5, prefix="stray"))
+    (clean / "Annotations/stray0.xml").write_text(voc_xml(toy_images(1, prefix="stray")[0]), encoding="utf-8")
+
+    findings = [str(finding) for finding in audit_dataset(clean).findings if finding.kind.startswith("unlisted")]
+
+    assert findings == [
+        "JPEGImages/: 5 images are in no split: stray0.jpg, stray1.jpg, stray2.jpg and 2 more; "
+        "label and list them, or move them away; not used",
+        "Annotations/: 1 label files are in no list of ImageSets/Main/: stray0; "
+        "label and list them, or move them away; not used",
+    ]
+    only_train = audit_dataset(clean, ["train"]).findings  # Of the files of the others nothing is known then.
+    assert [finding.kind for finding in only_train] == []
+
+
+def test_listed_image_that_cannot_be_opened_is_not_told_as_unlisted(clean: Path) -> None:
+    (clean / "JPEGImages/b.jpg").write_bytes(b"")
+
+    kinds = [finding.kind for finding in audit_dataset(clean).findings]
+
+    assert kinds == ["unreadable-image", "foreign-class"]
+
+
+def test_images_in_a_folder_that_coco_jsons_share(tmp_path: Path) -> None:
+    root = write_coco(tmp_path, {"train": toy_images(2), "val": toy_images(2, prefix="val")})
+    (root / "train").rename(root / "images")
+    shutil.copytree(root / "val", root / "images", dirs_exist_ok=True)
+    shutil.rmtree(root / "val")
+    write_pixels(root / "images", toy_images(1, prefix="stray"))
+
+    finding = only_finding(audit_dataset(root).findings, "unlisted-image")
+
+    assert finding.message == "1 images are in no split: stray0.jpg"
+
+
+def test_images_that_a_reader_has_told_of_are_told_once(tmp_path: Path) -> None:
+    root = write_coco(tmp_path, {"train": toy_images(2), "val": toy_images(2, prefix="val")})
+    write_pixels(root / "train", toy_images(1, prefix="stray"))
+
+    finding = only_finding(audit_dataset(root).findings, "unlisted-image")
+
+    assert finding.message == "1 images of train/ are not listed: stray0.jpg"
 
 
 def test_findings_of_the_readers_are_told_once(tmp_path: Path) -> None:
@@ -172,9 +238,41 @@ def test_findings_that_are_not_shown_are_in_the_json(tmp_path: Path) -> None:
     written = CliRunner().invoke(app, [str(root), "--json", str(report)]).output
 
     assert "5 x degenerate-box" in shown
-    assert "... and 2 more; --json FILE writes all\n" in shown
+    assert "... and 2 more; --out DIR or --json FILE writes all\n" in shown
     assert "... and 2 more\n" in written
     assert len(json.loads(report.read_text(encoding="utf-8"))["findings"]) == 5
+
+
+def test_page_and_json_in_a_folder(clean: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, [str(clean), "--out", str(tmp_path / "out")])
+
+    assert result.exit_code == 1
+    content = json.loads((tmp_path / "out/check.json").read_text(encoding="utf-8"))
+    assert [finding["kind"] for finding in content["findings"]] == ["foreign-class"]
+    assert sum(content["splits"][0]["box_sides"].values()) == content["splits"][0]["num_objects"]
+    page = (tmp_path / "out/check.html").read_text(encoding="utf-8")
+    assert "foreign-class" in page
+    assert "check.html shows figures, findings and samples" in result.output
+
+
+def test_fix_ends_clean_though_the_source_is_not(tmp_path: Path) -> None:
+    bad = IMAGE._replace(objects=(*IMAGE.objects, ToyObject("cat", (9, 9, 9, 9))))
+    root = write_voc(tmp_path / "data", {"train": [bad, EMPTY]})
+
+    result = CliRunner().invoke(app, [str(root), "--fix", str(tmp_path / "mended")])
+
+    assert result.exit_code == 0, result.output
+    assert "fix.json lists 1 changes" in result.output
+    fixed = json.loads((tmp_path / "mended/fix.json").read_text(encoding="utf-8"))
+    assert fixed["left"] == []
+    assert [(change["kind"], change["done"]) for change in fixed["changes"]] == [("degenerate-box", "left out")]
+
+
+def test_fix_tells_what_is_left_for_a_person(clean: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, [str(clean), "--fix", str(tmp_path / "mended")])
+
+    assert result.exit_code == 1
+    assert "left for a person to decide:\n1 x untaught-class" in result.output
 
 
 def test_json_that_cannot_be_written(clean: Path, tmp_path: Path) -> None:

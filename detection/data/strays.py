@@ -1,0 +1,69 @@
+"""Files that lie in a data set and take no part in it: images without labels, label files that no list names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from detection.data.image import IMAGE_SUFFIXES, find_images
+from detection.data.raw import first_names, relative_name
+from detection.data.records import DetectionData, Finding
+
+_REMEDY = "label and list them, or move them away; not used"
+
+
+def find_strays(root: Path, parts: Sequence[DetectionData], findings: Sequence[Finding]) -> Iterator[Finding]:
+    """Finds files that none of the splits uses.
+
+    Args:
+        root: The data folder, or the file in it that was given.
+        parts: All splits of the data set.
+        findings: What was found so far; a file that is named there is not told again.
+
+    Yields:
+        At most one ``unlisted-image`` a folder and one ``unlisted-label``.
+    """
+    base = root if root.is_dir() else root.parent
+    told = {Path(finding.file).stem for finding in findings}
+    yield from _unlisted_images(base, parts, told)
+    if parts[0].format == "voc":
+        yield from _unlisted_labels(base, parts, told)
+
+
+def _unlisted_images(base: Path, parts: Sequence[DetectionData], told: set[str]) -> Iterator[Finding]:
+    """Images beside the listed ones. Where a reader has told of its own folder, the folder is passed over."""
+    folders: dict[Path, bool] = {}
+    for part in parts:
+        reader_told = any(finding.kind == "unlisted-image" for finding in part.findings)
+        for folder in dict.fromkeys(image.path.parent for image in part.images):
+            folders[folder] = folders.get(folder, False) or reader_told
+    listed = {image.path for part in parts for image in part.images}
+    for folder, reader_told in folders.items():
+        strays = [path.name for path in find_images(folder) if path not in listed and path.stem not in told]
+        if strays and not reader_told:
+            message = f"{len(strays)} images are in no split: {first_names(strays)}"
+            yield Finding("unlisted-image", f"{relative_name(folder, base)}/", message, _REMEDY)
+
+
+def _unlisted_labels(base: Path, parts: Sequence[DetectionData], told: set[str]) -> Iterator[Finding]:
+    """Annotation files of VOC that no list names; without lists every one of them is read."""
+    lists = sorted((base / "ImageSets" / "Main").glob("*.txt"))
+    folder = next((base / name for name in ("Annotations", "annotations") if (base / name).is_dir()), None)
+    if folder is None or not lists or any(part.split == "all" for part in parts):
+        return
+    names = {name for path in lists for name in _names_in(path)}
+    labels = (path for path in sorted(folder.rglob("*.xml")) if path.stem not in told)
+    strays = [name for path in labels if (name := relative_name(path, folder)[: -len(".xml")]) not in names]
+    if strays:
+        message = f"{len(strays)} label files are in no list of ImageSets/Main/: {first_names(strays)}"
+        yield Finding("unlisted-label", f"{folder.name}/", message, _REMEDY)
+
+
+def _names_in(path: Path) -> Iterator[str]:
+    """Everything that a line of a list may mean: itself, without its second column, without an image suffix."""
+    for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+        whole = line.strip()
+        for name in (whole, whole.rpartition(" ")[0].strip()):
+            yield name
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                yield name[: name.rindex(".")]

@@ -1,0 +1,56 @@
+"""``multibox detect`` on patterns, lists and videos."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.builders import random_pixels, save_image
+from tests.data.test_video import write_film
+from tests.tools.running import run_command
+from tests.tools.test_passes import saved_model
+from tools.detect import detect
+
+
+def run(*arguments: object) -> int:
+    return run_command(detect, *arguments, "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved_model(tmp_path_factory.mktemp("models") / "a.safetensors", seed=1)
+
+
+def listed(out: Path) -> list[str]:
+    return [image["file_name"] for image in json.loads((out / "images.json").read_text(encoding="utf-8"))["images"]]
+
+
+def test_video_frames_go_through_the_journal(model: Path, tmp_path: Path) -> None:
+    film, whole, parts = write_film(tmp_path / "film.avi", 4), tmp_path / "whole", tmp_path / "parts"
+    assert run(model, film, "--out", whole, "--images", "--formats", "coco,yolo", "--threshold", 0) == 0
+    assert listed(whole) == [f"film.avi/{number:06d}" for number in range(4)]
+    assert len(list((whole / "images/film.avi").glob("*.jpg"))) == 4
+    assert (whole / "yolo/film.avi/000003.txt").is_file()
+
+    assert run(model, film, "--out", parts) == 0
+    lines = (parts / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    (parts / "journal.jsonl").write_bytes(b"".join(lines[:3]) + lines[3][:20])  # a kill in the third frame
+    assert run(model, film, "--out", parts, "--resume") == 0
+    for name in ("detections.json", "images.json", "errors.json", "journal.jsonl"):
+        assert (parts / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_pattern_and_list(model: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "deep/c.png"):
+        save_image(tmp_path / "photos" / name, random_pixels((30, 40), len(name)))
+    assert run(model, tmp_path / "photos/**/*.png", "--out", tmp_path / "fitting") == 0
+    assert listed(tmp_path / "fitting") == ["a.png", "b.png", "deep/c.png"]
+
+    (tmp_path / "list.txt").write_text("photos/b.png\nphotos/gone.png\nphotos/a.png\n", encoding="utf-8")
+    assert run(model, tmp_path / "list.txt", "--out", tmp_path / "listed", "--images", "--threshold", 0) == 1
+    assert listed(tmp_path / "listed") == ["photos/b.png", "photos/a.png"]
+    errors = json.loads((tmp_path / "listed/errors.json").read_text(encoding="utf-8"))
+    assert [error["file_name"] for error in errors] == ["photos/gone.png"]
+    assert (tmp_path / "listed/images/photos/a.jpg").is_file()

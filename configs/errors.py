@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
-from configs.schema import field_names
+from configs.sections import field_names
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

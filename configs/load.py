@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from configs.errors import ConfigError, explain, nearest
-from configs.schema import RootConfig
+from configs.sections import RootConfig
 from configs.strict_yaml import parse_yaml
 
 Schema = TypeVar("Schema", bound=RootConfig)

@@ -9,7 +9,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from configs.schema import Device, RootConfig, Section, Share, VariantConfig, WeightsSource
+from configs.schema import VariantConfig
+from configs.sections import Device, RootConfig, Section, Share, WeightsSource
 
 
 class NetworkConfig(VariantConfig):

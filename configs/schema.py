@@ -6,51 +6,11 @@ The defaults are those of the ``default`` preset; a preset or a user's file hold
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-WEIGHTS_SUFFIX = ".safetensors"
-
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-"""A part of a whole, a probability or an IoU."""
-
-
-def _known_device(device: str) -> str:
-    kind, colon, index = device.partition(":")
-    if device not in ("auto", "cpu", "mps", "cuda") and not (kind == "cuda" and colon and index.isdecimal()):
-        raise ValueError("auto, cpu, mps, cuda or cuda:N")
-    return device
-
-
-Device = Annotated[str, AfterValidator(_known_device)]
-"""Where to compute."""
-
-
-def _known_source(weights: str) -> str:
-    if weights not in ("shipped", "none", "torchvision") and not weights.endswith(WEIGHTS_SUFFIX):
-        raise ValueError(f"shipped, none, torchvision or the path of a {WEIGHTS_SUFFIX} file")
-    return weights
-
-
-WeightsSource = Annotated[str, AfterValidator(_known_source)]
-"""Where the backbone's start weights come from."""
-
-
-class Section(BaseModel):
-    """What all sections have in common."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
-
-
-class RootConfig(Section):
-    """A whole configuration, that files and presets hold.
-
-    Attributes:
-        preset_folder: Where its presets are, within this package.
-    """
-
-    preset_folder: ClassVar[str]
+from configs.sections import Device, RootConfig, Section, Share, WeightsSource
 
 
 class InputConfig(Section):
@@ -142,9 +102,40 @@ class ProposalsConfig(Section):
         return number
 
 
+class CropConfig(Section):
+    """Whole GoogLeNets over warped regions (classifier.form crop), one training for each."""
+
+    members: int = Field(default=1, ge=1, le=6, description="GoogLeNets, each trained by itself; the entry had 6.")
+    side: int = Field(default=224, ge=64, le=1024, description="Side of a warped region, in pixels.")
+    context: int = Field(default=16, ge=0, le=256, description="Pixels of its surroundings, on each side; < side / 2.")
+    batch: int = Field(
+        default=128, ge=1, le=65_536, description="Regions of a training step, of all its images; or judged at once."
+    )
+    foreground_fraction: float = Field(
+        default=0.25, gt=0.0, le=1.0, description="At most this part of a step's regions is objects."
+    )
+    proposer_share: float = Field(
+        default=0.3,
+        gt=0.0,
+        lt=1.0,
+        description="Part of minutes or epochs for learning to propose; members share the rest.",
+    )
+
+    @field_validator("context")
+    @classmethod
+    def _within_side(cls, context: int, info: ValidationInfo) -> int:
+        side = info.data.get("side")  # absent when it is itself at fault
+        if side is not None and 2 * context >= side:
+            raise ValueError(f"less than half of classifier.crop.side = {side}")
+        return context
+
+
 class ClassifierConfig(Section):
     """The ensemble that names each region; its mean probability is the class score."""
 
+    form: Literal["shared", "crop"] = Field(
+        default="shared", description="shared (heads on the backbone's features) or crop (whole networks, as R-CNN)."
+    )
     members: int = Field(default=6, ge=1, le=64, description="Heads of the ensemble.")
     contexts: tuple[float, ...] = Field(
         default=(1.0,),
@@ -160,6 +151,7 @@ class ClassifierConfig(Section):
     rois_per_image: int = Field(default=48, ge=1, le=4096, description="Regions sampled per image in training.")
     foreground_fraction: float = Field(default=0.5, gt=0.0, le=1.0, description="At most this part of them is objects.")
     foreground_iou: float = Field(default=0.5, gt=0.0, le=1.0, description="A region is an object from this IoU on.")
+    crop: CropConfig = Field(default=CropConfig(), description="Whole GoogLeNets over warped regions.")
 
     @field_validator("contexts")
     @classmethod
@@ -195,6 +187,11 @@ class AugmentConfig(Section):
     contrast: Share = Field(default=0.2, description="Largest relative change of contrast.")
     saturation: Share = Field(default=0.3, description="Largest relative change of saturation.")
     hue: float = Field(default=0.02, ge=0.0, le=0.5, description="Largest turn of the hue, in turns of the circle.")
+    mosaic: Share = Field(default=0.0, description="Probability that four images are put together into one.")
+    mosaic_until: float = Field(
+        default=0.9, gt=0.0, le=1.0, description="First part of the training with mosaics; the rest has none."
+    )
+    iou_crop: Share = Field(default=0.0, description="Probability of a crop that keeps at least one object (SSD's).")
 
     @field_validator("scale")
     @classmethod
@@ -231,6 +228,9 @@ class TrainConfig(Section):
     )
     learning_rate: float = Field(default=1e-3, gt=0.0, le=1.0, description="Peak learning rate of AdamW.")
     muon_learning_rate: float = Field(default=0.02, gt=0.0, le=1.0, description="Peak learning rate of Muon.")
+    backbone_rate: float = Field(
+        default=1.0, ge=0.0, le=10.0, description="Learning rate of the backbone, as a multiple of the others'."
+    )
     weight_decay: float = Field(default=0.05, ge=0.0, le=1.0, description="Decoupled weight decay.")
     warmup_fraction: float = Field(default=0.03, ge=0.0, le=0.5, description="Part of the steps with rising rate.")
     ema_decay: float = Field(default=0.998, ge=0.0, lt=1.0, description="Moving average of the weights; 0 = none.")
@@ -248,7 +248,13 @@ class TrainConfig(Section):
     low_resolution: LowResolutionConfig = Field(
         default=LowResolutionConfig(), description="Smaller images at the start of the training."
     )
+    multi_scale: float = Field(
+        default=0.0, ge=0.0, le=0.5, description="Each batch is up to this share smaller or larger; 0 = one size."
+    )
     evaluate_every: int = Field(default=2, ge=1, le=100_000, description="Epochs between validations, with --val.")
+    patience: int | None = Field(
+        default=None, ge=1, le=100_000, description="Validations without a new best that end the run; null = never."
+    )
     loss_weights: LossWeightsConfig = Field(
         default=LossWeightsConfig(), description="Weight of each part of the objective."
     )
@@ -268,21 +274,3 @@ class Config(RootConfig):
     postprocess: PostprocessConfig = Field(default=PostprocessConfig(), description="From regions to detections.")
     augment: AugmentConfig = Field(default=AugmentConfig(), description="Random changes of the training images.")
     train: TrainConfig = Field(default=TrainConfig(), description="Optimisation.")
-
-
-def field_names(model: type[BaseModel], prefix: str = "") -> tuple[str, ...]:
-    """Dotted names of all sections and values below ``model``, in the order of the schema.
-
-    Args:
-        model: Where to start.
-        prefix: Put before each name, with its dot.
-
-    Returns:
-        For example ``("input", "input.longest_side", ...)``; a section comes before what it holds.
-    """
-    names: list[str] = []
-    for name, field in model.model_fields.items():
-        names.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names.extend(field_names(field.annotation, f"{prefix}{name}."))
-    return tuple(names)

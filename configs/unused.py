@@ -10,6 +10,10 @@ from configs.schema import Config
 
 _CONVOLUTIONAL = ("priors_per_level", "tower_depth", "positive_iou", "min_matches")
 _LEARNED = ("nms_iou_threshold", "candidates", "num_train", "num_detect")
+_SHARED = (
+    *("members", "contexts", "pool_size", "hidden", "member_hidden", "sample_fraction"),
+    *("rois_per_image", "foreground_fraction"),
+)
 
 
 class _Rule(NamedTuple):
@@ -50,12 +54,29 @@ _RULES = (
         lambda c: c.proposals.method in ("selective-search", "combined"),
         "is for objectness that is learnt for every proposal; ranks of selective search have no part in the score",
     ),
+    _Rule(
+        ("postprocess.objectness_power",),
+        lambda c: c.classifier.form == "crop" and c.proposals.method in ("multibox", "multibox-fc"),
+        "is for classifier.form shared; in the crop form the members alone make the score",
+    ),
+    _Rule(("classifier.crop",), lambda c: c.classifier.form == "shared", "is for classifier.form crop"),
+    _Rule(
+        ("pyramid", *(f"classifier.{name}" for name in _SHARED), "classifier.crop.proposer_share"),
+        lambda c: c.classifier.form == "crop" and c.proposals.method == "selective-search",
+        "is for the network that proposes, and selective search needs none",
+    ),
+    _Rule(
+        ("train.low_resolution",),
+        lambda c: c.classifier.form == "crop" and c.proposals.method == "selective-search",
+        "is for classifier.form shared and for proposals that are learnt: crops have one size",
+    ),
     _Rule(("train.muon_learning_rate",), lambda c: c.train.optimizer != "muon", "is for train.optimizer muon"),
     _Rule(
         ("backbone.five_kernel",),
         lambda c: c.backbone.block == "factorized",
         "is for the other blocks; factorized has no 5x5 kernel",
     ),
+    _Rule(("augment.mosaic_until",), lambda c: c.augment.mosaic == 0, "is for augment.mosaic above 0"),
     _Rule(
         ("train.low_resolution.scale",),
         lambda c: c.train.low_resolution.fraction == 0,

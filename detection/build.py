@@ -1,4 +1,4 @@
-"""From a configuration to objects: the only reader of configs among the libraries.
+"""From a configuration to a detector.
 
 Legend: C classes, L pyramid levels, A priors per cell.
 """
@@ -9,34 +9,26 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from backbone.googlenet import GoogLeNet, Stage
 from backbone.variant import Variant
-from backbone.weights import load_backbone_weights
 from configs.load import config_from_dict
 from configs.schema import Config
 from detection.calibration import Calibration
 from detection.checkpoint import load_model
-from detection.data.augment import Augmentation, AugmentSettings
-from detection.data.loader import DetectionBatches, ImageCache, TrainingSet
+from detection.crop import build as crop
+from detection.crop.network import CropNetwork
+from detection.data.box_sizes import box_sizes, boxes_in_image_units
 from detection.data.records import ImageRecord
 from detection.detector import Detector
 from detection.device import choose_compute
-from detection.engine import TrainingSettings, TrainingTask
 from detection.errors import InputError
-from detection.losses import ObjectiveSettings, TrainingObjective
 from detection.network import DetectionNetwork, InferenceSettings
-from detection.optimizers import make_optimizer
 from detection.postprocess import DetectionSettings
-from detection.preprocess import resized_size
 from detection.regions import RegionSource, SelectiveSearch
 from detection.roi_classifier import RoiClassifier, RoiClassifierSettings
-from detection.roi_sampling import RoiSamplingSettings
-from detection.schedule import cosine_schedule, low_resolution_phases
 from proposals.generator import ProposalSettings
 from proposals.global_head import GlobalMultiBoxHead
 from proposals.global_priors import fit_global_priors
@@ -81,9 +73,19 @@ def build_network(config: Config, num_classes: int, priors: Tensor | None = None
         multibox=multibox,
         classifier=classifier,
         inference=InferenceSettings(
-            _proposal_settings(config, config.proposals.num_detect), _detection_settings(config)
+            proposal_settings(config, config.proposals.num_detect), _detection_settings(config)
         ),
     )
+
+
+def build_whole_network(config: Config, num_classes: int) -> DetectionNetwork | CropNetwork:
+    """The network that a model file of this configuration holds, in either form, with random weights."""
+    if config.classifier.form == "shared":
+        return build_network(config, num_classes)
+    of_proposer = crop.proposer_config(config)
+    proposer = None if of_proposer is None else build_network(of_proposer, num_classes)
+    members = [crop.build_member(config, num_classes) for _ in range(config.classifier.crop.members)]
+    return crop.compose_network(config, proposer, members)
 
 
 def _build_multibox(config: Config, priors: Tensor) -> MultiBox | None:
@@ -146,68 +148,9 @@ def _build_classifier(config: Config, num_classes: int) -> RoiClassifier:
     return RoiClassifier(config.pyramid.channels, num_classes, strides=PYRAMID_STRIDES, settings=settings)
 
 
-def _proposal_settings(config: Config, num_proposals: int) -> ProposalSettings:
+def proposal_settings(config: Config, num_proposals: int) -> ProposalSettings:
+    """How the best of all boxes are chosen."""
     return ProposalSettings(num_proposals, config.proposals.candidates, config.proposals.nms_iou_threshold)
-
-
-def build_objective(config: Config, network: DetectionNetwork) -> TrainingObjective:
-    """Network and losses, ready to train."""
-    p, c = config.proposals, config.classifier
-    settings = ObjectiveSettings(
-        proposal_settings=_proposal_settings(config, p.num_train),
-        sampling=RoiSamplingSettings(c.rois_per_image, c.foreground_fraction, c.foreground_iou),
-        sample_fraction=c.sample_fraction,
-        weights=config.train.loss_weights.model_dump(),
-    )
-    return TrainingObjective(network, settings)
-
-
-def build_batches(
-    config: Config, records: Sequence[ImageRecord], regions: RegionSource | None = None
-) -> DetectionBatches:
-    """The training images, their random views, their cache and their order."""
-    t = config.train
-    processes = max(1, t.workers)
-    cache = ImageCache(config.input.longest_side, t.cache_mb * 2**20 // processes, regions)
-    augmentation = Augmentation(AugmentSettings(**config.augment.model_dump()))
-    phases = low_resolution_phases(
-        config.input.longest_side, fraction=t.low_resolution.fraction, scale=t.low_resolution.scale
-    )
-    training_set = TrainingSet(records, augmentation, cache)
-    return DetectionBatches(training_set, batch_size=t.batch_size, seed=t.seed, workers=t.workers, phases=phases)
-
-
-def build_task(
-    config: Config, network: DetectionNetwork, source: DetectionBatches, precision: torch.dtype
-) -> TrainingTask[DetectionNetwork]:
-    """What a detector learns from, and how."""
-    return TrainingTask(
-        objective=build_objective(config, network),
-        network=network,
-        source=source,
-        optimizer=_build_optimizer(config, network, precision),
-        schedule=cosine_schedule(config.train.warmup_fraction),
-    )
-
-
-def _build_optimizer(config: Config, network: DetectionNetwork, precision: torch.dtype) -> torch.optim.Optimizer:
-    t = config.train
-    return make_optimizer(
-        t.optimizer,
-        network,
-        learning_rate=t.learning_rate,
-        muon_learning_rate=t.muon_learning_rate,
-        weight_decay=t.weight_decay,
-        precision=precision,
-    )
-
-
-def training_settings(config: Config) -> TrainingSettings:
-    """The values that the training loop needs."""
-    t = config.train
-    return TrainingSettings(
-        ema_decay=t.ema_decay, gradient_clip=t.gradient_clip, seed=t.seed, checkpoint_seconds=t.checkpoint_seconds
-    )
 
 
 def fit_priors(config: Config, records: Sequence[ImageRecord]) -> Tensor:
@@ -218,47 +161,14 @@ def fit_priors(config: Config, records: Sequence[ImageRecord]) -> Tensor:
     p = config.proposals
     if p.method == "multibox-fc":
         return fit_global_priors(
-            _boxes_in_image_units(records), num_priors=p.global_multibox.num_priors, seed=config.train.seed
+            boxes_in_image_units(records), num_priors=p.global_multibox.num_priors, seed=config.train.seed
         )
     return fit_prior_sizes(
-        _box_sizes(records, config.input.longest_side),
+        box_sizes(records, config.input.longest_side),
         strides=PYRAMID_STRIDES,
         priors_per_level=p.priors_per_level,
         seed=config.train.seed,
     )
-
-
-def _boxes_in_image_units(records: Sequence[ImageRecord]) -> npt.NDArray[np.float32]:
-    """All objects (N, 4) xyxy, x by the width and y by the height of their image."""
-    boxes = [np.zeros((0, 4), dtype=np.float32)]
-    for record in records:
-        height, width = record.size_hw
-        size = np.array([width, height, width, height], dtype=np.float32)
-        boxes.append(np.divide(record.boxes[~record.ignore], size, dtype=np.float32))
-    return np.concatenate(boxes)
-
-
-def _box_sizes(records: Sequence[ImageRecord], longest_side: int) -> npt.NDArray[np.float32]:
-    """Widths and heights (N, 2) of all objects as the network will see them."""
-    sizes = [np.zeros((0, 2), dtype=np.float32)]
-    for record in records:
-        height, width = resized_size(record.size_hw, longest_side)
-        boxes = record.boxes[~record.ignore]
-        scale = np.array([width / record.size_hw[1], height / record.size_hw[0]], dtype=np.float32)
-        sizes.append((boxes[:, 2:] - boxes[:, :2]) * scale)
-    return np.concatenate(sizes)
-
-
-def load_start_weights(config: Config, network: DetectionNetwork) -> None:
-    """Fills the backbone from ``backbone.weights``, in place.
-
-    Raises:
-        InputError: If the weights cannot be had or do not fit.
-    """
-    try:
-        load_backbone_weights(network.backbone, config.backbone.weights)
-    except (ValueError, OSError) as error:
-        raise InputError(f"backbone.weights: {error}") from error
 
 
 def load_detector(path: Path, *, device: str = "auto", precision: str = "auto", cache: Path | None = None) -> Detector:
@@ -276,7 +186,7 @@ def load_detector(path: Path, *, device: str = "auto", precision: str = "auto", 
     tensors, header = load_model(path)
     try:
         config = config_from_dict(header.config, schema=Config)
-        network = build_network(config, len(header.class_names))
+        network = build_whole_network(config, len(header.class_names))
         network.load_state_dict(tensors)
         entry = header.calibration
         calibration = None if entry is None else Calibration.from_header(entry, header.class_names)

@@ -13,12 +13,13 @@ from torch import nn
 from backbone.fused import fuse_convolutions
 from backbone.inception import fold_batch_norm
 from detection.calibration import Calibration
+from detection.crop.network import CropNetwork
 from detection.data.image import read_image
 from detection.data.source import list_source
 from detection.device import Compute
 from detection.ensemble import MemberHeads
 from detection.errors import InputError
-from detection.network import Answer, DetectionNetwork
+from detection.network import Answer, DetectionNetwork, Judgement
 from detection.preprocess import Image, original_boxes, padded_size, resize, resized_size, stack_images
 from detection.regions import RegionSource
 from detection.structures import Detections
@@ -29,7 +30,7 @@ class Detector:
     """Network, preprocessing and class names together, so that they can never be mismatched.
 
     Args:
-        network: The trained network; it is switched to evaluation mode and moved to ``device``.
+        network: The trained network, of either form; it is switched to evaluation mode and moved to ``device``.
         class_names: C names; a detection's label indexes into them.
         category_ids: C ids of the training data.
         longest_side: Longer side of the network's input in pixels.
@@ -43,7 +44,7 @@ class Detector:
 
     def __init__(
         self,
-        network: DetectionNetwork,
+        network: DetectionNetwork | CropNetwork,
         *,
         class_names: Sequence[str],
         category_ids: Sequence[int],
@@ -129,11 +130,33 @@ class Detector:
             with self._autocast():
                 found = self.network(batch, [sizes[row] for row in rows], given)
             for row, answer in zip(rows, found, strict=True):
-                mapped = _in_original_pixels(answer, (images[row].shape[0], images[row].shape[1]))
-                if self.calibration is not None:
-                    mapped = mapped._replace(detections=self.calibration.apply(mapped.detections))
-                answers[row] = mapped
+                answers[row] = self._finish(answer, (images[row].shape[0], images[row].shape[1]))
         return [answers[row] for row in range(len(images))]
+
+    @torch.inference_mode()
+    def judge(self, image: Image) -> tuple[Answer, Judgement]:
+        """The answer for one image, and what the classifier said of each of its proposals before any was dropped.
+
+        Args:
+            image: (H, W, 3) uint8 RGB of any size.
+
+        Returns:
+            What ``answer`` gives, and the judgement in pixels of the network's input, on its device.
+        """
+        size_hw = resized_size((image.shape[0], image.shape[1]), self.longest_side)
+        batch = stack_images([resize(image, size_hw)]).to(self.device)
+        given = None if self.regions is None else [self.given(image, size_hw)]
+        with self._autocast():
+            (judgement,) = self.network.judge(batch, [size_hw], given)
+            found = self.network.conclude(judgement)
+        return self._finish(found, (image.shape[0], image.shape[1])), judgement
+
+    def _finish(self, answer: Answer, size_hw: tuple[int, int]) -> Answer:
+        """The answer in pixels of the image it was asked for, on the CPU, with calibrated scores."""
+        mapped = _in_original_pixels(answer, size_hw)
+        if self.calibration is None:
+            return mapped
+        return mapped._replace(detections=self.calibration.apply(mapped.detections))
 
     def given(self, image: Image, scaled_hw: tuple[int, int]) -> Proposals:
         """The proposals of ``regions``, in pixels of the network's input."""

@@ -10,8 +10,8 @@ from detection.data.records import ImageRecord
 from detection.detector import Detector
 from detection.errors import InputError
 from detection.image_detector import ImageDetector
-from detection.preprocess import Image
 from detection.structures import Detections
+from detection.tracing import Trace, trace_image
 from proposals.structures import Proposals
 
 
@@ -36,6 +36,7 @@ def detect_records(
     *,
     keep_proposals: int = 0,
     heard: Callable[[], None] | None = None,
+    traced: Callable[[ImageRecord, Trace], None] | None = None,
 ) -> SplitAnswers:
     """Detects on every image, one at a time; a file that cannot be read is told and does not end the run.
 
@@ -44,11 +45,13 @@ def detect_records(
         records: The images.
         keep_proposals: Best proposals of each image that are kept: thousands for each of many images fill the memory.
         heard: Called after each image, for progress.
+        traced: Called with what the stages thought of each image, which is then forgotten; only a detector of one pass
+            of one network has that.
     """
     answers = SplitAnswers()
     for record in records:
         try:
-            detections, proposals = _answer(detector, read_image(record.path))
+            detections, proposals = _answer(detector, record, traced)
         except InputError as error:
             answers.failures[record.file_name] = str(error)
         else:
@@ -60,9 +63,16 @@ def detect_records(
     return answers
 
 
-def _answer(detector: ImageDetector, image: Image) -> tuple[Detections, Proposals | None]:
+def _answer(
+    detector: ImageDetector, record: ImageRecord, traced: Callable[[ImageRecord, Trace], None] | None
+) -> tuple[Detections, Proposals | None]:
     """The detections, and the proposals if they are of one pass of one network."""
-    if isinstance(detector, Detector):
+    image = read_image(record.path)
+    if not isinstance(detector, Detector):
+        return detector.detect_images([image])[0], None
+    if traced is None:
         answer = detector.answer([image])[0]
-        return answer.detections, answer.proposals
-    return detector.detect_images([image])[0], None
+    else:
+        answer, trace = trace_image(detector, image)
+        traced(record, trace)
+    return answer.detections, answer.proposals

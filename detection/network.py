@@ -32,6 +32,17 @@ class InferenceSettings:
     detections: DetectionSettings
 
 
+class Judgement(NamedTuple):
+    """What the classifier says of one image's P proposals, before any is dropped; in pixels of the input.
+
+    ``probabilities`` are (P, C + 1), background last; ``offsets`` are (P, C, 4), or None for no refinement.
+    """
+
+    proposals: Proposals
+    probabilities: Tensor
+    offsets: Tensor | None
+
+
 class Answer(NamedTuple):
     """What the network says of one image: the proposals it looked at and the detections it made of them."""
 
@@ -111,6 +122,16 @@ class DetectionNetwork(nn.Module):
         Returns:
             B answers in pixels of the input. An image alone and in a batch gets the same answer.
         """
+        return [self.conclude(judgement) for judgement in self.judge(images, image_sizes_hw, given)]
+
+    def conclude(self, judgement: Judgement) -> Answer:
+        """Keeps the detections of one judged image."""
+        return Answer(judgement.proposals, select_detections(*judgement, self.detection_settings))
+
+    def judge(
+        self, images: Tensor, image_sizes_hw: Sequence[tuple[int, int]], given: Sequence[Proposals] | None = None
+    ) -> list[Judgement]:
+        """Proposes regions and judges them all; arguments as for ``forward``."""
         pyramid = self.extract(images)
         sizes = InputSizes((images.shape[-2], images.shape[-1]), image_sizes_hw)
         output = None if self.multibox is None else self.multibox(pyramid, sizes)
@@ -119,7 +140,4 @@ class DetectionNetwork(nn.Module):
         counts = [len(p) for p in proposals]
         probabilities = mean_probabilities(judged.logits).split(counts)
         offsets = [None] * len(counts) if judged.offsets is None else mean_offsets(judged.offsets).split(counts)
-        return [
-            Answer(p, select_detections(p, probability, offset, self.detection_settings))
-            for p, probability, offset in zip(proposals, probabilities, offsets, strict=True)
-        ]
+        return [Judgement(*row) for row in zip(proposals, probabilities, offsets, strict=True)]

@@ -1,4 +1,4 @@
-"""Optimizers over the groups that training distinguishes: what decays and what does not."""
+"""Optimizers over the groups that training distinguishes: what decays and what does not, and how fast a part learns."""
 
 from __future__ import annotations
 
@@ -80,3 +80,23 @@ def make_optimizer(
         weight_decay=weight_decay,
         precision=precision,
     )
+
+
+def scale_learning_rate(optimizer: torch.optim.Optimizer, part: nn.Module, factor: float) -> None:
+    """Gives the parameters of a part of the network their own rate, ``factor`` times that of the others, in place.
+
+    Call it before the first step. The parameters move into groups of their own, behind the others; a factor of 1 leaves
+    the groups as they are.
+
+    Args:
+        optimizer: Of the whole network.
+        part: For example its backbone.
+        factor: 0 keeps its parameters as they are.
+    """
+    if factor == 1:
+        return
+    inside = {id(parameter) for parameter in part.parameters()}
+    for group in list(optimizer.param_groups):
+        moved = [parameter for parameter in group["params"] if id(parameter) in inside]
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in inside]
+        optimizer.add_param_group({**group, "params": moved, "lr": group["lr"] * factor})

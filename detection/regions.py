@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from detection.atomic import atomic_path
+from detection.data.image import read_image
+from detection.errors import InputError
 from detection.preprocess import Image
 from proposals.selective_search import SelectiveSearchSettings, selective_search
 from proposals.structures import Proposals
@@ -59,6 +63,36 @@ class SelectiveSearch:
     def _name(self, image: Image) -> str:
         digest = hashlib.sha256(self._key + str(image.shape).encode() + np.ascontiguousarray(image).tobytes())
         return f"{digest.hexdigest()[:2]}/{digest.hexdigest()[2:32]}.npz"
+
+
+class _Searches(Dataset[int]):
+    """Searches one image at a time; a file that cannot be read is told when it is learnt from, not here."""
+
+    def __init__(self, regions: RegionSource, paths: Sequence[Path]) -> None:
+        self.regions = regions
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> int:
+        with suppress(InputError):
+            self.regions(read_image(self.paths[row]))
+        return row
+
+
+def search_all(regions: RegionSource, paths: Sequence[Path], *, workers: int) -> Iterator[int]:
+    """Makes the proposals of many images, so that a source with a cache has them at hand.
+
+    Args:
+        regions: The source.
+        paths: The images.
+        workers: Processes that search; 0 searches in this one.
+
+    Yields:
+        The row of each image that is done, in order.
+    """
+    yield from DataLoader(_Searches(regions, paths), batch_size=None, num_workers=workers)
 
 
 def _write(path: Path, proposals: Proposals) -> None:

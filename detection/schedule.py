@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from detection.preprocess import PAD_MULTIPLE
 
 
@@ -128,3 +130,29 @@ def low_resolution_phases(longest_side: int, *, fraction: float, scale: float) -
     low = max(PAD_MULTIPLE, round(longest_side * scale / PAD_MULTIPLE) * PAD_MULTIPLE)
     full = ResolutionPhase(fraction, longest_side)
     return (ResolutionPhase(0.0, low), full) if fraction else (full,)
+
+
+_SIDE_STREAM = 3  # A fourth word beside seed and step: the seeds of views have three words at most.
+
+
+def sides_around(side: int, spread: float) -> range:
+    """Sides that multi-scale training draws from.
+
+    Args:
+        side: The middle, a multiple of ``PAD_MULTIPLE``.
+        spread: Share in [0, 1).
+
+    Returns:
+        The multiples of ``PAD_MULTIPLE`` from ``side * (1 - spread)`` to ``side * (1 + spread)``, ends rounded to the
+        nearest; a spread of 0 gives the side alone.
+    """
+    low, high = (max(1, round(side * factor / PAD_MULTIPLE)) for factor in (1 - spread, 1 + spread))
+    return range(low * PAD_MULTIPLE, high * PAD_MULTIPLE + 1, PAD_MULTIPLE)
+
+
+def draw_side(side: int, spread: float, *, seed: int, step: int) -> int:
+    """The side of a step's batch: one of ``sides_around``, at equal odds; it follows from seed and step alone."""
+    if spread == 0:
+        return side
+    sides = sides_around(side, spread)
+    return sides[int(np.random.default_rng((seed, step, 0, _SIDE_STREAM)).integers(len(sides)))]

@@ -10,6 +10,8 @@ import torch
 
 from detection.detector import Detector
 from detection.ensemble import mean_offsets, mean_probabilities
+from detection.errors import InputError
+from detection.network import DetectionNetwork
 from detection.postprocess import select_detections
 from detection.preprocess import Image, padded_size, resize, resized_size, stack_images
 from proposals.multibox import InputSizes
@@ -31,6 +33,9 @@ def time_stages(detector: Detector, images: Iterable[Image]) -> dict[str, list[f
 
     Returns:
         Stage -> T seconds. A stage that the detector has not got takes next to none.
+
+    Raises:
+        InputError: If the detector is of the crop form, which has other stages.
     """
     seconds: dict[str, list[float]] = {stage: [] for stage in STAGES}
     seen: set[tuple[int, int]] = set()
@@ -45,6 +50,10 @@ def time_stages(detector: Detector, images: Iterable[Image]) -> dict[str, list[f
 
 def _time_one(detector: Detector, image: Image, size_hw: tuple[int, int], seconds: dict[str, list[float]]) -> None:
     network = detector.network
+    if not isinstance(network, DetectionNetwork):
+        raise InputError(
+            "the stages of classifier.form crop are not timed; `multibox detect` tells the time of an image"
+        )
 
     def timed(stage: str, work: Callable[[], Result]) -> Result:
         started = time.perf_counter()

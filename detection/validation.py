@@ -2,17 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+from torch import nn
 
 from detection.data.records import DetectionData
 from detection.detector import Detector
 from detection.evaluation.coco_map import coco_map
 from detection.inference import detect_records
-from detection.network import DetectionNetwork
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
-class Validation:
+class Standing:
+    """How the validations went so far: the best of them, and for how long there was no better one.
+
+    Args:
+        patience: So many validations in a row without a new best are the end of a run; None waits for ever.
+        kept: Metric of the model that is kept already; None if there is none.
+        earlier: Metrics of the validations of earlier sittings, oldest first; see ``hear``.
+
+    Attributes:
+        best: The best metric that was heard; None before the first.
+        waited: Validations since then. One that is equal to the best is no new best.
+    """
+
+    def __init__(
+        self, patience: int | None = None, *, kept: float | None = None, earlier: Iterable[float | None] = ()
+    ) -> None:
+        self.patience = patience
+        self.kept = kept
+        self.best: float | None = None
+        self.waited = 0
+        for value in earlier:
+            self._count(value or 0.0)
+
+    def hear(self, value: float | None) -> bool:
+        """Takes note of a validation; tells whether its model is to be kept.
+
+        It is if nothing before was better; of equals the longer trained. A metric that does not exist (no objects in
+        the part) counts as 0.
+        """
+        value = value or 0.0
+        self._count(value)
+        if self.kept is not None and value < self.kept:
+            return False
+        self.kept = value
+        return True
+
+    def _count(self, value: float) -> None:
+        if self.best is None or value > self.best:
+            self.best, self.waited = value, 0
+        else:
+            self.waited += 1
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the patience is at an end."""
+        return self.patience is not None and self.waited >= self.patience
+
+
+class Validation(Generic[Network]):
     """Evaluates a network on a labelled part, and hands it on when it is the best so far.
 
     Args:
@@ -21,35 +72,30 @@ class Validation:
         metric: Which COCO number decides, for example ``AP``.
         keep: Called with the network, the step and the numbers when they are the best so far.
         log: Called with the step and the numbers every time.
-        best: Best metric of an earlier sitting.
+        standing: How the validations of earlier sittings went.
     """
 
     def __init__(
         self,
         data: DetectionData,
         *,
-        wrap: Callable[[DetectionNetwork], Detector],
+        wrap: Callable[[Network], Detector],
         metric: str,
-        keep: Callable[[DetectionNetwork, int, Mapping[str, Any]], None],
+        keep: Callable[[Network, int, Mapping[str, Any]], None],
         log: Callable[[int, Mapping[str, Any]], None],
-        best: float | None = None,
+        standing: Standing | None = None,
     ) -> None:
         self.data = data
         self.wrap = wrap
         self.metric = metric
         self.keep = keep
         self.log = log
-        self.best = best
+        self.standing = standing or Standing()
 
-    def __call__(self, network: DetectionNetwork, step: int) -> None:
-        """Evaluates, tells, and keeps the network if nothing before was better; of equals the longer trained.
-
-        A metric that does not exist (no objects in the part) counts as 0.
-        """
+    def __call__(self, network: Network, step: int) -> None:
+        """Evaluates, tells, and keeps the network if ``Standing.hear`` says so."""
         answers = detect_records(self.wrap(network), self.data.images)
         numbers = coco_map(self.data, answers.detections).summary
         self.log(step, numbers)
-        value = float(numbers[self.metric] or 0.0)
-        if self.best is None or value >= self.best:
-            self.best = value
+        if self.standing.hear(numbers[self.metric]):
             self.keep(network, step, numbers)

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 from configs import load
 from configs.errors import ConfigError
 from configs.load import dump_config, flatten_config
-from configs.schema import Config, field_names
+from configs.schema import Config
+from configs.sections import field_names
 
 load_config = partial(load.load_config, schema=Config)
 config_from_dict = partial(load.config_from_dict, schema=Config)
@@ -39,7 +40,7 @@ def faults_of(name_or_path: str, overrides: tuple[str, ...] = ()) -> tuple[str, 
 
 
 def test_presets_load() -> None:
-    assert load.preset_names(Config) == ("accurate", "default", "fast")
+    assert load.preset_names(Config) == ("accurate", "coco", "default", "fast", "ilsvrc2014", "voc")
     for name in load.preset_names(Config):
         load_config(name)
 
@@ -116,12 +117,9 @@ def test_lists_become_tuples(tmp_path: Path) -> None:
 
 
 def test_file_named_like_nothing_known() -> None:
-    assert faults_of("acurate") == (
-        "acurate: neither a file nor a preset; did you mean accurate? The presets are accurate, default, fast",
-    )
-    assert faults_of("no/such.yaml") == (
-        "no/such.yaml: neither a file nor a preset; The presets are accurate, default, fast",
-    )
+    presets = "The presets are accurate, coco, default, fast, ilsvrc2014, voc"
+    assert faults_of("acurate") == (f"acurate: neither a file nor a preset; did you mean accurate? {presets}",)
+    assert faults_of("no/such.yaml") == (f"no/such.yaml: neither a file nor a preset; {presets}",)
 
 
 def test_folder_and_binary_file_are_refused(tmp_path: Path) -> None:

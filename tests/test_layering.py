@@ -16,7 +16,12 @@ MAY_IMPORT = {
     "tools": {"backbone", "proposals", "detection", "configs"},
     "configs": set[str](),
 }
-READS_CONFIG = {"detection/build.py", "detection/classification/build.py"}
+READS_CONFIG = {
+    "detection/build.py",
+    "detection/build_training.py",
+    "detection/classification/build.py",
+    "detection/crop/build.py",
+}
 
 FOLDERS = {*MAY_IMPORT, "tests", "docs"}
 PRODUCTS = {"build", "demo", "dist", "runs"}  # what commands leave here; git ignores them

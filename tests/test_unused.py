@@ -27,6 +27,8 @@ def told(overrides: list[str]) -> list[str]:
         (["proposals.global_multibox.alpha=0.1", "proposals.method=multibox-fc"], []),
         (["proposals.selective_search.mode=quality"], ["proposals.selective_search.mode"]),
         (["postprocess.objectness_power=1", "proposals.method=combined"], ["postprocess.objectness_power"]),
+        (["augment.mosaic_until=0.5"], ["augment.mosaic_until"]),
+        (["augment.mosaic_until=0.5", "augment.mosaic=0.5"], []),
         (["train.muon_learning_rate=0.1"], ["train.muon_learning_rate"]),
         (["train.muon_learning_rate=0.1", "train.optimizer=muon"], []),
         (["backbone.five_kernel=5", "backbone.block=factorized"], ["backbone.five_kernel"]),

@@ -23,7 +23,7 @@ from backbone.weights import CLASSIFIER_FORMAT
 from configs.load import Schema, config_origins, dump_config, flatten_config, load_config, preset_names
 from configs.pretraining import PretrainConfig
 from configs.schema import Config
-from detection.build import build_network
+from detection.build import build_whole_network
 from detection.checkpoint import file_format, load_model, model_file
 from detection.classification.classifier import load_classifier_header
 from detection.errors import InputError
@@ -38,7 +38,8 @@ def info(
     model: Annotated[
         str,
         typer.Argument(
-            help="model.safetensors of a run, a preset (default, fast, accurate), a recipe (modern, paper), googlenet."
+            help="model.safetensors of a run, a preset (default, fast, accurate, voc, coco, ilsvrc2014), "
+            "a recipe (modern, paper), googlenet."
         ),
     ],
     set_: Annotated[list[str] | None, typer.Option("--set", help="Override a value of a preset: train.seed=1")] = None,
@@ -192,7 +193,7 @@ def _show_values(schema: type[Schema], name: str, overrides: list[str]) -> Schem
 
 
 def _count_parameters(config: Config) -> int:
-    return sum(parameter.numel() for parameter in build_network(config, num_classes=1).parameters())
+    return sum(parameter.numel() for parameter in build_whole_network(config, num_classes=1).parameters())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -18,18 +19,25 @@ from rich.console import Console
 from torch import nn
 
 from configs.load import dump_config, flatten_config, load_config
-from configs.schema import RootConfig
+from configs.sections import RootConfig
 from detection.atomic import atomic_path
 from detection.device import Compute, choose_compute
 from detection.engine import Evaluate, StepReport, Trainer
 from detection.errors import InputError
 from detection.schedule import Budget, StepBudget, TimeBudget
 from detection.training_log import TrainingLog
+from detection.validation import Validation
 from tools.progress import TrainingDisplay
 
 Network = TypeVar("Network", bound=nn.Module)
 
-FREE_TO_CHANGE = ("train.workers", "train.cache_mb", "train.checkpoint_seconds", "train.device")
+FREE_TO_CHANGE = (
+    "train.workers",
+    "train.cache_mb",
+    "train.checkpoint_seconds",
+    "train.device",
+    "train.patience",
+)
 """Values that a resume may change: they do not change what is learnt."""
 
 EXIT_STOPPED = 75  # EX_TEMPFAIL: a scheduler may run the command again
@@ -138,6 +146,28 @@ def follow(
 
         with stopping_on_signals(trainer.request_stop):
             return trainer.fit(listen, evaluate, evaluate_every=evaluate_every)
+
+
+def until_exhausted(validation: Validation[Network], trainer: Trainer[Network]) -> Evaluate:
+    """The validation, which also stops the trainer when the patience is at an end; at once if it was before."""
+
+    def evaluate(network: Network, step: int) -> None:
+        validation(network, step)
+        if validation.standing.exhausted:
+            trainer.request_stop()
+
+    if validation.standing.exhausted:
+        trainer.request_stop()
+    return evaluate
+
+
+def earlier_validations(out: Path, metric: str) -> list[float | None]:
+    """A metric of the validations that a run's log tells of, oldest first; None where it did not exist.
+
+    ``TrainingLog`` has dropped those of steps that a resume takes anew.
+    """
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [line[metric] for line in lines if line["kind"] == "validation"]
 
 
 def image_identity(file_names: Sequence[str]) -> str:

@@ -15,8 +15,9 @@ from detection.data.discover import list_splits
 from detection.data.records import DetectionData
 from detection.errors import InputError
 from tools.cli import run_alone
+from tools.crop_training import train_crop
 from tools.reading import read_data, tell_unused
-from tools.training_run import TrainingRun
+from tools.training_run import RunData, train_shared
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
 
@@ -30,7 +31,9 @@ def train(
         str | None, typer.Option(help="Part to train on. [default: trainval, else train, else the only one]")
     ] = None,
     val: Annotated[str | None, typer.Option(help="Part that decides which weights are best.")] = None,
-    config: Annotated[str, typer.Option(help="Preset (default, fast, accurate) or a YAML file.")] = "default",
+    config: Annotated[
+        str, typer.Option(help="Preset (default, fast, accurate, voc, coco, ilsvrc2014) or a YAML file.")
+    ] = "default",
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Train for this long; the schedule fits.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Train for so many passes over the images.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
@@ -59,7 +62,9 @@ def train(
             f"learn; `multibox check {data}` says what was found"
         )
     validation_data = read_validation(data, val, training_data, drop_unknown) if val else None
-    TrainingRun(out, settings, training_data, validation_data, console=console).fit(minutes, resume=resume)
+    start = train_crop if settings.classifier.form == "crop" else train_shared
+    run_data = RunData(training_data, validation_data)
+    start(out, settings, run_data, minutes=minutes, resume=resume, console=console)
 
 
 def read_validation(data: Path, val: str, training_data: DetectionData, drop_unknown: bool) -> DetectionData:

@@ -3,48 +3,82 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from rich.console import Console
+from torch import nn
 
 from configs.schema import Config
-from detection import build
+from detection import build, build_training
 from detection.checkpoint import MODEL_NAME, ModelHeader, load_header, save_model
-from detection.data.image import read_image
+from detection.crop.network import CropNetwork
+from detection.data.loader import DetectionBatches
 from detection.data.records import DetectionData
 from detection.detector import Detector
-from detection.engine import StateFile, Trainer
-from detection.errors import InputError
+from detection.device import Compute
+from detection.engine import StateFile, Trainer, TrainingTask
 from detection.network import DetectionNetwork
-from detection.regions import RegionSource
+from detection.regions import RegionSource, search_all
 from detection.training_log import TrainingLog
-from detection.validation import Validation
+from detection.validation import Standing, Validation
 from tools.progress import counting
 from tools.run_folder import (
     STATE_NAME,
     check_run_folder,
     choose_budget,
+    earlier_validations,
     follow,
     goes_on,
     image_identity,
     restore_state,
     start_accelerator,
     tell_end,
+    until_exhausted,
     write_config,
 )
 
+Network = TypeVar("Network", bound=nn.Module)
 
-class TrainingRun:
+
+class RunData(NamedTuple):
+    """What to learn from, and what decides which weights are best; without the second the final ones are kept."""
+
+    training: DetectionData
+    validation: DetectionData | None
+
+
+@dataclass(frozen=True)
+class Learner(Generic[Network]):
+    """What a run trains.
+
+    Attributes:
+        network: Before the first step; what is averaged, judged and kept.
+        make_task: Turns a source of batches into what is learnt from it, and how.
+        whole: The network that detects: the trained one, or one that it is a part of.
+    """
+
+    network: Network
+    make_task: Callable[[DetectionBatches], TrainingTask[Network]]
+    whole: Callable[[Network], DetectionNetwork | CropNetwork]
+
+
+MakeLearner = Callable[[Compute, bool], Learner[Network]]
+"""Where a run computes, and whether it needs start weights, which one that goes on does not -> what it trains."""
+
+
+class TrainingRun(Generic[Network]):
     """A run folder and how it is filled: ``model.safetensors``, ``last/``, ``config.yaml``, ``metrics.jsonl``.
 
     Args:
-        out: The folder.
+        out: The folder; who makes the run has looked whether it may be written to (``check_run_folder``).
         config: The resolved configuration.
-        training_data: What to learn from.
-        validation_data: What decides which weights are best; None keeps the final ones.
+        data: What to learn from.
+        learn: Makes what is trained.
+        regions: Proposals that are not the network's own; None where it needs none.
         console: Where to tell how it goes.
     """
 
@@ -52,16 +86,18 @@ class TrainingRun:
         self,
         out: Path,
         config: Config,
-        training_data: DetectionData,
-        validation_data: DetectionData | None,
+        data: RunData,
         *,
+        learn: MakeLearner[Network],
+        regions: RegionSource | None,
         console: Console,
     ) -> None:
         self.console = console
         self.out = out
         self.config = config
-        self.training_data = training_data
-        self.validation_data = validation_data
+        self.training_data, self.validation_data = data
+        self.learn = learn
+        self.regions = regions
         self.accelerator, self.compute = start_accelerator(config.train.device, config.train.precision)
 
     @property
@@ -77,41 +113,27 @@ class TrainingRun:
             resume: Go on with the run that the folder holds; without one, start.
 
         Raises:
-            InputError: If the folder holds a run and ``resume`` is not asked for, or its run is another one.
+            InputError: If the folder's run is another one.
         """
-        check_run_folder(self.out, self.config, resume=resume)
-        regions = self._search_regions()
-        trainer = self._build_trainer(minutes, regions, fresh=not goes_on(self.out, resume=resume))
+        learner = self.learn(self.compute, not goes_on(self.out, resume=resume))
+        trainer = self._build_trainer(learner, minutes)
         restored = resume and restore_state(trainer, self.console)
         write_config(self.out, self.config)
         log = TrainingLog(self.out, trainer.step)
-        validation = self._validation(log, restored) if self.validation_data else None
-        finished = follow(trainer, self.console, log, validation, evaluate_every=self.config.train.evaluate_every)
+        validation = self._validation(learner, log, restored) if self.validation_data else None
+        if validation is None and self.config.train.patience is not None:
+            self.console.print("train.patience has no effect here: it is for runs with --val")
+        evaluate = until_exhausted(validation, trainer) if validation else None
+        finished = follow(trainer, self.console, log, evaluate, evaluate_every=self.config.train.evaluate_every)
         if validation is None:
-            self._keep(trainer.average.network, trainer.step, {})
+            self._keep(learner.whole(trainer.average.network), trainer.step, {})
+        elif not finished:
+            finished = self._ended_early(validation.standing)
         self._tell_end(trainer, finished)
 
-    def _search_regions(self) -> RegionSource | None:
-        """Makes the proposals that are not the network's own, before the clock of the training starts."""
-        regions = build.build_regions(self.config, self.out / "proposals")
-        if regions is None:
-            return None
-        records = [*self.training_data.images, *(self.validation_data.images if self.validation_data else ())]
-        with counting(self.console, len(records), "searching for proposals") as advance:
-            for record in records:
-                with suppress(InputError):  # a file that cannot be read is told when it is learnt from
-                    regions(read_image(record.path))
-                advance()
-        return regions
-
-    def _build_trainer(
-        self, minutes: float | None, regions: RegionSource | None, *, fresh: bool
-    ) -> Trainer[DetectionNetwork]:
+    def _build_trainer(self, learner: Learner[Network], minutes: float | None) -> Trainer[Network]:
         config, data = self.config, self.training_data
-        network = build.build_network(config, len(data.class_names), build.fit_priors(config, data.images))
-        if fresh:
-            build.load_start_weights(config, network)
-        source = build.build_batches(config, data.images, regions)
+        source = build_training.build_batches(config, data.images, self.regions)
         steps = config.train.epochs * source.steps_per_epoch
         budget = choose_budget(self.console, self.compute, minutes=minutes, steps=steps)
         identity = {
@@ -122,8 +144,8 @@ class TrainingRun:
             "validation": self._validation_identity(),
         }
         return Trainer(
-            build.build_task(config, network, source, self.compute.precision),
-            settings=build.training_settings(config),
+            learner.make_task(source),
+            settings=build_training.training_settings(config),
             budget=budget,
             accelerator=self.accelerator,
             state=StateFile(self.out / STATE_NAME, identity),
@@ -133,22 +155,32 @@ class TrainingRun:
         val = self.validation_data
         return "none" if val is None else f"{val.split}, {image_identity([r.file_name for r in val.images])}"
 
-    def _validation(self, log: TrainingLog, restored: bool) -> Validation:
+    def _validation(self, learner: Learner[Network], log: TrainingLog, restored: bool) -> Validation[Network]:
         assert self.validation_data is not None
         metric = self.config.train.best_metric
         best = None
         if restored and self.model_path.is_file():
             best = load_header(self.model_path).training["validation"].get(metric)
+        standing = Standing(self.config.train.patience, kept=best, earlier=earlier_validations(self.out, metric))
         return Validation(
             self.validation_data,
-            wrap=self._wrap,
+            wrap=lambda network: self._wrap(learner.whole(network)),
             metric=metric,
-            keep=self._keep,
+            keep=lambda network, step, numbers: self._keep(learner.whole(network), step, numbers),
             log=lambda step, numbers: self._tell_validation(log, step, numbers),
-            best=best,
+            standing=standing,
         )
 
-    def _wrap(self, network: DetectionNetwork) -> Detector:
+    def _ended_early(self, standing: Standing) -> bool:
+        """Whether patience ended the run; says so."""
+        if standing.exhausted:
+            self.console.print(
+                f"ends early: no validation of the last {standing.waited} was better than the best, "
+                f"{self.config.train.best_metric} {standing.best:.3f} (train.patience {standing.patience})"
+            )
+        return standing.exhausted
+
+    def _wrap(self, network: DetectionNetwork | CropNetwork) -> Detector:
         """The detector that users will run, made of a copy: the average goes on as it is."""
         detector = Detector(
             copy.deepcopy(network),
@@ -156,7 +188,7 @@ class TrainingRun:
             category_ids=self.training_data.category_ids,
             longest_side=self.config.input.longest_side,
             compute=self.compute,
-            regions=build.build_regions(self.config, self.out / "proposals"),
+            regions=self.regions,
         )
         detector.prepare()
         return detector
@@ -166,7 +198,7 @@ class TrainingRun:
         shown = "  ".join(f"{name} {numbers[name]:.3f}" for name in ("AP", "AP50", "AP75") if numbers[name] is not None)
         self.console.print(f"validation after step {step}: {shown or 'no objects to find'}")
 
-    def _keep(self, network: DetectionNetwork, step: int, numbers: Mapping[str, Any]) -> None:
+    def _keep(self, network: DetectionNetwork | CropNetwork, step: int, numbers: Mapping[str, Any]) -> None:
         """Writes the model file."""
         header = ModelHeader(
             config=self.config.model_dump(mode="json"),
@@ -182,10 +214,58 @@ class TrainingRun:
         )
         save_model(self.model_path, network.state_dict(), header)
 
-    def _tell_end(self, trainer: Trainer[DetectionNetwork], finished: bool) -> None:
+    def _tell_end(self, trainer: Trainer[Network], finished: bool) -> None:
         """Says what was left out and how the run ended."""
         for reason in trainer.unreadable.values():
             self.console.print(f"not learnt from: {reason}")
         if trainer.unreadable:
             self.console.print(f"{len(trainer.unreadable)} images could not be read; mend them and train anew")
         tell_end(self.console, self.model_path, trainer.step, finished=finished)
+
+
+def train_shared(
+    out: Path, config: Config, data: RunData, *, minutes: float | None, resume: bool, console: Console
+) -> None:
+    """Trains a detector of the shared form, all of it in one run.
+
+    Args:
+        out: Folder of the run.
+        config: The resolved configuration.
+        data: What to learn from.
+        minutes: Wall-clock budget; None trains for ``train.epochs``.
+        resume: Go on with the run that the folder holds; without one, start.
+        console: Where to tell how it goes.
+
+    Raises:
+        InputError: If the folder holds a run and ``resume`` is not asked for, or its run is another one.
+    """
+    check_run_folder(out, config, resume=resume)
+    regions = search_regions(config, data, out / "proposals", console)
+    run = TrainingRun(
+        out, config, data, learn=partial(shared_learner, config, data.training), regions=regions, console=console
+    )
+    run.fit(minutes, resume=resume)
+
+
+def shared_learner(config: Config, data: DetectionData, compute: Compute, fresh: bool) -> Learner[DetectionNetwork]:
+    """A whole detector of the shared form, its priors fitted to the training data."""
+    network = build.build_network(config, len(data.class_names), build.fit_priors(config, data.images))
+    if fresh:
+        build_training.load_start_weights(config, network)
+    return Learner(
+        network,
+        make_task=lambda source: build_training.build_task(config, network, source, compute.precision),
+        whole=lambda trained: trained,
+    )
+
+
+def search_regions(config: Config, data: RunData, cache: Path, console: Console) -> RegionSource | None:
+    """Makes the proposals that are not the network's own, before the clock of the training starts; None without any."""
+    regions = build.build_regions(config, cache)
+    if regions is None:
+        return None
+    records = [*data.training.images, *(data.validation.images if data.validation else ())]
+    with counting(console, len(records), "searching for proposals") as advance:
+        for _ in search_all(regions, [record.path for record in records], workers=config.train.workers):
+            advance()
+    return regions

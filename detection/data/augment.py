@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import random
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detection.data.scene import View, box_areas
 from detection.preprocess import PAD_COLOUR, Image
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # Its import would ask the network for a newer version.
@@ -47,22 +47,6 @@ class AugmentSettings:
     contrast: float
     saturation: float
     hue: float
-
-
-class View(NamedTuple):
-    """A random view of an image.
-
-    Attributes:
-        image: (H, W, 3) uint8 RGB, of the size of the image.
-        boxes: (G', 4) float32 xyxy, the objects that are at least partly in the view, clipped to it.
-        rows: (G',) int64 rows of these objects in the boxes that were given.
-        visible: (G',) float32 share of each object that lies in the view.
-    """
-
-    image: Image
-    boxes: npt.NDArray[np.float32]
-    rows: npt.NDArray[np.int64]
-    visible: npt.NDArray[np.float32]
 
 
 class Augmentation:
@@ -103,7 +87,7 @@ class Augmentation:
         self._compose = A.Compose(transforms, bbox_params=boxes, save_applied_params=True)
 
     def __call__(self, image: Image, boxes: npt.NDArray[np.float32], *, seed: int) -> View:
-        """Draws a view.
+        """Draws a view of the size of the image.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -116,7 +100,7 @@ class Augmentation:
         kept = np.asarray(view["bboxes"], dtype=np.float32).reshape(-1, 4)
         rows = np.asarray(view["rows"], dtype=np.int64)
         zoom = next((p["scale"]["x"] for name, p in view["applied_transforms"] if name == "Affine"), 1.0)
-        visible = np.minimum(_areas(kept) / (_areas(boxes[rows]) * zoom**2), 1)
+        visible = np.minimum(box_areas(kept) / (box_areas(boxes[rows]) * zoom**2), 1)
         return View(view["image"], kept, rows, visible.astype(np.float32))
 
 
@@ -180,11 +164,6 @@ class CropAugmentation:
         """Draws a view: (h, w, 3) uint8 RGB -> (side, side, 3)."""
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
         return np.asarray(self._compose(image=image)["image"], dtype=np.uint8)
-
-
-def _areas(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """(G, 4) -> (G,) square pixels."""
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def _around_one(amount: float) -> tuple[float, float]:

@@ -7,7 +7,7 @@ number of workers and goes on exactly where it stopped. Legend: B images of a ba
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -18,12 +18,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from detection.data.augment import Augmentation
-from detection.data.image import read_image
+from detection.data.image_cache import ImageCache
+from detection.data.iou_crop import iou_crop
+from detection.data.mosaic import draw_mosaic, put_together
 from detection.data.records import ImageRecord
+from detection.data.scene import Scene, blank_scene, make_scene
 from detection.errors import InputError
-from detection.preprocess import PAD_COLOUR, Image, resize, resized_size, stack_images
-from detection.regions import RegionSource
-from detection.schedule import ResolutionPhase, side_at
+from detection.preprocess import Image, resize, resized_size, stack_images
+from detection.schedule import ResolutionPhase, draw_side, side_at
 from detection.structures import Target
 from proposals.structures import Proposals
 
@@ -32,16 +34,14 @@ BatchT = TypeVar("BatchT")
 
 _BATCHES_PER_GROUP = 16  # Sorted by shape together; more wastes less padding but shuffles less.
 
-MIN_VISIBLE = 0.3
-"""An object of which less than this share is left in a view is ignored: neither trained on nor background."""
-
 
 class SampleKey(NamedTuple):
-    """One view to make: image, seed of its chance, length of its longer side."""
+    """One view to make: image, seed of its chance, length of its longer side, probability that it is a mosaic."""
 
     image: int
     seed: int
     longest_side: int
+    mosaic: float = 0.0
 
 
 class Sample(NamedTuple):
@@ -51,15 +51,15 @@ class Sample(NamedTuple):
         image: (h, w, 3) uint8 RGB.
         target: Its objects.
         given: Proposals of another method than the network's; None without one.
-        file_name: The file it comes from.
-        error: Why that file could not be read; the view then is blank and teaches nothing. None if it could.
+        file_name: The file it comes from; of a mosaic all four, joined by " + ".
+        errors: File name -> why it could not be read; its place in the view then is blank and teaches nothing.
     """
 
     image: Image
     target: Target
     given: Proposals | None
     file_name: str
-    error: str | None = None
+    errors: Mapping[str, str]
 
 
 class Batch(NamedTuple):
@@ -85,48 +85,6 @@ class Batch(NamedTuple):
         return self.images.to(device), [target.to(device) for target in self.targets], given
 
 
-class CachedImage(NamedTuple):
-    """An image (h, w, 3) uint8 RGB, scaled down, and its given proposals (P, 4) xyxy in pixels of the original."""
-
-    image: Image
-    given: npt.NDArray[np.float32] | None
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that both take."""
-        return self.image.nbytes + (0 if self.given is None else self.given.nbytes)
-
-
-class ImageCache:
-    """Keeps decoded images in memory, scaled down to what training needs, until the limit is reached.
-
-    Args:
-        longest_side: Images are scaled down to this longer side before they are kept.
-        max_bytes: Limit; images beyond it are decoded anew each time.
-        regions: Gives proposals of another method than the network's own; None gives none.
-    """
-
-    def __init__(self, longest_side: int, max_bytes: int, regions: RegionSource | None = None) -> None:
-        self.longest_side = longest_side
-        self.free_bytes = max_bytes
-        self.regions = regions
-        self._entries: dict[int, CachedImage] = {}
-
-    def get(self, index: int, record: ImageRecord) -> CachedImage:
-        """The image of ``record``, at most ``longest_side`` long, and its given proposals."""
-        if (entry := self._entries.get(index)) is not None:
-            return entry
-        image = read_image(record.path)
-        given = None if self.regions is None else self.regions(image).boxes.numpy()
-        if max(image.shape[:2]) > self.longest_side:
-            image = resize(image, resized_size((image.shape[0], image.shape[1]), self.longest_side))
-        entry = CachedImage(image, given)
-        if entry.nbytes <= self.free_bytes:
-            self.free_bytes -= entry.nbytes
-            self._entries[index] = entry
-        return entry
-
-
 class TrainingSet(Dataset[Sample]):
     """Random views of the training images.
 
@@ -134,61 +92,61 @@ class TrainingSet(Dataset[Sample]):
         records: The images.
         augmentation: Makes the views.
         cache: Keeps decoded images.
+        crop_probability: Of a crop that keeps objects, before the other changes.
     """
 
-    def __init__(self, records: Sequence[ImageRecord], augmentation: Augmentation, cache: ImageCache) -> None:
+    def __init__(
+        self,
+        records: Sequence[ImageRecord],
+        augmentation: Augmentation,
+        cache: ImageCache,
+        *,
+        crop_probability: float = 0.0,
+    ) -> None:
         self.records = tuple(records)
         self.augmentation = augmentation
         self.cache = cache
+        self.crop_probability = crop_probability
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        """Makes the view that ``key`` asks for; a file that cannot be read makes a blank one with the reason."""
-        record = self.records[key.image]
-        size_hw = resized_size(record.size_hw, key.longest_side)
+        """Makes the view that ``key`` asks for; a file that cannot be read makes a blank one with the reason.
+
+        In a mosaic it leaves its own quarter blank.
+        """
+        errors: dict[str, str] = {}
+        draw = draw_mosaic(key.seed, len(self.records), probability=key.mosaic)
+        indices = (key.image, *(() if draw is None else draw.partners))
+        zooms = (1.0,) if draw is None else draw.zooms
+        scenes = [self._scene(*each, key.longest_side, errors) for each in zip(indices, zooms, strict=True)]
+        scene = scenes[0]
+        if draw is not None:
+            scene = put_together(scenes, draw, resized_size(self.records[key.image].size_hw, key.longest_side))
+        if draw is not None or not errors:  # a view that is blank as a whole stays so
+            scene = iou_crop(scene, probability=self.crop_probability, seed=key.seed)
+            scene = scene.shown_in(self.augmentation(scene.image, scene.boxes, seed=key.seed))
+        given = None if self.cache.regions is None else scene.proposals()
+        names = " + ".join(self.records[index].file_name for index in indices)
+        return Sample(scene.image, scene.target(), given, names, errors)
+
+    def _scene(self, index: int, zoom: float, longest_side: int, errors: dict[str, str]) -> Scene:
+        """An image with its boxes, ``zoom`` times as large as alone; blank, with its error, if it cannot be read."""
+        record = self.records[index]
+        size_hw = resized_size(record.size_hw, max(1, round(longest_side * zoom)))
         try:
-            image, given = self.cache.get(key.image, record)
+            image, given = self.cache.get(index, record)
         except InputError as error:
-            return _blank(size_hw, record.file_name, str(error), with_given=self.cache.regions is not None)
-        height, width = (new / old for new, old in zip(size_hw, record.size_hw, strict=True))
-        scale = np.array([width, height, width, height], dtype=np.float32)
-        # Objects and proposals pass through one view; the objects come first.
-        boxes = record.boxes if given is None else np.concatenate([record.boxes, given])
-        view = self.augmentation(resize(image, size_hw), boxes * scale, seed=key.seed)
-        of_object = view.rows < len(record.boxes)
-        rows = view.rows[of_object]
-        target = Target(
-            torch.from_numpy(view.boxes[of_object]),
-            torch.from_numpy(record.labels[rows]),
-            torch.from_numpy(record.ignore[rows] | (view.visible[of_object] < MIN_VISIBLE)),
-            size_hw,
-        )
-        seen = None if given is None else _ranked(view.boxes[~of_object & (view.visible >= MIN_VISIBLE)], size_hw)
-        return Sample(view.image, target, seen, record.file_name)
-
-
-def _ranked(boxes: npt.NDArray[np.float32], size_hw: tuple[int, int]) -> Proposals:
-    """Proposals (P, 4) with scores that keep their order."""
-    scores = torch.linspace(1.0, 0.0, len(boxes) + 1)[:-1]
-    return Proposals(torch.from_numpy(boxes), scores, size_hw)
-
-
-def _blank(size_hw: tuple[int, int], file_name: str, error: str, *, with_given: bool) -> Sample:
-    """A view of the padding's colour, ignored as a whole: nothing is learnt from it."""
-    height, width = size_hw
-    image = np.full((height, width, 3), PAD_COLOUR, dtype=np.uint8)
-    whole = torch.tensor([[0.0, 0.0, width, height]])
-    target = Target(whole, torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.bool), size_hw)
-    given = _ranked(np.zeros((0, 4), dtype=np.float32), size_hw) if with_given else None
-    return Sample(image, target, given, file_name, error)
+            errors[record.file_name] = str(error)
+            return blank_scene(size_hw)
+        return make_scene(resize(image, size_hw), record, given)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Pads the views of a batch to one size."""
     images = stack_images([sample.image for sample in samples])
-    errors = {sample.file_name: sample.error for sample in samples if sample.error is not None}
+    errors = {name: reason for sample in samples for name, reason in sample.errors.items()}
     given = [sample.given for sample in samples if sample.given is not None]
     targets, names = [sample.target for sample in samples], [sample.file_name for sample in samples]
     return Batch(images, targets, given or None, names, errors)
@@ -233,6 +191,7 @@ class BatchPlan(Sampler[list[SampleKey]]):
         seed: Of the run.
         first_step: Step to begin with; a resumed run begins in the middle of an epoch.
         side_at: Length of the longer side at a step.
+        mosaic_at: Probability of a mosaic at a step.
     """
 
     def __init__(
@@ -243,12 +202,14 @@ class BatchPlan(Sampler[list[SampleKey]]):
         seed: int,
         first_step: int,
         side_at: Callable[[int], int],
+        mosaic_at: Callable[[int], float] = lambda step: 0.0,
     ) -> None:
         self.aspects = aspects
         self.batch_size = batch_size
         self.seed = seed
         self.first_step = first_step
         self.side_at = side_at
+        self.mosaic_at = mosaic_at
         self.steps_per_epoch = steps_per_epoch(len(aspects), batch_size)
 
     def _batches(self, epoch: int) -> list[list[int]]:
@@ -260,8 +221,9 @@ class BatchPlan(Sampler[list[SampleKey]]):
         while True:
             epoch, done = divmod(step, self.steps_per_epoch)
             for batch in self._batches(epoch)[done:]:
-                side = self.side_at(step)
-                yield [SampleKey(image, view_seed(self.seed, step, row), side) for row, image in enumerate(batch)]
+                side, mosaic = self.side_at(step), self.mosaic_at(step)
+                seeds = [view_seed(self.seed, step, row) for row in range(len(batch))]
+                yield [SampleKey(image, seed, side, mosaic) for image, seed in zip(batch, seeds, strict=True)]
                 step += 1
 
 
@@ -285,6 +247,9 @@ class DetectionBatches:
         seed: Of the run.
         workers: Processes that read; 0 reads in this one.
         phases: Longer side of the input by progress.
+        multi_scale: Each batch has a side up to this share smaller or larger than its phase's.
+        mosaic: Probability that a view is a mosaic.
+        mosaic_until: Share of the run with mosaics; the rest shows single images.
     """
 
     training_set: TrainingSet
@@ -292,6 +257,9 @@ class DetectionBatches:
     seed: int
     workers: int
     phases: Sequence[ResolutionPhase]
+    multi_scale: float = 0.0
+    mosaic: float = 0.0
+    mosaic_until: float = 1.0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -301,12 +269,18 @@ class DetectionBatches:
     def batches(self, first_step: int, progress_at: Callable[[int], float]) -> Iterable[Batch]:
         """Batches without end; one loader for all of them, so that workers and their caches live as long."""
         records = self.training_set.records
+
+        def side(step: int) -> int:
+            middle = side_at(progress_at(step), self.phases)
+            return draw_side(middle, self.multi_scale, seed=self.seed, step=step)
+
         plan = BatchPlan(
             np.array([record.size_hw[0] / record.size_hw[1] for record in records]),
             batch_size=self.batch_size,
             seed=self.seed,
             first_step=first_step,
-            side_at=lambda step: side_at(progress_at(step), self.phases),
+            side_at=side,
+            mosaic_at=lambda step: self.mosaic if progress_at(step) < self.mosaic_until else 0.0,
         )
         return make_loader(self.training_set, plan, collate, workers=self.workers)
 

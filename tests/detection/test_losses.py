@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from detection import build
+from detection import build_training
 from detection.ensemble import EnsembleOutput
 from detection.losses import TrainingObjective, region_losses
 from detection.roi_sampling import SampledRois
@@ -17,7 +17,7 @@ from tests.detection.tiny import target_of, tiny_config, tiny_network
 
 def objective() -> TrainingObjective:
     config = tiny_config()
-    return build.build_objective(config, tiny_network(config)).train()
+    return build_training.build_objective(config, tiny_network(config)).train()
 
 
 def images(count: int) -> torch.Tensor:
@@ -67,8 +67,8 @@ def test_weights_scale_the_parts() -> None:
         }
     )
     targets = [target_of([[10, 10, 50, 50]], [1])]
-    one = build.build_objective(plain, tiny_network(plain)).eval()
-    three = build.build_objective(weighted, tiny_network(weighted)).eval()
+    one = build_training.build_objective(plain, tiny_network(plain)).eval()
+    three = build_training.build_objective(weighted, tiny_network(weighted)).eval()
     first = one(images(1), targets, None, torch.Generator().manual_seed(0))
     second = three(images(1), targets, None, torch.Generator().manual_seed(0))
     torch.testing.assert_close(second["region_box"], first["region_box"] * 3)

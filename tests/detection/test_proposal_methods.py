@@ -11,7 +11,7 @@ import torch
 
 from configs.load import config_from_dict
 from configs.schema import Config
-from detection import build
+from detection import build, build_training
 from detection import regions as regions_module
 from detection.checkpoint import ModelHeader, save_model
 from detection.data.discover import load_dataset
@@ -49,10 +49,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DetectionData:
 
 def make_trainer(data: DetectionData, config: Config, folder: Path) -> Trainer[DetectionNetwork]:
     network = build.build_network(config, len(CLASSES), build.fit_priors(config, data.images))
-    source = build.build_batches(config, data.images, build.build_regions(config, folder / "proposals"))
+    source = build_training.build_batches(config, data.images, build.build_regions(config, folder / "proposals"))
     return Trainer(
-        build.build_task(config, network, source, torch.float32),
-        settings=build.training_settings(config),
+        build_training.build_task(config, network, source, torch.float32),
+        settings=build_training.training_settings(config),
         budget=StepBudget(3),
         accelerator=make_accelerator(),
         state=StateFile(folder / "state.safetensors", {}),
@@ -130,7 +130,7 @@ def test_given_proposals_pass_through_the_view_of_the_image(data: DetectionData)
     def own_boxes(image: np.ndarray) -> regions_module.Proposals:
         return regions_module.Proposals(boxes, torch.ones(len(boxes)), (image.shape[0], image.shape[1]))
 
-    views = build.build_batches(config, data.images, own_boxes).training_set
+    views = build_training.build_batches(config, data.images, own_boxes).training_set
     counts = set()
     for seed in range(30):
         sample = views[SampleKey(0, seed, 96)]

@@ -11,9 +11,11 @@ from detection.schedule import (
     StepBudget,
     TimeBudget,
     cosine_schedule,
+    draw_side,
     low_resolution_phases,
     paper_schedule,
     side_at,
+    sides_around,
 )
 from tests.detection.tiny import tiny_network
 
@@ -71,6 +73,24 @@ def test_input_side_is_small_first_and_a_multiple_of_the_stride() -> None:
 def test_the_last_phase_that_has_begun_holds() -> None:
     phases = (ResolutionPhase(0.0, 64), ResolutionPhase(0.5, 96), ResolutionPhase(0.9, 128))
     assert [side_at(p, phases) for p in (0.0, 0.4999, 0.5, 0.89, 0.9, 1.0)] == [64, 64, 96, 96, 128, 128]
+
+
+def test_sides_of_multi_scale_training_are_multiples_of_the_stride_around_the_middle() -> None:
+    # 384 * 0.75 = 288 and 384 * 1.25 = 480; 384 * 0.9 = 345.6 and 384 * 1.1 = 422.4 are nearest to 352 and 416.
+    assert list(sides_around(384, 0.25)) == [288, 320, 352, 384, 416, 448, 480]
+    assert list(sides_around(384, 0.1)) == [352, 384, 416]
+    assert list(sides_around(384, 0.0)) == [384]
+    assert list(sides_around(32, 0.5)) == [32, 64]  # never below one stride; 32 * 1.5 = 48 is half-way, to the even 2
+
+
+def test_the_side_follows_from_seed_and_step_and_all_sides_occur() -> None:
+    drawn = [draw_side(384, 0.25, seed=3, step=step) for step in range(200)]
+    assert drawn == [draw_side(384, 0.25, seed=3, step=step) for step in range(200)]
+    assert drawn != [draw_side(384, 0.25, seed=4, step=step) for step in range(200)]
+    counts = {side: drawn.count(side) for side in sides_around(384, 0.25)}
+    assert sum(counts.values()) == 200
+    assert min(counts.values()) > 10  # 200 / 7 = 29 expected
+    assert draw_side(100, 0.0, seed=3, step=0) == 100
 
 
 def test_average_follows_the_weights() -> None:

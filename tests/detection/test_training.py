@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,6 @@ from detection.data.discover import load_dataset
 from detection.data.records import DetectionData
 from detection.engine import NonFiniteLossError, StepReport, Trainer
 from detection.errors import InputError
-from detection.evaluation.coco_map import CocoMap
 from detection.inference import SplitAnswers
 from detection.validation import Validation
 from tests.builders import toy_images, write_voc
@@ -176,7 +176,7 @@ def test_validation_keeps_the_best_and_of_equals_the_longer_trained(
 ) -> None:
     numbers = iter([{"AP": score} for score in scores])
     monkeypatch.setattr(validation_module, "detect_records", lambda detector, images: SplitAnswers())
-    monkeypatch.setattr(validation_module, "coco_map", lambda data, found: CocoMap(next(numbers), (), ()))
+    monkeypatch.setattr(validation_module, "coco_map", lambda data, found: SimpleNamespace(summary=next(numbers)))
     heard: list[int] = []
     judge = Validation(
         data,

@@ -11,7 +11,7 @@ from accelerate.state import AcceleratorState, GradientState
 
 from configs.load import config_from_dict
 from configs.schema import Config
-from detection import build
+from detection import build, build_training
 from detection.data.records import ImageRecord
 from detection.engine import StateFile, StepReport, Trainer
 from detection.network import DetectionNetwork
@@ -63,8 +63,8 @@ def tiny_trainer(
     """A trainer over a fixed number of steps on the CPU."""
     network = build.build_network(config, len(CLASSES), build.fit_priors(config, records))
     return Trainer(
-        build.build_task(config, network, build.build_batches(config, records), torch.float32),
-        settings=build.training_settings(config),
+        build_training.build_task(config, network, build_training.build_batches(config, records), torch.float32),
+        settings=build_training.training_settings(config),
         budget=StepBudget(steps),
         accelerator=make_accelerator(),
         state=StateFile(state_path, {"budget": f"{steps} steps"}),

@@ -1,0 +1,111 @@
+"""From a configuration to the training of a detector: what it learns from, by which losses, with which optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from backbone.weights import load_backbone_weights
+from configs.schema import Config
+from detection.build import proposal_settings
+from detection.crop.classifier import CropClassifier
+from detection.data.augment import Augmentation, AugmentSettings
+from detection.data.image_cache import ImageCache
+from detection.data.loader import DetectionBatches, TrainingSet
+from detection.data.records import ImageRecord
+from detection.engine import TrainingSettings, TrainingTask
+from detection.errors import InputError
+from detection.losses import ObjectiveSettings, TrainingObjective
+from detection.network import DetectionNetwork
+from detection.optimizers import make_optimizer, scale_learning_rate
+from detection.regions import RegionSource
+from detection.roi_sampling import RoiSamplingSettings
+from detection.schedule import cosine_schedule, low_resolution_phases, sides_around
+
+
+def build_objective(config: Config, network: DetectionNetwork) -> TrainingObjective:
+    """Network and losses, ready to train."""
+    p, c = config.proposals, config.classifier
+    settings = ObjectiveSettings(
+        proposal_settings=proposal_settings(config, p.num_train),
+        sampling=RoiSamplingSettings(c.rois_per_image, c.foreground_fraction, c.foreground_iou),
+        sample_fraction=c.sample_fraction,
+        weights=config.train.loss_weights.model_dump(),
+    )
+    return TrainingObjective(network, settings)
+
+
+def build_batches(
+    config: Config, records: Sequence[ImageRecord], regions: RegionSource | None = None
+) -> DetectionBatches:
+    """The training images, their random views, their cache and their order."""
+    a, t = config.augment, config.train
+    processes = max(1, t.workers)
+    largest_side = sides_around(config.input.longest_side, t.multi_scale)[-1]
+    cache = ImageCache(largest_side, t.cache_mb * 2**20 // processes, regions)
+    changes = a.model_dump(exclude={"mosaic", "mosaic_until", "iou_crop"})
+    augmentation = Augmentation(AugmentSettings(**changes))
+    phases = low_resolution_phases(
+        config.input.longest_side, fraction=t.low_resolution.fraction, scale=t.low_resolution.scale
+    )
+    return DetectionBatches(
+        TrainingSet(records, augmentation, cache, crop_probability=a.iou_crop),
+        batch_size=t.batch_size,
+        seed=t.seed,
+        workers=t.workers,
+        phases=phases,
+        multi_scale=t.multi_scale,
+        mosaic=a.mosaic,
+        mosaic_until=a.mosaic_until,
+    )
+
+
+def build_task(
+    config: Config, network: DetectionNetwork, source: DetectionBatches, precision: torch.dtype
+) -> TrainingTask[DetectionNetwork]:
+    """What a detector learns from, and how."""
+    return TrainingTask(
+        objective=build_objective(config, network),
+        network=network,
+        source=source,
+        optimizer=build_optimizer(config, network, precision),
+        schedule=cosine_schedule(config.train.warmup_fraction),
+    )
+
+
+def build_optimizer(
+    config: Config, network: DetectionNetwork | CropClassifier, precision: torch.dtype
+) -> torch.optim.Optimizer:
+    """Of everything that learns in a run."""
+    t = config.train
+    optimizer = make_optimizer(
+        t.optimizer,
+        network,
+        learning_rate=t.learning_rate,
+        muon_learning_rate=t.muon_learning_rate,
+        weight_decay=t.weight_decay,
+        precision=precision,
+    )
+    scale_learning_rate(optimizer, network.backbone, t.backbone_rate)
+    return optimizer
+
+
+def training_settings(config: Config) -> TrainingSettings:
+    """The values that the training loop needs."""
+    t = config.train
+    return TrainingSettings(
+        ema_decay=t.ema_decay, gradient_clip=t.gradient_clip, seed=t.seed, checkpoint_seconds=t.checkpoint_seconds
+    )
+
+
+def load_start_weights(config: Config, network: DetectionNetwork | CropClassifier) -> None:
+    """Fills the backbone from ``backbone.weights``, in place.
+
+    Raises:
+        InputError: If the weights cannot be had or do not fit.
+    """
+    try:
+        load_backbone_weights(network.backbone, config.backbone.weights)
+    except (ValueError, OSError) as error:
+        raise InputError(f"backbone.weights: {error}") from error

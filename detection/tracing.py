@@ -1,0 +1,105 @@
+"""What every stage of a detector thought of one image, before thresholds and suppression: why an object was missed.
+
+Legend: P proposals, C classes, D detections. Boxes are xyxy in pixels of the original image, half-open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from detection.calibration import calibrated_scores
+from detection.detector import Detector
+from detection.network import Answer, Judgement
+from detection.postprocess import OFFSET_SCALE
+from detection.preprocess import Image, original_boxes
+from proposals.box_coder import decode
+from proposals.box_ops import clip
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One image on its way through the stages; about C times as large as its proposals, so it is not kept.
+
+    Attributes:
+        proposals: (P, 4) the regions that were judged.
+        probabilities: (P, C + 1) what the classifier said of each, background last.
+        boxes: (P, C, 4) each region refined for each class.
+        scores: (P, C) the score that a detection of this region and class gets, calibrated if the detector's are; -1
+            where the network's own lowest score is not reached.
+        found: (D, 4) boxes of the detections.
+        found_scores: (D,) their scores.
+        found_labels: (D,) their classes.
+        nms_iou_threshold: Overlap above which a better detection of the same class removes another.
+        is_full: Whether there are as many detections as an image may have, so that more may have been cut off.
+    """
+
+    proposals: Floats
+    probabilities: Floats
+    boxes: Floats
+    scores: Floats
+    found: Floats
+    found_scores: Floats
+    found_labels: Ints
+    nms_iou_threshold: float
+    is_full: bool
+
+
+@torch.inference_mode()
+def trace_image(detector: Detector, image: Image) -> tuple[Answer, Trace]:
+    """Detects on one image and keeps what each stage thought.
+
+    Args:
+        detector: One network in one pass.
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        The answer, the same as ``detector.answer`` gives, and the trace.
+    """
+    answer, judgement = detector.judge(image)
+    settings = detector.network.detection_settings
+    found = answer.detections
+    trace = Trace(
+        proposals=_array(answer.proposals.boxes),
+        probabilities=_array(judgement.probabilities),
+        boxes=_array(_refined(judgement, found.image_size_hw)),
+        scores=_array(_scores(detector, judgement)),
+        found=_array(found.boxes),
+        found_scores=_array(found.scores),
+        found_labels=found.labels.numpy(),
+        nms_iou_threshold=settings.nms_iou_threshold,
+        is_full=len(found) >= settings.max_detections,
+    )
+    return answer, trace
+
+
+def _refined(judgement: Judgement, size_hw: tuple[int, int]) -> Tensor:
+    """(P, C, 4) the box of every region for every class, as ``select_detections`` makes it, in original pixels."""
+    proposals, probabilities, offsets = judgement
+    boxes = proposals.boxes[:, None].expand(-1, probabilities.shape[1] - 1, -1)
+    if offsets is not None:
+        boxes = clip(decode(offsets * OFFSET_SCALE, boxes), proposals.image_size_hw)
+    return original_boxes(boxes, proposals.image_size_hw, size_hw)
+
+
+def _scores(detector: Detector, judgement: Judgement) -> Tensor:
+    """(P, C) the scores of ``select_detections``, calibrated; -1 where it drops them at once."""
+    settings = detector.network.detection_settings
+    objectness = judgement.proposals.scores.pow(settings.objectness_power)
+    scores = judgement.probabilities[:, :-1] * objectness[:, None]
+    dropped = scores < settings.score_threshold
+    if detector.calibration is not None:
+        maps = torch.tensor(detector.calibration.maps, dtype=torch.float64, device=scores.device)
+        scores = calibrated_scores(scores, *maps.unbind(dim=1))
+    return scores.masked_fill(dropped, -1.0)
+
+
+def _array(tensor: Tensor) -> Floats:
+    return tensor.cpu().double().numpy()

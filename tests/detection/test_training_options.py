@@ -1,0 +1,109 @@
+"""Training with everything on: same batches with any number of workers and after a stop, same weights on a resume."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from configs.load import config_from_dict
+from configs.schema import Config
+from detection import build_training
+from detection.data.discover import load_dataset
+from detection.data.loader import Batch
+from detection.data.records import DetectionData
+from detection.preprocess import Image
+from detection.schedule import StepBudget
+from proposals.structures import Proposals
+from tests.builders import toy_images, write_voc
+from tests.detection.tiny import run_losses, tiny_config, tiny_trainer
+
+STEPS = 10
+EVERYTHING = {"augment": {"mosaic": 0.7, "mosaic_until": 0.5, "iou_crop": 0.5}, "train": {"multi_scale": 0.5}}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DetectionData:
+    return load_dataset(write_voc(tmp_path / "toy", {"train": toy_images(5)}), "train")
+
+
+def with_options(options: dict[str, Any], **train: object) -> Config:
+    values = tiny_config(**train).model_dump(mode="json")
+    for section, entries in options.items():
+        values[section] |= entries
+    return config_from_dict(values, schema=Config)
+
+
+def corners(image: Image) -> Proposals:
+    """Two proposals, upper left and lower right."""
+    height, width = image.shape[:2]
+    boxes = torch.tensor([[0, 0, width / 2, height / 2], [width / 2, height / 2, width, height]])
+    return Proposals(boxes, torch.tensor([0.9, 0.8]), (height, width))
+
+
+def batches_of(data: DetectionData, config: Config, *, first_step: int = 0) -> list[Batch]:
+    source = build_training.build_batches(config, data.images, corners)
+    return list(islice(source.batches(first_step, StepBudget(STEPS).progress), STEPS - first_step))
+
+
+def assert_equal(one: list[Batch], other: list[Batch]) -> None:
+    assert [batch.file_names for batch in one] == [batch.file_names for batch in other]
+    for a, b in zip(one, other, strict=True):
+        assert torch.equal(a.images, b.images)
+        for first, second in zip(a.targets, b.targets, strict=True):
+            assert torch.equal(first.boxes, second.boxes)
+            assert torch.equal(first.labels, second.labels)
+            assert torch.equal(first.ignore, second.ignore)
+        assert a.given is not None
+        assert b.given is not None
+        assert all(torch.equal(p.boxes, q.boxes) for p, q in zip(a.given, b.given, strict=True))
+
+
+def test_batches_do_not_depend_on_workers_or_stops(data: DetectionData) -> None:
+    config = with_options(EVERYTHING)
+    whole = batches_of(data, config)
+    torch.manual_seed(7)
+    assert_equal(whole, batches_of(data, config))
+    assert_equal(whole, batches_of(data, with_options(EVERYTHING, workers=2)))
+    assert_equal(whole[4:], batches_of(data, config, first_step=4))  # three steps are an epoch
+
+
+def test_mosaics_end_and_sides_vary_around_that_of_the_phase(data: DetectionData) -> None:
+    whole = batches_of(data, with_options(EVERYTHING))
+    mosaics = [any(" + " in name for name in batch.file_names) for batch in whole]
+    assert sum(mosaics[:5]) >= 3
+    assert not any(mosaics[5:])
+    # The first half is at 0.6 * 96 = 57.6, so 64: sides 32 to 96; the second at 96: 1.5 and 4.5 strides, so 64 to 128.
+    sides = [max(target.image_size_hw[0] for target in batch.targets) for batch in whole]
+    longest = [max(sides[i], *(target.image_size_hw[1] for target in batch.targets)) for i, batch in enumerate(whole)]
+    assert set(longest[:5]) <= {32, 64, 96}
+    assert set(longest[5:]) <= {64, 96, 128}
+    assert len(set(longest)) > 2
+
+
+def test_off_by_default(data: DetectionData) -> None:
+    off = {"augment": {"mosaic": 0.0, "iou_crop": 0.0}, "train": {"multi_scale": 0.0, "backbone_rate": 1.0}}
+    default = tiny_config()
+    assert with_options(off) == default
+    assert default.train.patience is None
+    assert {max(t.image_size_hw) for batch in batches_of(data, default) for t in batch.targets} == {64, 96}
+
+
+@pytest.mark.slow
+def test_a_resume_with_everything_on_is_exact(data: DetectionData, tmp_path: Path) -> None:
+    config = with_options(EVERYTHING, optimizer="muon", backbone_rate=0.1)
+    whole = tiny_trainer(data.images, config, steps=2, state_path=tmp_path / "whole.safetensors")
+    losses = run_losses(whole)
+    assert np.isfinite(losses).all()
+    first = tiny_trainer(data.images, config, steps=2, state_path=tmp_path / "parts.safetensors")
+    first.fit(lambda report: first.request_stop(), None)
+    assert first.step == 1
+    second = tiny_trainer(data.images, config, steps=2, state_path=tmp_path / "parts.safetensors")
+    second.restore()
+    assert run_losses(second) == losses[1:]
+    pairs = zip(whole.network.parameters(), second.network.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)

@@ -14,7 +14,7 @@ import torch
 
 from detection.calibration import Calibration, ScoreMap, calibrated_scores
 from detection.evaluation.class_boxes import Bools, Floats
-from detection.evaluation.operating_point import OperatingPoint, best_f1
+from detection.evaluation.operating_point import OperatingPoint, best_f1, precise_point
 from detection.evaluation.reliability import JudgedClass, pool, reliability
 from detection.evaluation.voc_map import PrecisionRecall, precision_recall
 from detection.platt import fit_score_maps, has_own_map
@@ -117,11 +117,8 @@ def lowest_at_precision(curve: PrecisionRecall, precision: float) -> float | Non
     Returns:
         The threshold, or None if no right detection is kept at any that has the precision.
     """
-    last_of_score = np.append(np.diff(curve.scores) != 0, True)[: len(curve.scores)]
-    passing = np.flatnonzero(last_of_score & (curve.precision >= precision) & (curve.recall > 0))
-    if len(passing) == 0:
-        return None
-    return float(curve.scores[passing[curve.recall[passing].argmax()]])
+    point = precise_point(curve, precision)
+    return point.score_threshold if point else None
 
 
 def _with_map(judged: JudgedClass, score_map: ScoreMap) -> JudgedClass:

@@ -12,15 +12,20 @@ from rich.table import Table
 
 from detection.build import load_detector
 from detection.data.classes import UnknownClasses
-from detection.data.records import DetectionData
+from detection.data.records import DetectionData, ImageRecord
 from detection.detector import Detector
+from detection.evaluation.coco_map import MAX_DETECTIONS, CocoSettings
+from detection.evaluation.explanation import Explanation, explain
 from detection.evaluation.proposal_recall import proposal_recall
 from detection.evaluation.report import write_report
 from detection.evaluation.report_view import number_text
-from detection.evaluation.summary import Evaluation, evaluate_detections
+from detection.evaluation.size_bands import parse_bands
+from detection.evaluation.stage_blame import BLAMES, Examined, examine
+from detection.evaluation.summary import Evaluation, EvaluationSettings, evaluate_detections
 from detection.image_detector import ImageDetector
 from detection.inference import SplitAnswers, detect_records
 from detection.predictions import read_detections
+from detection.tracing import Trace
 from tools.cli import run_alone
 from tools.detectors import CacheOption, TileOption, TtaOption, combine, describe_passes, tell_if_uncut
 from tools.progress import counting
@@ -46,41 +51,59 @@ def evaluate(
     tile: TileOption = None,
     tta: TtaOption = False,
     cache: CacheOption = None,
+    bands: Annotated[
+        str, typer.Option(help="Bounds between sizes of objects: 32,96 in pixels or 1%,10% of the image area.")
+    ] = "32,96",
+    max_detections: Annotated[
+        int, typer.Option(min=1, help="Detections that the COCO numbers count per image and class.")
+    ] = MAX_DETECTIONS,
+    precision: Annotated[
+        float, typer.Option(min=0, max=1, help="Share that shall be right at the second threshold of each class.")
+    ] = 0.9,
 ) -> None:
     """Computes mAP by the COCO, VOC and ILSVRC protocols and writes a report.
 
-    With --tile or --tta a model makes several passes, and there is no recall of proposals.
+    The report says which kinds of error cost how much, and for a model also which stage lost each missed object.
+
+    With --tile or --tta a model makes several passes: there is no recall of proposals and no stage to blame.
 
     Example: multibox evaluate runs/first/model.safetensors my-data --split test --out report
 
     Example: multibox evaluate runs/first aerial --tile 640 --tta --out report
     """
+    coco = CocoSettings(parse_bands(bands), max_detections)
     split = split or evaluation_split(data)
+    examined: dict[int, Examined] | None = None
     unknown: UnknownClasses = "drop" if drop_unknown else "error"
     if model.suffix == ".json":
         _tell_unused(tile=tile, tta=tta)
         labelled = read_data(console, data, split)
         found = read_detections(model, labelled)
-        answers, settings = SplitAnswers(detections=found.detections), {}
-        evaluation = evaluate_detections(labelled, found.detections, warnings=found.warnings)
+        answers, described = SplitAnswers(detections=found.detections), {}
+        settings = EvaluationSettings(coco, precision)
+        evaluation = evaluate_detections(labelled, found.detections, warnings=found.warnings, settings=settings)
     else:
         detector = load_detector(model, device=device, cache=cache)
         labelled = read_data(console, data, split, class_names=detector.class_names, unknown_classes=unknown)
         tell_if_uncut(console, max(max(record.size_hw) for record in labelled.images), tile=tile)
         chosen = combine([detector], tile=tile, tta=tta)
-        answers = _detect(chosen, labelled)
-        settings = _describe(detector) | describe_passes(tile=tile, tta=tta)
+        examined = {} if chosen is detector else None
+        answers = _detect(chosen, labelled, examined)
+        described = _describe(detector) | describe_passes(tile=tile, tta=tta)
+        limit = sys.maxsize if tile else detector.network.detection_settings.max_detections
         evaluation = evaluate_detections(
             labelled,
             answers.detections,
             proposals=_recall(labelled, answers) if chosen is detector else None,
             failures=answers.failures,
-            max_detections=sys.maxsize if tile else detector.network.detection_settings.max_detections,
+            settings=EvaluationSettings(coco, precision, detector_limit=limit),
         )
         warn_of_learnt_images(console, model, split)
-    context = {"model": str(model), "data": str(data), "split": split, **settings}
-    write_report(out, labelled, answers.detections, evaluation, title=f"{data.name} · {split}", context=context)
+    explanation = explain(labelled, answers.detections, evaluation, examined)
+    context = {"model": str(model), "data": str(data), "split": split, **described}
+    write_report(out, labelled, evaluation, explanation, title=f"{data.name} · {split}", context=context)
     _show(evaluation)
+    _show_reasons(explanation)
     console.print(f"report: {out / 'report.html'}")
 
 
@@ -110,9 +133,15 @@ def _describe_scores(detector: Detector) -> str:
     return f"calibrated on '{detector.calibration.fitted_on.get('split')}'"
 
 
-def _detect(detector: ImageDetector, data: DetectionData) -> SplitAnswers:
+def _detect(detector: ImageDetector, data: DetectionData, examined: dict[int, Examined] | None) -> SplitAnswers:
+    """Detects on every image; fills ``examined`` by image id where the stages can be followed."""
+
+    def follow(record: ImageRecord, trace: Trace) -> None:
+        if examined is not None:
+            examined[record.image_id] = examine(trace, record)
+
     with counting(console, len(data.images), "detecting") as advance:
-        return detect_records(detector, data.images, keep_proposals=MOST_PROPOSALS, heard=advance)
+        return detect_records(detector, data.images, keep_proposals=MOST_PROPOSALS, heard=advance, traced=follow)
 
 
 def _recall(data: DetectionData, answers: SplitAnswers) -> dict[str, float | None]:
@@ -139,7 +168,8 @@ def _show(evaluation: Evaluation) -> None:
         )
     console.print(table)
     coco = evaluation.coco
-    console.print("COCO  " + "  ".join(f"{name} {number_text(coco[name])}" for name in ("AP", "AP50", "AP75", "AR100")))
+    told = ("AP", "AP50", "AP75", f"AR{evaluation.settings.coco.max_detections}")
+    console.print("COCO  " + "  ".join(f"{name} {number_text(coco[name])}" for name in told))
     console.print(f"VOC07 mAP {number_text(evaluation.voc07)}   VOC12 mAP {number_text(evaluation.voc12)}")
     if evaluation.proposals:
         recall = "  ".join(f"{name} {number_text(value)}" for name, value in evaluation.proposals.items())
@@ -148,6 +178,18 @@ def _show(evaluation: Evaluation) -> None:
         console.print(f"warning: {warning}")
     for failure in evaluation.failures.values():
         console.print(f"not read: {failure}")
+
+
+def _show_reasons(explanation: Explanation) -> None:
+    """Says what the errors cost, and where missed objects were lost."""
+    costs = "  ".join(f"{name} {number_text(cost)}" for name, cost in explanation.errors.costs().items())
+    console.print(f"AP50 lost by kind of error  {costs}")
+    if explanation.blame is not None:
+        counts = explanation.blame.counts.sum(axis=0).tolist()
+        lost = "  ".join(
+            f"{name.replace('_', ' ')} {count}" for name, count in zip(BLAMES, counts, strict=True) if count
+        )
+        console.print(f"missed at the best thresholds: {sum(counts)}  {lost}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Ground truths and detections of a split, packed class by class: what the matching of VOC and ILSVRC works on.
+"""Ground truths and detections of a split, packed: all together, or class by class as VOC and ILSVRC match them.
 
-Legend: I images of the split, C classes; G ground truths and D detections of one class over all images.
+Legend: I images of the split, C classes; G ground truths and D detections, of one class or of all, over all images.
 Boxes are xyxy in pixels of the original image, half-open; float64, so that a bound is met exactly where it should be.
 """
 
@@ -67,15 +67,86 @@ class ClassBoxes:
             yield rows, gt_rows, pairwise_iou(self.boxes[rows], self.gt_boxes[gt_rows])
 
 
+@dataclass(frozen=True)
+class SplitBoxes:
+    """All boxes of all classes.
+
+    Attributes:
+        class_names: C names.
+        num_images: I.
+        gt_boxes: (G, 4) ground truths, image after image, within an image in the order of its record.
+        gt_labels: (G,) in [0, C).
+        gt_ignore: (G,) difficult or crowd.
+        gt_image: (G,) index of the image in the split, ascending.
+        boxes: (D, 4) detections, best score first; equal scores keep the order of the images.
+        scores: (D,) descending.
+        labels: (D,) in [0, C).
+        image: (D,) index of the image in the split.
+    """
+
+    class_names: tuple[str, ...]
+    num_images: int
+    gt_boxes: Floats
+    gt_labels: Ints
+    gt_ignore: Bools
+    gt_image: Ints
+    boxes: Floats
+    scores: Floats
+    labels: Ints
+    image: Ints
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.class_names)
+
+    def gt_counts(self) -> Ints:
+        """(C,) ground truths to be found."""
+        return np.bincount(self.gt_labels[~self.gt_ignore], minlength=self.num_classes)
+
+    def gt_rows_of(self, label: int) -> Ints:
+        """Rows of the ground truths of a class: row r of ``of_class(label)`` is the r-th of them."""
+        return np.flatnonzero(self.gt_labels == label)
+
+    def rows_of(self, label: int) -> Ints:
+        """Rows of the detections of a class: row r of ``of_class(label)`` is the r-th of them."""
+        return np.flatnonzero(self.labels == label)
+
+    def of_class(self, label: int) -> ClassBoxes:
+        """The boxes of one class."""
+        gt_rows, rows = self.gt_rows_of(label), self.rows_of(label)
+        truth = (self.gt_boxes[gt_rows], self.gt_ignore[gt_rows], self.gt_image[gt_rows])
+        return ClassBoxes(*truth, self.boxes[rows], self.scores[rows], self.image[rows])
+
+    def by_image(self, chosen: Bools) -> Iterator[tuple[Ints, Ints]]:
+        """Yields the rows (d,) of the chosen detections of each image that has any, and of its ground truths (g,).
+
+        The detection rows come best score first.
+
+        Args:
+            chosen: (D,) which detections.
+        """
+        rows = np.flatnonzero(chosen)
+        rows = rows[np.argsort(self.image[rows], kind="stable")]
+        images = np.unique(self.image[rows])
+        starts, stops = _runs(self.image[rows], images)
+        gt_starts, gt_stops = _runs(self.gt_image, images)
+        for start, stop, gt_start, gt_stop in zip(starts, stops, gt_starts, gt_stops, strict=True):
+            yield rows[start:stop], np.arange(gt_start, gt_stop)
+
+
 def pack_by_class(data: DetectionData, detections: Mapping[int, Detections]) -> tuple[ClassBoxes, ...]:
-    """Sorts the boxes of a split by class.
+    """Sorts the boxes of a split by class, in label order; arguments and errors as for ``pack_split``."""
+    split = pack_split(data, detections)
+    return tuple(split.of_class(label) for label in range(split.num_classes))
+
+
+def pack_split(data: DetectionData, detections: Mapping[int, Detections]) -> SplitBoxes:
+    """Puts all boxes of a split into a few arrays.
 
     Args:
         data: The split.
         detections: Image id -> detections, labels in [0, C). An image without an entry has none.
-
-    Returns:
-        One entry per class, in label order.
 
     Raises:
         ValueError: If detections belong to an image that the split does not have, or to a label outside [0, C).
@@ -83,22 +154,21 @@ def pack_by_class(data: DetectionData, detections: Mapping[int, Detections]) -> 
     _check_known(data, detections)
     found = [detections.get(record.image_id, Detections.empty(record.size_hw)).to(CPU) for record in data.images]
     gt_counts = [len(record.labels) for record in data.images]
-    gt_boxes = _stack([record.boxes for record in data.images], width=4)
-    gt_labels = _stack([record.labels for record in data.images]).astype(np.int64)
-    gt_ignore = _stack([record.ignore for record in data.images]).astype(np.bool_)
-    gt_image = np.repeat(np.arange(len(gt_counts)), gt_counts)
-    boxes = _stack([each.boxes.numpy() for each in found], width=4)
     scores = _stack([each.scores.numpy() for each in found])
-    labels = _stack([each.labels.numpy() for each in found]).astype(np.int64)
-    image = np.repeat(np.arange(len(found)), [len(each) for each in found])
+    image = np.repeat(np.arange(len(found)), np.array([len(each) for each in found], dtype=np.int64))
     order = np.argsort(-scores, kind="stable")
-    packed = []
-    for label in range(len(data.class_names)):
-        gt_rows = np.flatnonzero(gt_labels == label)
-        rows = order[labels[order] == label]
-        truth = (gt_boxes[gt_rows], gt_ignore[gt_rows], gt_image[gt_rows])
-        packed.append(ClassBoxes(*truth, boxes[rows], scores[rows], image[rows]))
-    return tuple(packed)
+    return SplitBoxes(
+        class_names=tuple(data.class_names),
+        num_images=len(data.images),
+        gt_boxes=_stack([record.boxes for record in data.images], width=4),
+        gt_labels=_stack([record.labels for record in data.images]).astype(np.int64),
+        gt_ignore=_stack([record.ignore for record in data.images]).astype(np.bool_),
+        gt_image=np.repeat(np.arange(len(gt_counts)), np.array(gt_counts, dtype=np.int64)),
+        boxes=_stack([each.boxes.numpy() for each in found], width=4)[order],
+        scores=scores[order],
+        labels=_stack([each.labels.numpy() for each in found]).astype(np.int64)[order],
+        image=image[order],
+    )
 
 
 def pairwise_iou(boxes: npt.NDArray[np.floating], others: npt.NDArray[np.floating]) -> Floats:
@@ -107,14 +177,37 @@ def pairwise_iou(boxes: npt.NDArray[np.floating], others: npt.NDArray[np.floatin
     Boxes are half-open, so a VOC box entered as (xmin - 1, ymin - 1, xmax, ymax) gives the devkit's "+1" IoU.
     Boxes without area overlap nothing. N = 0 or M = 0 gives an empty matrix.
     """
-    rows, columns = boxes.astype(np.float64)[:, None], others.astype(np.float64)[None, :]
-    top_left = np.maximum(rows[..., :2], columns[..., :2])
-    bottom_right = np.minimum(rows[..., 2:], columns[..., 2:])
-    intersection = _product_of_sides(np.maximum(bottom_right - top_left, 0.0))
-    areas = _product_of_sides(rows[..., 2:] - rows[..., :2]) + _product_of_sides(columns[..., 2:] - columns[..., :2])
+    intersection = _intersection(boxes, others)
+    areas = _areas(boxes)[:, None] + _areas(others)[None, :]
     iou = np.zeros_like(intersection)
     np.divide(intersection, areas - intersection, out=iou, where=areas > intersection)
     return iou
+
+
+def share_inside(boxes: npt.NDArray[np.floating], regions: npt.NDArray[np.floating]) -> Floats:
+    """Share of every box that lies in each region, (N, 4) x (M, 4) -> (N, M): the overlap of COCO with crowds.
+
+    A box without area has no share anywhere.
+    """
+    intersection = _intersection(boxes, regions)
+    areas = np.broadcast_to(_areas(boxes)[:, None], intersection.shape)
+    share = np.zeros_like(intersection)
+    np.divide(intersection, areas, out=share, where=areas > 0)
+    return share
+
+
+def _intersection(boxes: npt.NDArray[np.floating], others: npt.NDArray[np.floating]) -> Floats:
+    """Common area of every box with every other, (N, 4) x (M, 4) -> (N, M)."""
+    rows, columns = boxes.astype(np.float64)[:, None], others.astype(np.float64)[None, :]
+    top_left = np.maximum(rows[..., :2], columns[..., :2])
+    bottom_right = np.minimum(rows[..., 2:], columns[..., 2:])
+    return _product_of_sides(np.maximum(bottom_right - top_left, 0.0))
+
+
+def _areas(boxes: npt.NDArray[np.floating]) -> Floats:
+    """(N, 4) -> (N,)."""
+    corners = boxes.astype(np.float64)
+    return _product_of_sides(corners[:, 2:] - corners[:, :2])
 
 
 def _product_of_sides(sides: Floats) -> Floats:

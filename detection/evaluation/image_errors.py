@@ -1,14 +1,41 @@
-"""Which images the detector gets most wrong."""
+"""What is found, missed and false at any score thresholds, and which images the detector gets most wrong.
+
+Legend: G ground truths and D detections over all images and classes, C classes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from detection.evaluation.class_boxes import ClassBoxes
+from detection.evaluation.class_boxes import Bools, Floats, SplitBoxes
 from detection.evaluation.voc_map import match_voc
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of each box by VOC matching at IoU 0.5, all classes together.
+
+    Weaker detections never change what becomes of better ones, so this holds at every threshold.
+
+    Attributes:
+        correct: (D,) detections that find an object.
+        wrong: (D,) those that do not; on an ignored object a detection is neither.
+        found_score: (G,) score of the detection that finds an object; minus infinity if none does.
+    """
+
+    correct: Bools
+    wrong: Bools
+    found_score: Floats
+
+    def missed(self, split: SplitBoxes, score_thresholds: Floats) -> Bools:
+        """(G,) objects that no detection at or above its class's threshold finds; ignored ones are never missed."""
+        return np.asarray(~split.gt_ignore & (self.found_score < score_thresholds[split.gt_labels]), np.bool_)
+
+    def false(self, split: SplitBoxes, score_thresholds: Floats) -> Bools:
+        """(D,) wrong detections at or above their class's threshold."""
+        return np.asarray(self.wrong & (split.scores >= score_thresholds[split.labels]), np.bool_)
 
 
 @dataclass(frozen=True)
@@ -26,25 +53,30 @@ class ImageErrors:
     num_false: int
 
 
-def rank_image_errors(classes: Sequence[ClassBoxes], score_thresholds: Sequence[float]) -> list[ImageErrors]:
+def find_outcomes(split: SplitBoxes) -> Outcomes:
+    """Matches every class as the VOC devkits do (``match_voc``)."""
+    correct, wrong = np.zeros(len(split.scores), np.bool_), np.zeros(len(split.scores), np.bool_)
+    found_score = np.full(len(split.gt_labels), -np.inf)
+    for label in range(split.num_classes):
+        rows, gt_rows = split.rows_of(label), split.gt_rows_of(label)
+        matches = match_voc(split.of_class(label))
+        correct[rows], wrong[rows] = matches.correct, matches.wrong
+        found_score[gt_rows[matches.gt_index[matches.correct]]] = matches.scores[matches.correct]
+    return Outcomes(correct, wrong, found_score)
+
+
+def rank_image_errors(split: SplitBoxes, outcomes: Outcomes, score_thresholds: Floats) -> list[ImageErrors]:
     """Lists the images with at least one error, most errors first; equal ones in the order of the split.
 
     Args:
-        classes: The boxes of each class.
-        score_thresholds: One per class; detections with a lower score are not looked at.
+        split: All boxes.
+        outcomes: What became of them.
+        score_thresholds: (C,) detections of a class below are not looked at.
     """
-    missed_images, false_images = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for boxes, threshold in zip(classes, score_thresholds, strict=True):
-        kept = boxes.above(threshold)
-        matches = match_voc(kept)
-        missed = ~kept.gt_ignore
-        missed[matches.gt_index[matches.correct]] = False
-        missed_images.append(kept.gt_image[missed])
-        false_images.append(kept.image[matches.wrong])
-    all_missed, all_false = np.concatenate(missed_images), np.concatenate(false_images)
-    num_images = int(max(all_missed.max(initial=-1), all_false.max(initial=-1))) + 1
-    missed_counts = np.bincount(all_missed, minlength=num_images)
-    false_counts = np.bincount(all_false, minlength=num_images)
+    missed_images = split.gt_image[outcomes.missed(split, score_thresholds)]
+    false_images = split.image[outcomes.false(split, score_thresholds)]
+    missed_counts = np.bincount(missed_images, minlength=split.num_images)
+    false_counts = np.bincount(false_images, minlength=split.num_images)
     worst_first = np.argsort(-(missed_counts + false_counts), kind="stable")
     errors = [ImageErrors(int(row), int(missed_counts[row]), int(false_counts[row])) for row in worst_first]
     return [each for each in errors if each.num_missed + each.num_false > 0]

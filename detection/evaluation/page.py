@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from detection.atomic import atomic_path
 from detection.evaluation.report_view import number_text
 from detection.visualize import Image
 
-_JPEG_QUALITY = 85
+_JPEG_QUALITY = 82
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
@@ -24,6 +26,24 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     text = json.dumps(document, indent=2, allow_nan=False)
     with atomic_path(path) as draft:
         draft.write_text(text + "\n", encoding="ascii", newline="\n")
+
+
+def script_json(document: Mapping[str, Any]) -> str:
+    """JSON to stand inside ``<script type="application/json">``: no text in it can end the element.
+
+    Everything beyond ASCII is escaped too, so the line separators U+2028 and U+2029 are.
+    """
+    text = json.dumps(document, allow_nan=False, separators=(",", ":"))
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text
+
+
+def script_text(name: str) -> tuple[str, str]:
+    """A script of this package as it stands, and the word by which a page's policy lets it, and no other, run."""
+    text = resources.files("detection.evaluation").joinpath(name).read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+    return text, f"sha256-{digest}"
 
 
 def write_page(path: Path, template: str, content: Mapping[str, Any]) -> None:

@@ -8,20 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from detection.evaluation.class_boxes import Floats
-from detection.evaluation.coco_map import AREA_BANDS
+from detection.evaluation.operating_point import Thresholds
 from detection.evaluation.reliability import pool, reliability
-from detection.evaluation.summary import PROTOCOLS, ClassEvaluation, Evaluation
+from detection.evaluation.summary import ClassEvaluation, Evaluation
 from detection.evaluation.voc_map import precision_envelope
 
 MAX_CURVES = 12
 """Curves shown; with more classes, those with the most objects."""
 
 _CURVE_POINTS = 200
-_AREA_WORDS = {
-    "small": "up to 32 x 32 pixels",
-    "medium": "32 x 32 to 96 x 96 pixels",
-    "large": "from 96 x 96 pixels",
-}
 
 
 @dataclass(frozen=True)
@@ -46,33 +41,39 @@ class SizeBand:
 
 @dataclass(frozen=True)
 class CurvePlot:
-    """A precision-recall curve in a square of 100 x 100 units, precision upwards.
+    """The curves of one class in squares of 100 x 100 units, precision and F1 upwards.
 
     Attributes:
         name: The class.
+        label: Its number.
         numbers: Its evaluation.
-        line: Points of the curve, ``x,y x,y ..``.
+        line: Points of precision against recall, ``x,y x,y ..``.
         area: The same under the monotone curve, closed along the bottom: its area is the VOC 2012 AP.
         marker: Where F1 is best, (x, y), or None.
+        f1_line: Points of F1 against the score threshold.
+        f1_marker: Where F1 is best, (x, y), or None.
     """
 
     name: str
+    label: int
     numbers: ClassEvaluation
     line: str
     area: str
     marker: tuple[float, float] | None
+    f1_line: str
+    f1_marker: tuple[float, float] | None
 
 
 def headlines(evaluation: Evaluation) -> list[Headline]:
     """The numbers that a reader looks for first."""
-    coco = evaluation.coco
+    coco, protocols = evaluation.coco, evaluation.protocols
     return [
-        Headline("AP", coco["AP"], PROTOCOLS["coco"]),
+        Headline("AP", coco["AP"], protocols["coco"]),
         Headline("AP50", coco["AP50"], "the same at IoU 0.5"),
         Headline("AP75", coco["AP75"], "the same at IoU 0.75"),
-        Headline("mAP VOC 2007", evaluation.voc07, PROTOCOLS["voc07"]),
-        Headline("mAP VOC 2012", evaluation.voc12, PROTOCOLS["voc12"]),
-        Headline("mAP ILSVRC", evaluation.ilsvrc, PROTOCOLS["ilsvrc"]),
+        Headline("mAP VOC 2007", evaluation.voc07, protocols["voc07"]),
+        Headline("mAP VOC 2012", evaluation.voc12, protocols["voc12"]),
+        Headline("mAP ILSVRC", evaluation.ilsvrc, protocols["ilsvrc"]),
     ]
 
 
@@ -80,8 +81,8 @@ def size_bands(evaluation: Evaluation) -> list[SizeBand]:
     """AP and AR by object size."""
     coco = evaluation.coco
     return [
-        SizeBand(band, _AREA_WORDS[band], evaluation.num_gt_per_band[band], coco[f"AP{band[0]}"], coco[f"AR{band[0]}"])
-        for band in AREA_BANDS
+        SizeBand(name, extent, evaluation.num_gt_per_band[name], coco[f"AP{name[0]}"], coco[f"AR{name[0]}"])
+        for name, extent in evaluation.settings.coco.bands.extents().items()
     ]
 
 
@@ -89,7 +90,7 @@ def curve_plots(per_class: Mapping[str, ClassEvaluation]) -> list[CurvePlot]:
     """Curves of the classes that have objects, the most frequent ``MAX_CURVES`` of them, in label order."""
     present = [name for name, numbers in per_class.items() if numbers.num_gt > 0]
     frequent = set(sorted(present, key=lambda name: -per_class[name].num_gt)[:MAX_CURVES])
-    return [_plot(name, per_class[name]) for name in present if name in frequent]
+    return [_plot(name, label, per_class[name]) for label, name in enumerate(per_class) if name in frequent]
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def reliability_plot(per_class: Mapping[str, ClassEvaluation]) -> ReliabilityPlo
     return ReliabilityPlot(bars, _points(score, precision), binned.ece, promise)
 
 
-def _plot(name: str, numbers: ClassEvaluation) -> CurvePlot:
+def _plot(name: str, label: int, numbers: ClassEvaluation) -> CurvePlot:
     """Turns a curve into points."""
     curve = numbers.curve
     shown = np.unique(np.linspace(0, max(len(curve.recall) - 1, 0), _CURVE_POINTS).astype(np.int64))
@@ -150,12 +151,23 @@ def _plot(name: str, numbers: ClassEvaluation) -> CurvePlot:
     closed_precision = np.concatenate([envelope[:1], envelope, envelope[-1:] * 0, envelope[:1] * 0])
     best = numbers.best
     marker = (round(100 * best.recall, 1), round(100 - 100 * best.precision, 1)) if best else None
-    return CurvePlot(name, numbers, line, _points(closed_recall, closed_precision), marker)
+    f1_marker = (round(100 * best.score_threshold, 1), round(100 - 100 * best.f1, 1)) if best else None
+    area = _points(closed_recall, closed_precision)
+    return CurvePlot(name, label, numbers, line, area, marker, _f1_line(numbers), f1_marker)
 
 
-def _points(recall: Floats, precision: Floats) -> str:
-    """Points of an SVG polyline: x to the right is recall, y downwards is 1 - precision."""
-    return " ".join(f"{100 * x:.1f},{100 - 100 * y:.1f}" for x, y in zip(recall, precision, strict=True))
+def _f1_line(numbers: ClassEvaluation) -> str:
+    """Points of F1 against the threshold, from 0 to the highest score."""
+    thresholds = Thresholds.of(numbers.curve)
+    shown = np.unique(np.linspace(0, max(len(thresholds.f1) - 1, 0), _CURVE_POINTS).astype(np.int64))[::-1]
+    shown = shown[shown < len(thresholds.f1)]
+    f1 = thresholds.f1[shown]
+    return _points(np.append(f1[:1] * 0, thresholds.scores[shown]), np.append(f1[:1], f1))
+
+
+def _points(right: Floats, up: Floats) -> str:
+    """Points of an SVG polyline of values in [0, 1]; y counts downwards."""
+    return " ".join(f"{100 * x:.1f},{100 - 100 * y:.1f}" for x, y in zip(right, up, strict=True))
 
 
 def number_text(value: float | None, missing: str = "n/a") -> str:

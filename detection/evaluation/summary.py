@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from detection.data.records import DetectionData
 from detection.evaluation.class_boxes import ClassBoxes, pack_by_class
 from detection.evaluation.coco_map import (
-    MAX_DETECTIONS,
     CocoMap,
+    CocoSettings,
     coco_map,
     count_per_band,
     crowded_images,
     overfull_images,
 )
-from detection.evaluation.operating_point import OperatingPoint, best_f1
+from detection.evaluation.operating_point import OperatingPoint, best_f1, precise_point
 from detection.evaluation.reliability import NUM_BINS, JudgedClass, judge, reliability_metrics
 from detection.evaluation.voc_map import (
     PrecisionRecall,
@@ -30,14 +30,35 @@ from detection.evaluation.voc_map import (
 from detection.structures import Detections
 
 PROTOCOLS = {
-    "coco": f"pycocotools, IoU .50:.05:.95, 101 recall points, {MAX_DETECTIONS} detections per image and class",
+    "coco": CocoSettings().protocol,
     "voc07": "VOC 2007 devkit, IoU 0.5, 11 recall points, difficult objects left out",
     "voc12": "VOC 2012 devkit, IoU 0.5, area under the monotone curve, difficult objects left out",
     "ilsvrc": "ILSVRC detection devkit, IoU min(0.5, wh/((w+10)(h+10))), area under the monotone curve",
     "score_threshold": "best F1 at IoU 0.5, VOC matching; detections with this score or more are kept",
     "calibration": f"D-ECE, {NUM_BINS} bins of equal width, detections of every score, IoU 0.5, VOC matching",
+    "errors": "TIDE, IoU 0.5 and 0.1, COCO matching; AP50 that is won if only this kind of error is mended",
+    "confusion": "every class at its threshold of the best F1, IoU 0.5, matched by score whatever the class",
 }
-"""How each family of numbers is computed, for the reader of a report."""
+"""How each family of numbers is computed, for the reader of a report; ``Evaluation.protocols`` knows the settings."""
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What may be chosen about an evaluation.
+
+    Attributes:
+        coco: Bands of size and number of detections of the COCO numbers.
+        precision: Wanted of the second threshold that each class gets, beside that of the best F1.
+        detector_limit: The most that the detector gives for one image, to warn of images that hold more objects.
+    """
+
+    coco: CocoSettings = field(default_factory=CocoSettings)
+    precision: float = 0.9
+    detector_limit: int = 100
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.precision <= 1:
+            raise ValueError(f"precision is {self.precision}, expected 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -52,7 +73,10 @@ class ClassEvaluation:
         ilsvrc: ILSVRC AP.
         num_gt: Objects to be found (ignored ones left out).
         num_detections: Detections of any score.
+        ap_by_size: COCO AP of the objects of each band of size.
+        num_gt_by_size: Objects to be found in each band.
         best: Where F1 is highest, None if no detection is right.
+        precise: Where the wanted precision is reached with the greatest recall, None if it is not.
         curve: Precision and recall at IoU 0.5, VOC matching.
         judged: The counted detections, each right or wrong by the same matching.
     """
@@ -64,11 +88,14 @@ class ClassEvaluation:
     ilsvrc: float | None
     num_gt: int
     num_detections: int
+    ap_by_size: Mapping[str, float | None]
+    num_gt_by_size: Mapping[str, int]
     best: OperatingPoint | None
+    precise: OperatingPoint | None
     curve: PrecisionRecall
     judged: JudgedClass
 
-    def to_metrics(self) -> dict[str, float | int | None]:
+    def to_metrics(self) -> dict[str, Any]:
         """The entry of this class in ``metrics.json``."""
         return {
             "AP": self.ap,
@@ -82,6 +109,9 @@ class ClassEvaluation:
             "best_f1": self.best.f1 if self.best else None,
             "precision": self.best.precision if self.best else None,
             "recall": self.best.recall if self.best else None,
+            "at_precision": asdict(self.precise) if self.precise else None,
+            "AP_by_size": dict(self.ap_by_size),
+            "num_gt_by_size": dict(self.num_gt_by_size),
         }
 
 
@@ -90,18 +120,20 @@ class Evaluation:
     """The numbers of one split; None where a number does not exist.
 
     Attributes:
-        coco: The twelve COCO numbers by name.
+        settings: How it was done.
+        coco: The COCO numbers by name; twelve with the usual settings.
         voc07: Mean over the classes that are present.
         voc12: The same for VOC 2012.
         ilsvrc: The same for ILSVRC.
         per_class: Class name -> its numbers, in label order.
-        num_gt_per_band: Objects to be found by COCO area band.
+        num_gt_per_band: Objects to be found in each band of size.
         num_images: Images of the split, those without objects included.
         warnings: What a reader must know before trusting a number.
         proposals: ``recall@K`` -> recall of the proposals; empty if none were measured.
         failures: File name -> why the image could not be read; such an image counts as one without detections.
     """
 
+    settings: EvaluationSettings
     coco: Mapping[str, float | None]
     voc07: float | None
     voc12: float | None
@@ -128,6 +160,17 @@ class Evaluation:
         """Class name -> score threshold of the best F1, None if no detection is right."""
         return {name: each.best.score_threshold if each.best else None for name, each in self.per_class.items()}
 
+    @property
+    def protocols(self) -> dict[str, str]:
+        """How each family of numbers was computed."""
+        bands = "; ".join(f"{name} {extent}" for name, extent in self.settings.coco.bands.extents().items())
+        precise = f"precision {self.settings.precision:g} or more at IoU 0.5, VOC matching"
+        return PROTOCOLS | {
+            "coco": self.settings.coco.protocol,
+            "sizes": f"bands of object size: {bands}; an object on a bound is in both",
+            "at_precision": f"greatest recall with {precise}",
+        }
+
     def to_metrics(self) -> dict[str, Any]:
         """The contents of ``metrics.json``: numbers, strings and None only, never NaN or -1."""
         return {
@@ -144,7 +187,8 @@ class Evaluation:
             "num_detections": self.num_detections,
             "warnings": list(self.warnings),
             "failed_images": dict(self.failures),
-            "protocols": PROTOCOLS,
+            "wanted_precision": self.settings.precision,
+            "protocols": self.protocols,
         }
 
 
@@ -155,7 +199,7 @@ def evaluate_detections(
     proposals: Mapping[str, float | None] | None = None,
     failures: Mapping[str, str] | None = None,
     warnings: Sequence[str] = (),
-    max_detections: int = 100,
+    settings: EvaluationSettings | None = None,
 ) -> Evaluation:
     """Computes every number of a split.
 
@@ -165,7 +209,7 @@ def evaluate_detections(
         proposals: Recall of the proposals (``proposal_recall``), if it was measured.
         failures: File name -> reason, for images that could not be read.
         warnings: What the reader must know besides, for example from ``read_detections``.
-        max_detections: The most that the detector gives for one image, to warn of images that hold more objects.
+        settings: What may be chosen; None takes the usual.
 
     Returns:
         The numbers. Objects without any detection give 0, a class without objects gives None.
@@ -173,26 +217,35 @@ def evaluate_detections(
     Raises:
         ValueError: If detections belong to an unknown image or label.
     """
+    settings = settings or EvaluationSettings()
     packed = pack_by_class(data, detections)
-    coco = coco_map(data, detections)
+    coco = coco_map(data, detections, settings.coco)
+    counts = count_per_band(data, settings.coco.bands)
+    per_class = [
+        _evaluate_class(boxes, coco, label, counts=counts, precision=settings.precision)
+        for label, boxes in enumerate(packed)
+    ]
     # The results of another tool may hold more.
-    limit = max([max_detections, *map(len, detections.values())])
-    per_class = [_evaluate_class(boxes, coco, label) for label, boxes in enumerate(packed)]
+    limit = max([settings.detector_limit, *map(len, detections.values())])
+    crowded = _crowd_warnings(data, settings.coco.max_detections) + _overfull_warnings(data, limit)
     return Evaluation(
+        settings=settings,
         coco=coco.summary,
         voc07=mean_average_precision(each.voc07 for each in per_class),
         voc12=mean_average_precision(each.voc12 for each in per_class),
         ilsvrc=mean_average_precision(each.ilsvrc for each in per_class),
         per_class=dict(zip(data.class_names, per_class, strict=True)),
-        num_gt_per_band=count_per_band(data),
+        num_gt_per_band={name: sum(row) for name, row in counts.items()},
         num_images=len(data.images),
-        warnings=(*warnings, *_crowd_warnings(data, limit), *_failure_warnings(failures or {})),
+        warnings=(*warnings, *crowded, *_failure_warnings(failures or {})),
         proposals=proposals or {},
         failures=failures or {},
     )
 
 
-def _evaluate_class(boxes: ClassBoxes, coco: CocoMap, label: int) -> ClassEvaluation:
+def _evaluate_class(
+    boxes: ClassBoxes, coco: CocoMap, label: int, *, counts: Mapping[str, Sequence[int]], precision: float
+) -> ClassEvaluation:
     """All numbers of one class."""
     matches = match_voc(boxes)
     curve = precision_recall(matches)
@@ -204,30 +257,39 @@ def _evaluate_class(boxes: ClassBoxes, coco: CocoMap, label: int) -> ClassEvalua
         ilsvrc=average_precision_voc12(precision_recall(match_ilsvrc(boxes))),
         num_gt=boxes.num_gt,
         num_detections=len(boxes.scores),
+        ap_by_size={name: values[label] for name, values in coco.ap_by_band.items()},
+        num_gt_by_size={name: row[label] for name, row in counts.items()},
         best=best_f1(curve),
+        precise=precise_point(curve, precision),
         curve=curve,
         judged=judge(boxes, matches),
     )
 
 
-def _crowd_warnings(data: DetectionData, max_detections: int) -> list[str]:
-    """Images with so many objects that no detector can have every number at 1 on them."""
-    warnings = []
-    if crowded := crowded_images(data):
-        file_name = max(crowded, key=crowded.__getitem__)
-        warnings.append(
-            f"{len(crowded)} image(s) hold more than {MAX_DETECTIONS} objects of one class ({file_name} holds "
-            f"{crowded[file_name]}); COCO counts the best {MAX_DETECTIONS} detections per image and class, so its AP "
-            "and AR cannot reach 1 here"
-        )
-    if overfull := overfull_images(data, max_detections=max_detections):
-        file_name = max(overfull, key=overfull.__getitem__)
-        warnings.append(
-            f"{len(overfull)} image(s) hold more than {max_detections} objects ({file_name} holds "
-            f"{overfull[file_name]}), and the detector gives at most {max_detections} detections per image; raise "
-            "postprocess.max_detections and proposals.num_detect"
-        )
-    return warnings
+def _crowd_warnings(data: DetectionData, counted: int) -> list[str]:
+    """Images with so many objects of a class that the COCO numbers cannot reach 1 on them."""
+    crowded = crowded_images(data, max_detections=counted)
+    if not crowded:
+        return []
+    file_name = max(crowded, key=crowded.__getitem__)
+    return [
+        f"{len(crowded)} image(s) hold more than {counted} objects of one class ({file_name} holds "
+        f"{crowded[file_name]}); the COCO numbers count the best {counted} detections per image and class, so AP and "
+        "AR cannot reach 1 here; raise --max-detections"
+    ]
+
+
+def _overfull_warnings(data: DetectionData, limit: int) -> list[str]:
+    """Images with so many objects that the detector cannot find them all."""
+    overfull = overfull_images(data, max_detections=limit)
+    if not overfull:
+        return []
+    file_name = max(overfull, key=overfull.__getitem__)
+    return [
+        f"{len(overfull)} image(s) hold more than {limit} objects ({file_name} holds {overfull[file_name]}), and the "
+        f"detector gives at most {limit} detections per image; raise postprocess.max_detections and "
+        "proposals.num_detect"
+    ]
 
 
 def _failure_warnings(failures: Mapping[str, str]) -> list[str]:

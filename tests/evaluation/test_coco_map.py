@@ -110,13 +110,13 @@ def test_the_area_of_the_record_decides_the_band() -> None:
     numbers = coco_map(data, perfect_detections(data)).summary
     assert numbers["APs"] == pytest.approx(1.0)
     assert numbers["APm"] is None
-    assert count_per_band(data) == {"small": 1, "medium": 0, "large": 0}
+    assert count_per_band(data) == {"small": (1, 0), "medium": (0, 0), "large": (0, 0)}
 
 
 def test_bands_count_bounds_twice_and_ignored_objects_never() -> None:
     objects = [((0, 0, 32, 32), 0), ((0, 0, 33, 33), 0), ((0, 0, 96, 97), 0), ((0, 0, 5, 5), 0)]
     data = make_split([make_record(1, objects, ignore=[False, False, False, True])])
-    assert count_per_band(data) == {"small": 1, "medium": 2, "large": 1}
+    assert count_per_band(data) == {"small": (1, 0), "medium": (2, 0), "large": (1, 0)}
 
 
 def test_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

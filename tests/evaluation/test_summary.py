@@ -9,7 +9,7 @@ import pytest
 
 from detection.evaluation.coco_map import SUMMARY
 from detection.evaluation.operating_point import best_f1
-from detection.evaluation.summary import evaluate_detections
+from detection.evaluation.summary import EvaluationSettings, evaluate_detections
 from detection.evaluation.voc_map import PrecisionRecall
 from tests.evaluation.splits import make_detections, make_record, make_split, perfect_detections, random_split
 
@@ -35,7 +35,13 @@ def test_every_number_of_a_small_split() -> None:
     assert (cat["num_gt"], cat["num_detections"], cat["precision"]) == (2, 3, pytest.approx(2 / 3))
     dog = metrics["per_class"]["dog"]
     assert (dog["num_gt"], dog["num_detections"]) == (0, 0)
+    assert dog.pop("AP_by_size") == dict.fromkeys(["small", "medium", "large"])
     assert {value for key, value in dog.items() if not key.startswith("num_")} == {None}
+    assert cat["AP_by_size"] == {"small": metrics["coco"]["AP"], "medium": None, "large": None}
+    assert cat["num_gt_by_size"] == {"small": 2, "medium": 0, "large": 0}
+    # Precision 0.9 is reached at 0.75 only.
+    assert cat["at_precision"] == {"score_threshold": 0.75, "precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3)}
+    assert metrics["wanted_precision"] == 0.9
 
 
 def test_perfect_detections_give_one_everywhere() -> None:
@@ -88,9 +94,9 @@ def test_images_with_more_objects_than_the_detector_can_answer_are_warned_of() -
     (warning,) = evaluate_detections(data, {}).warnings
     assert warning.startswith("2 image(s) hold more than 100 objects (image2.jpg holds 130)")
     assert warning.endswith("raise postprocess.max_detections and proposals.num_detect")
-    (warning,) = evaluate_detections(data, {}, max_detections=50).warnings
+    (warning,) = evaluate_detections(data, {}, settings=EvaluationSettings(detector_limit=50)).warnings
     assert warning.startswith("3 image(s) hold more than 50 objects")
-    assert evaluate_detections(data, {}, max_detections=130).warnings == ()
+    assert evaluate_detections(data, {}, settings=EvaluationSettings(detector_limit=130)).warnings == ()
     many = {1: make_detections([(NOWHERE, 0.5, 0)] * 125)}  # Another tool that gives more than 100.
     (warning,) = evaluate_detections(data, many).warnings
     assert warning.startswith("1 image(s) hold more than 125 objects")

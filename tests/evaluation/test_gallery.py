@@ -1,0 +1,97 @@
+"""Pictures of errors: which are chosen, and where their boxes stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from detection.data.records import DetectionData
+from detection.evaluation.explanation import explain
+from detection.evaluation.gallery import Gallery, choose_varied
+from detection.evaluation.summary import evaluate_detections
+from detection.structures import Detections
+from tests.evaluation.splits import SIZE_HW, make_detections, make_record, make_split, perfect_detections
+
+CAT, DOG = 0, 1
+A, B, CORNER = (20, 20, 60, 60), (100, 50, 250, 180), (280, 190, 300, 200)
+
+
+@pytest.fixture
+def image_path(tmp_path: Path) -> Path:
+    """A grey image of the size of every record."""
+    path = tmp_path / "grey.png"
+    cv2.imwrite(str(path), np.full((*SIZE_HW, 3), 128, dtype=np.uint8))
+    return path
+
+
+def gallery_of(data: DetectionData, found: dict[int, Detections]) -> Gallery:
+    return Gallery(data, explain(data, found, evaluate_detections(data, found)))
+
+
+def test_the_worst_of_every_group_in_turn() -> None:
+    groups, badness = np.array([0, 0, 0, 1, 2, 1]), np.array([0.9, 0.8, 0.7, 0.2, 0.6, 0.3])
+    assert choose_varied(groups, badness, limit=10).tolist() == [0, 4, 5, 1, 3, 2]
+    assert choose_varied(groups, badness, limit=2).tolist() == [0, 4]
+    assert choose_varied(np.zeros(0, np.int64), np.zeros(0), limit=2).tolist() == []
+
+
+def test_cuts_tell_what_is_wrong(image_path: Path) -> None:
+    objects = [(A, CAT), (B, DOG)]
+    data = make_split([make_record(1, objects, path=image_path), make_record(2, [(CORNER, CAT)], path=image_path)])
+    found = {1: make_detections([(B, 0.9, CAT), (A, 0.8, CAT)]), 2: make_detections([(CORNER, 0.25, CAT)])}
+    gallery = gallery_of(data, found)  # best F1 of cat at 0.25: 2 right, 1 false
+    (false,) = gallery.worst_false()
+    assert (false.heading, false.reason) == ("cat 0.900", "classification: it is dog")
+    assert false.mark.kind == "wrong"
+    assert false.mark.is_subject
+    assert false.picture.marks[-1] == false.mark
+    assert false.picture.pixels.startswith("data:image/jpeg;base64,")
+    (missed,) = gallery.worst_missed()
+    assert (missed.heading, missed.reason) == ("dog", "no detection of any score")
+    assert (missed.mark.kind, missed.mark.score, missed.mark.box) == ("truth", -1.0, (100.0, 50.0, 150.0, 130.0))
+    assert missed.picture.view == (0, 0, 300, 200)  # twice 150 pixels, cut to the image
+    (worst,) = gallery.worst_images()
+    assert (worst.errors.num_missed, worst.errors.num_false) == (1, 1)
+    assert worst.picture.view == (0, 0, 300, 200)
+    kinds = [(mark.kind, mark.score) for mark in worst.picture.marks]
+    assert kinds == [
+        ("truth", pytest.approx(0.8)),
+        ("truth", -1.0),
+        ("right", pytest.approx(0.8)),
+        ("wrong", pytest.approx(0.9)),
+    ]
+
+
+def test_an_object_found_too_weakly_says_so(image_path: Path) -> None:
+    data = make_split([make_record(1, [(A, CAT), (B, CAT)], path=image_path)])
+    weak = [((0, 0, 5, 5), 0.5 - 0.0625 * row, CAT) for row in range(4)]
+    found = {1: make_detections([(A, 0.9, CAT), *weak, (CORNER, 0.125, CAT), (B, 0.0625, CAT)])}
+    (missed,) = gallery_of(data, found).worst_missed()
+    assert missed.reason == "a detection below the threshold (score 0.062)"
+
+
+def test_an_unreadable_image_is_told(tmp_path: Path) -> None:
+    data = make_split([make_record(1, [(A, CAT)], path=tmp_path / "gone.png")])
+    (missed,) = gallery_of(data, {}).worst_missed()
+    assert missed.picture.view == (0, 0, 80, 80)  # twice 40 pixels around (40, 40)
+    assert missed.picture.pixels == ""
+    assert "gone.png" in missed.picture.note
+
+
+def test_an_image_smaller_than_its_labels_say(tmp_path: Path) -> None:
+    path = tmp_path / "small.png"
+    cv2.imwrite(str(path), np.zeros((10, 10, 3), dtype=np.uint8))
+    data = make_split([make_record(1, [(B, CAT), (CORNER, CAT)], path=path)])
+    large, corner = gallery_of(data, {}).worst_missed()
+    assert large.picture.note == ""
+    assert corner.picture.view == (260, 160, 40, 40)  # moved into the image
+    assert corner.picture.note == "it has another size than its label file says"
+
+
+def test_nothing_wrong_has_no_pictures() -> None:
+    data = make_split([make_record(1, [(A, CAT)])])
+    gallery = gallery_of(data, perfect_detections(data))
+    assert (gallery.worst_false(), gallery.worst_missed(), gallery.worst_images()) == ([], [], [])

@@ -8,6 +8,9 @@ from typing import NamedTuple
 from configs.pretraining import PretrainConfig
 from configs.schema import Config
 
+SIDE_STEP = 32
+"""Sides of the input are multiples of the largest stride."""
+
 _CONVOLUTIONAL = ("priors_per_level", "tower_depth", "positive_iou", "min_matches")
 _LEARNED = ("nms_iou_threshold", "candidates", "num_train", "num_detect")
 _SHARED = (
@@ -69,6 +72,16 @@ _RULES = (
         ("train.low_resolution",),
         lambda c: c.classifier.form == "crop" and c.proposals.method == "selective-search",
         "is for classifier.form shared and for proposals that are learnt: crops have one size",
+    ),
+    _Rule(
+        ("train.loss_weights.region_box",),
+        lambda c: not c.classifier.box_regression,
+        "is for classifier.box_regression true",
+    ),
+    _Rule(
+        ("train.multi_scale",),
+        lambda c: 0 < c.train.multi_scale * c.input.longest_side < SIDE_STEP,
+        f"comes to less than {SIDE_STEP} pixels, in which sides are counted",
     ),
     _Rule(("train.muon_learning_rate",), lambda c: c.train.optimizer != "muon", "is for train.optimizer muon"),
     _Rule(

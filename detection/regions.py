@@ -21,6 +21,7 @@ from detection.atomic import atomic_path
 from detection.data.image import read_image
 from detection.errors import InputError
 from detection.preprocess import Image
+from detection.workers import start_worker
 from proposals.selective_search import SelectiveSearchSettings, selective_search
 from proposals.structures import Proposals
 
@@ -65,8 +66,11 @@ class SelectiveSearch:
         return f"{digest.hexdigest()[:2]}/{digest.hexdigest()[2:32]}.npz"
 
 
-class _Searches(Dataset[int]):
-    """Searches one image at a time; a file that cannot be read is told when it is learnt from, not here."""
+class _Searches(Dataset[str]):
+    """Searches one image at a time; a file that cannot be read is told when it is learnt from, not here.
+
+    An item is empty, or says why the proposals could not be kept: an exception would bring a traceback along.
+    """
 
     def __init__(self, regions: RegionSource, paths: Sequence[Path]) -> None:
         self.regions = regions
@@ -75,10 +79,13 @@ class _Searches(Dataset[int]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, row: int) -> int:
-        with suppress(InputError):
-            self.regions(read_image(self.paths[row]))
-        return row
+    def __getitem__(self, row: int) -> str:
+        try:
+            with suppress(InputError):
+                self.regions(read_image(self.paths[row]))
+        except OSError as error:
+            return f"{error.filename or self.paths[row]}: the proposals could not be kept ({error.strerror or error})"
+        return ""
 
 
 def search_all(regions: RegionSource, paths: Sequence[Path], *, workers: int) -> Iterator[int]:
@@ -91,8 +98,16 @@ def search_all(regions: RegionSource, paths: Sequence[Path], *, workers: int) ->
 
     Yields:
         The row of each image that is done, in order.
+
+    Raises:
+        InputError: If proposals cannot be kept, for example on a full disk.
     """
-    yield from DataLoader(_Searches(regions, paths), batch_size=None, num_workers=workers)
+    searches = _Searches(regions, paths)
+    loader = DataLoader(searches, batch_size=None, num_workers=workers, worker_init_fn=start_worker)
+    for row, fault in enumerate(loader):
+        if fault:
+            raise InputError(f"{fault}; make room there and run the command again with --resume")
+        yield row
 
 
 def _write(path: Path, proposals: Proposals) -> None:

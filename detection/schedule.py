@@ -143,11 +143,11 @@ def sides_around(side: int, spread: float) -> range:
         spread: Share in [0, 1).
 
     Returns:
-        The multiples of ``PAD_MULTIPLE`` from ``side * (1 - spread)`` to ``side * (1 + spread)``, ends rounded to the
-        nearest; a spread of 0 gives the side alone.
+        The multiples of ``PAD_MULTIPLE`` from ``side * (1 - spread)`` to ``side * (1 + spread)``; the side alone where
+        the spread comes to less than one.
     """
-    low, high = (max(1, round(side * factor / PAD_MULTIPLE)) for factor in (1 - spread, 1 + spread))
-    return range(low * PAD_MULTIPLE, high * PAD_MULTIPLE + 1, PAD_MULTIPLE)
+    steps = int(side * spread / PAD_MULTIPLE + 1e-9)  # 0.25 of 384 is three, whatever its last binary digit
+    return range(side - steps * PAD_MULTIPLE, side + steps * PAD_MULTIPLE + 1, PAD_MULTIPLE)
 
 
 def draw_side(side: int, spread: float, *, seed: int, step: int) -> int:

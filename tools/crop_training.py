@@ -6,9 +6,11 @@ proposes, and the detector with this member alone. The model of the whole is put
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
 
+import typer
 from rich.console import Console
 
 from configs.schema import Config
@@ -19,8 +21,10 @@ from detection.crop.classifier import CropClassifier
 from detection.crop.network import join_members
 from detection.data.records import DetectionData
 from detection.device import Compute, choose_compute
+from detection.errors import InputError
 from detection.network import DetectionNetwork
-from tools.run_folder import check_run_folder, goes_on, write_config
+from detection.regions import RegionSource
+from tools.run_folder import EXIT_STOPPED, check_run_folder, goes_on, write_config
 from tools.training_run import Learner, RunData, TrainingRun, search_regions, shared_learner
 
 PROPOSER = "proposer"
@@ -43,29 +47,97 @@ def train_crop(
         InputError: If the folder holds a run and ``resume`` is not asked for, or its run is another one.
     """
     check_run_folder(out, config, resume=resume)
-    members = config.classifier.crop.members
-    of_proposer, of_members = crop.proposer_config(config), [crop.member_config(config, n + 1) for n in range(members)]
-    first = out / (_member_name(1) if of_proposer is None else PROPOSER)
-    _check_start(config, fresh=not goes_on(first, resume=resume))
+    stages = CropStages(out, config, data, minutes=minutes, resume=resume, console=console)
+    stages.check_start()
     regions = search_regions(config, data, out / "proposals", console)
     write_config(out, config)
-    shares = crop.stage_shares(config)
-    _tell_plan(config, minutes, console)
-    if of_proposer is not None:
-        console.print("what proposes:")
-        learn = partial(shared_learner, of_proposer, data.training)
-        run = TrainingRun(out / PROPOSER, of_proposer, data, learn=learn, regions=None, console=console)
-        run.fit(_part(minutes, shares.proposer), resume=resume)
-    proposer = None if of_proposer is None else load_proposer(of_proposer, out / PROPOSER)
-    for number, of_member in enumerate(of_members, start=1):
-        console.print(f"member {number} of {members}:")
-        learner = partial(member_learner, of_member, data.training, proposer)
-        member_run = TrainingRun(
-            out / _member_name(number), of_member, data, learn=learner, regions=regions, console=console
-        )
-        member_run.fit(_part(minutes, shares.member), resume=resume)
-        put_together(out, config, number)
-        console.print(f"model: {out / MODEL_NAME} with {number} of {members} members")
+    stages.tell_plan()
+    proposer = stages.learn_to_propose()
+    for number in range(1, config.classifier.crop.members + 1):
+        stages.train_member(number, proposer, regions)
+
+
+@dataclass(frozen=True)
+class CropStages:
+    """The runs of one training; for the attributes see ``train_crop``."""
+
+    out: Path
+    config: Config
+    data: RunData
+    _: KW_ONLY
+    minutes: float | None
+    resume: bool
+    console: Console
+
+    def check_start(self) -> None:
+        """Looks for what cannot go well before anything is written.
+
+        Raises:
+            InputError: If device or start weights are not to be had, or a step has more images than objects to show.
+        """
+        c, t = self.config.classifier.crop, self.config.train
+        if (num_objects := int(c.batch * c.foreground_fraction)) < t.batch_size:
+            raise InputError(
+                f"classifier.crop: {c.batch} regions a step, of which {c.foreground_fraction:g} may be objects, are "
+                f"{num_objects} for train.batch_size = {t.batch_size} images; raise classifier.crop.batch or lower "
+                f"train.batch_size"
+            )
+        choose_compute(t.device, t.precision)
+        first = self.out / (_member_name(1) if crop.proposer_config(self.config) is None else PROPOSER)
+        if not goes_on(first, resume=self.resume):
+            build_training.load_start_weights(self.config, crop.build_member(self.config, num_classes=1))
+
+    def tell_plan(self) -> None:
+        """Says how the budget is split."""
+        shares, members = crop.stage_shares(self.config), self.config.classifier.crop.members
+        of_proposer = crop.proposer_config(self.config)
+        first = [] if of_proposer is None else [f"{self._budget(of_proposer, shares.proposer)} for learning to propose"]
+        whom = f"each of {members} members" if members > 1 else "the member"
+        each = f"{self._budget(crop.member_config(self.config, 1), shares.member)} for {whom}"
+        self.console.print("plan: " + ", then ".join([*first, each]))
+
+    def learn_to_propose(self) -> DetectionNetwork | None:
+        """Trains what proposes, unless a member has learnt of its proposals already; None where nothing is learnt."""
+        config = crop.proposer_config(self.config)
+        if config is None:
+            return None
+        if not goes_on(self.out / _member_name(1), resume=self.resume):
+            self.console.print("what proposes:")
+            learn = partial(shared_learner, config, self.data.training)
+            run = TrainingRun(self.out / PROPOSER, config, self.data, learn=learn, regions=None, console=self.console)
+            self._fit(run, crop.stage_shares(self.config).proposer)
+        return load_proposer(config, self.out / PROPOSER)
+
+    def train_member(self, number: int, proposer: DetectionNetwork | None, regions: RegionSource | None) -> None:
+        """Trains one member, counted from 1, and puts the model together of those that are there."""
+        members = self.config.classifier.crop.members
+        self.console.print(f"member {number} of {members}:")
+        config = crop.member_config(self.config, number)
+        learn = partial(member_learner, config, self.data.training, proposer)
+        folder = self.out / _member_name(number)
+        run = TrainingRun(folder, config, self.data, learn=learn, regions=regions, console=self.console)
+        signalled = run.fit(self._part(crop.stage_shares(self.config).member), resume=self.resume)
+        if put_together(self.out, self.config, number):
+            self.console.print(f"model: {self.out / MODEL_NAME} with {number} of {members} members")
+        if signalled and number < members:
+            self._end_between_stages()
+
+    def _fit(self, run: TrainingRun[DetectionNetwork], share: float) -> None:
+        if run.fit(self._part(share), resume=self.resume):
+            self._end_between_stages()
+
+    def _end_between_stages(self) -> None:
+        self.console.print("stopped between two stages; the same command with --resume goes on")
+        raise typer.Exit(EXIT_STOPPED)
+
+    def _part(self, share: float) -> float | None:
+        return None if self.minutes is None else self.minutes * share
+
+    def _budget(self, stage: Config, share: float) -> str:
+        """What a stage may spend, in words."""
+        if self.minutes is not None:
+            return f"{self.minutes * share:.3g} minutes"
+        return f"{stage.train.epochs} epoch{'s' * (stage.train.epochs > 1)}"
 
 
 def member_learner(
@@ -114,12 +186,19 @@ def load_proposer(config: Config, folder: Path) -> DetectionNetwork:
     return network.eval().requires_grad_(False)
 
 
-def put_together(out: Path, config: Config, members: int) -> None:
-    """Writes the model with the first ``members`` members, of the models of their runs."""
+def put_together(out: Path, config: Config, members: int) -> bool:
+    """Writes the model with the first ``members`` members, of the models of their runs.
+
+    Returns:
+        False if a model with these members, or more, is there already: a resume never makes it smaller.
+    """
     folders = [out / _member_name(number + 1) for number in range(members)]
+    steps = [load_header(folder).training["steps"] for folder in folders]
+    if (out / MODEL_NAME).is_file() and load_header(out).training["steps"][:members] == steps:
+        return False
     header = load_header(folders[0])
     training = dict(header.training) | {
-        "steps": [load_header(folder).training["steps"] for folder in folders],
+        "steps": steps,
         "seed": config.train.seed,
         "validation": {},  # of the members alone, in their models; the whole was not judged
     }
@@ -130,38 +209,9 @@ def put_together(out: Path, config: Config, members: int) -> None:
         training=training,
     )
     save_model(out / MODEL_NAME, join_members([load_model(folder)[0] for folder in folders]), whole)
+    return True
 
 
 def _member_name(number: int) -> str:
     """The folder of a member's run; members count from 1."""
     return f"member{number}"
-
-
-def _check_start(config: Config, *, fresh: bool) -> None:
-    """Looks for device and start weights before anything is written.
-
-    Raises:
-        InputError: If one is not to be had.
-    """
-    choose_compute(config.train.device, config.train.precision)
-    if fresh:
-        build_training.load_start_weights(config, crop.build_member(config, num_classes=1))
-
-
-def _part(minutes: float | None, share: float) -> float | None:
-    return None if minutes is None else minutes * share
-
-
-def _tell_plan(config: Config, minutes: float | None, console: Console) -> None:
-    """Says how the budget is split."""
-    shares, crop_config = crop.stage_shares(config), config.classifier.crop
-
-    def of_stage(stage: Config, share: float) -> str:
-        epochs = f"{stage.train.epochs} epoch{'s' * (stage.train.epochs > 1)}"
-        return epochs if minutes is None else f"{minutes * share:.3g} minutes"
-
-    of_proposer = crop.proposer_config(config)
-    first = [] if of_proposer is None else [f"{of_stage(of_proposer, shares.proposer)} for learning to propose"]
-    each = of_stage(crop.member_config(config, 1), shares.member)
-    whom = f"each of {crop_config.members} members" if crop_config.members > 1 else "the member"
-    console.print("plan: " + ", then ".join([*first, f"{each} for {whom}"]))

@@ -77,8 +77,8 @@ class PretrainingRun:
             self.console.print(f"validation after step {step}: {shown}")
             self._keep(network, trainer, numbers)
 
-        finished = follow(trainer, self.console, log, evaluate, evaluate_every=self.config.train.evaluate_every)
-        tell_end(self.console, self.out / MODEL_NAME, trainer.step, finished=finished)
+        ending = follow(trainer, self.console, log, evaluate, evaluate_every=self.config.train.evaluate_every)
+        tell_end(self.console, self.out / MODEL_NAME, trainer.step, finished=ending.finished)
 
     def _build_trainer(self, minutes: float | None, *, fresh: bool) -> Trainer[GoogLeNet]:
         config = self.config

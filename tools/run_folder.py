@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 import typer
@@ -130,22 +130,33 @@ def restore_state(trainer: Trainer[Network], console: Console) -> bool:
     return True
 
 
+class Ending(NamedTuple):
+    """How a training ended: whether its budget is spent, and whether a signal asked to stop, be it too late."""
+
+    finished: bool
+    signalled: bool
+
+
 def follow(
     trainer: Trainer[Network], console: Console, log: TrainingLog, evaluate: Evaluate | None, *, evaluate_every: int
-) -> bool:
-    """Trains, shows and logs every step, and saves at a signal.
+) -> Ending:
+    """Trains, shows and logs every step, and saves at a signal."""
+    signalled = False
 
-    Returns:
-        Whether the budget is spent; False after a requested stop.
-    """
+    def stop() -> None:
+        nonlocal signalled
+        signalled = True
+        trainer.request_stop()
+
     with TrainingDisplay(console) as display, closing(log):
 
         def listen(report: StepReport) -> None:
             display.show(report)
             log.write("train", report.step, {**report.losses, **report.course})
 
-        with stopping_on_signals(trainer.request_stop):
-            return trainer.fit(listen, evaluate, evaluate_every=evaluate_every)
+        with stopping_on_signals(stop):
+            finished = trainer.fit(listen, evaluate, evaluate_every=evaluate_every)
+    return Ending(finished, signalled)
 
 
 def until_exhausted(validation: Validation[Network], trainer: Trainer[Network]) -> Evaluate:

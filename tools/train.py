@@ -55,6 +55,8 @@ def train(
     overrides = list(set_ or []) + ([f"train.epochs={epochs}"] if epochs else [])
     settings = load_config(config, overrides, schema=Config)
     tell_unused(console, settings, config_origins(config, overrides, schema=Config))
+    if settings.train.patience is not None and val is None:
+        console.print("train.patience has no effect here: it is for runs with --val")
     training_data = read_data(console, data, split or training_split(data, val))
     if not any((~record.ignore).any() for record in training_data.images):
         raise InputError(

@@ -105,12 +105,15 @@ class TrainingRun(Generic[Network]):
         """Where the model is written."""
         return self.out / MODEL_NAME
 
-    def fit(self, minutes: float | None, *, resume: bool) -> None:
+    def fit(self, minutes: float | None, *, resume: bool) -> bool:
         """Trains, from the start or from where the folder's run stopped, and writes the model.
 
         Args:
             minutes: Wall-clock budget; None trains for ``train.epochs``.
             resume: Go on with the run that the folder holds; without one, start.
+
+        Returns:
+            Whether a signal asked to stop when the run was done already: nothing should follow then.
 
         Raises:
             InputError: If the folder's run is another one.
@@ -121,15 +124,15 @@ class TrainingRun(Generic[Network]):
         write_config(self.out, self.config)
         log = TrainingLog(self.out, trainer.step)
         validation = self._validation(learner, log, restored) if self.validation_data else None
-        if validation is None and self.config.train.patience is not None:
-            self.console.print("train.patience has no effect here: it is for runs with --val")
         evaluate = until_exhausted(validation, trainer) if validation else None
-        finished = follow(trainer, self.console, log, evaluate, evaluate_every=self.config.train.evaluate_every)
+        ending = follow(trainer, self.console, log, evaluate, evaluate_every=self.config.train.evaluate_every)
+        finished = ending.finished
         if validation is None:
             self._keep(learner.whole(trainer.average.network), trainer.step, {})
         elif not finished:
             finished = self._ended_early(validation.standing)
         self._tell_end(trainer, finished)
+        return ending.signalled
 
     def _build_trainer(self, learner: Learner[Network], minutes: float | None) -> Trainer[Network]:
         config, data = self.config, self.training_data

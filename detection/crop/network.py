@@ -128,8 +128,8 @@ def propose_regions(
             raise ValueError("this network has no MultiBox; give it proposals")
         return list(given)
     pyramid = proposer.extract(images)
-    output = None if proposer.multibox is None else proposer.multibox(pyramid, sizes)
-    return proposer.propose(output, sizes, given, settings)
+    assert proposer.multibox is not None, "what proposes has MultiBox"
+    return proposer.propose(proposer.multibox(pyramid, sizes), sizes, given, settings)
 
 
 def place_regions(boxes_per_image: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

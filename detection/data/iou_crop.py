@@ -38,14 +38,18 @@ def iou_crop(scene: Scene, *, probability: float, seed: int) -> Scene:
         seed: Of the view.
 
     Returns:
-        A scene of the same size.
+        A scene of the same size; one in which no object would be left to learn stays uncropped.
     """
     rng = np.random.default_rng((seed, _STREAM))
     objects = scene.boxes[scene.learnable]
     if rng.random() >= probability or not len(objects) or min(scene.size_hw) < _MIN_SIDE:
         return scene
     window = _draw_window(objects, scene.size_hw, seed=int(rng.integers(2**63)))
-    return scene if window is None else scene.shown_in(_show(scene, window))
+    if window is None:
+        return scene
+    cropped = scene.shown_in(_show(scene, window))
+    # Torchvision keeps an object by its centre, so it may leave less of it than is learnt from.
+    return cropped if cropped.learnable.any() else scene
 
 
 def _draw_window(

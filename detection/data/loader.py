@@ -6,7 +6,6 @@ number of workers and goes on exactly where it stopped. Legend: B images of a ba
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
@@ -27,6 +26,7 @@ from detection.errors import InputError
 from detection.preprocess import Image, resize, resized_size, stack_images
 from detection.schedule import ResolutionPhase, draw_side, side_at
 from detection.structures import Target
+from detection.workers import start_worker
 from proposals.structures import Proposals
 
 SampleT = TypeVar("SampleT")
@@ -230,11 +230,6 @@ class BatchPlan(Sampler[list[SampleKey]]):
 def view_seed(seed: int, step: int, row: int) -> int:
     """A seed for one view, well spread over 32 bits."""
     return int(np.random.SeedSequence((seed, step, row)).generate_state(1)[0])
-
-
-def start_worker(worker: int) -> None:
-    """Sets up a loader's process: the main process alone answers Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)

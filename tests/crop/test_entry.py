@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -59,37 +60,61 @@ def test_the_entry_in_small(
     assert header.training["steps"] == [2, 2]
     assert header.category_ids == (1, 2, 3, 4)
 
-    # A stop in the second member's training: the model so far has the first member.
+    # A run that is done stays as it is.
+    written = (whole / "model.safetensors").stat().st_mtime_ns
+    assert run("train", data, "--split", "train", "--out", whole, "--resume", *SMALL) == 0
+    assert (whole / "model.safetensors").stat().st_mtime_ns == written
+
+    # A signal in the very last step of what proposes: no member starts. A stop in the second member's first step: the
+    # model so far has the first member.
     done = Trainer.train_step
     steps = []
 
-    def stop_in_the_second_member(self: Trainer, *arguments: object) -> object:
+    def interrupted_step(self: Trainer, *arguments: object) -> object:
         steps.append(1)
-        if len(steps) == 5:
-            self.request_stop()
+        if len(steps) in (2, 5):
+            signal.raise_signal(signal.SIGTERM)
         return done(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Trainer, "train_step", stop_in_the_second_member)
+    monkeypatch.setattr(Trainer, "train_step", interrupted_step)
     shutil.copytree(whole / "proposals", parts / "proposals")  # spares the search
+    capsys.readouterr()
     assert run("train", data, "--split", "train", "--out", parts, *SMALL) == 75
+    assert "stopped between two stages" in capsys.readouterr().out
+    assert not (parts / "member1").exists()
+    assert run("train", data, "--split", "train", "--out", parts, "--resume", *SMALL) == 75
     assert load_header(parts).config["classifier"]["crop"]["members"] == 1
     monkeypatch.undo()
     assert run("train", data, "--split", "train", "--out", parts, *SMALL) == 2
     assert run("train", data, "--split", "train", "--out", parts, "--resume", *SMALL) == 0
     assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    use_it(whole, data, tmp_path, capsys)
 
+
+def use_it(whole: Path, data: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Evaluates, detects with the whole, a member and what proposes, and asks what the file holds."""
     capsys.readouterr()
     use = ("--device", "cpu", "--cache", whole / "proposals")
-    assert run("evaluate", whole, data, "--split", "val", "--out", tmp_path / "report", *use) == 0
-    metrics = json.loads((tmp_path / "report/metrics.json").read_text())
+    assert run("evaluate", whole, data, "--split", "val", "--out", folder / "report", *use) == 0
+    metrics = json.loads((folder / "report/metrics.json").read_text())
     assert metrics["ilsvrc"]["mAP"] is not None
     photos = data / "Data/DET/val"
     for model in (whole, whole / "member1", whole / "proposer"):
-        out = tmp_path / f"found-{model.name}"
+        out = folder / f"found-{model.name}"
         assert run("detect", model, photos, "--out", out, *use) == 0
-        assert {entry["category_id"] for entry in json.loads((out / "detections.json").read_text())} <= {1, 2, 3, 4}
+        found = {entry["category_id"] for entry in json.loads((out / "detections.json").read_text())}
+        assert found
+        assert found <= {1, 2, 3, 4}
     assert run("info", whole) == 0
     assert "steps: [2, 2]" in capsys.readouterr().out
+
+
+def test_more_images_than_objects_in_a_step_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_ilsvrc(tmp_path / "data", {"train": TRAIN})
+    assert run("train", data, "--out", tmp_path / "run", *SMALL, "--set=train.batch_size=3") == 2
+    shown = capsys.readouterr()
+    assert "are 2 for train.batch_size = 3 images; raise classifier.crop.batch" in shown.out + shown.err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

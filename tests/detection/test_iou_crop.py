@@ -54,6 +54,15 @@ def test_boxes_follow_the_pixels_and_an_object_is_always_kept() -> None:
     assert 10 < cropped < 40  # of the overlaps 0.0, 0.1, 0.3, 0.5 and 1.0 the last leaves the whole image
 
 
+def test_a_crop_that_leaves_too_little_of_every_object_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The window cuts a quarter of the object, which torchvision would keep: its centre is just inside."""
+    scene = scene_of((80, 100), [[20, 20, 60, 60]])
+    monkeypatch.setattr("detection.data.iou_crop._draw_window", lambda objects, size_hw, *, seed: (39, 39, 100, 80))
+    assert iou_crop(scene, probability=1.0, seed=0) is scene
+    monkeypatch.setattr("detection.data.iou_crop._draw_window", lambda objects, size_hw, *, seed: (30, 30, 100, 80))
+    assert iou_crop(scene, probability=1.0, seed=0) is not scene
+
+
 def test_the_share_that_is_left_is_that_of_the_area() -> None:
     """Two objects of one size: where the first is whole, its size now tells the share of the second."""
     shares = []

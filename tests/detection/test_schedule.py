@@ -80,7 +80,8 @@ def test_sides_of_multi_scale_training_are_multiples_of_the_stride_around_the_mi
     assert list(sides_around(384, 0.25)) == [288, 320, 352, 384, 416, 448, 480]
     assert list(sides_around(384, 0.1)) == [352, 384, 416]
     assert list(sides_around(384, 0.0)) == [384]
-    assert list(sides_around(32, 0.5)) == [32, 64]  # never below one stride; 32 * 1.5 = 48 is half-way, to the even 2
+    assert list(sides_around(384, 0.08)) == [384]  # 30.7 pixels are less than one multiple
+    assert list(sides_around(32, 0.5)) == [32]
 
 
 def test_the_side_follows_from_seed_and_step_and_all_sides_occur() -> None:

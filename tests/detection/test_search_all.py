@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from detection.errors import InputError
 from detection.preprocess import Image
 from detection.regions import search_all
 from proposals.structures import Proposals
@@ -31,6 +34,17 @@ def test_every_image_that_can_be_read_is_searched(tmp_path: Path, workers: int) 
     heard = list(search_all(Remembering(tmp_path), paths, workers=workers))
     assert heard == [0, 1, 2]
     assert sorted(path.name for path in tmp_path.glob("*.txt")) == ["10.txt", "12.txt"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_full_disk_ends_the_search_with_its_reason(tmp_path: Path, workers: int) -> None:
+    path = save_image(tmp_path / "a.png", random_pixels((8, 10)))
+    with pytest.raises(InputError, match=r"^/kept/a.npz: .* could not be kept \(No space left on device\); make room"):
+        list(search_all(full_disk, [path], workers=workers))
+
+
+def full_disk(image: Image) -> Proposals:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/kept/a.npz")
 
 
 def test_no_images_need_no_search() -> None:

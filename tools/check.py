@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from detection.atomic import atomic_path
 from detection.data.audit import Audit, audit_dataset
 from detection.data.findings import summarize_findings
-from detection.data.mend import left_for_a_person, mend_dataset, write_changes
+from detection.data.mend import left_for_a_person, mend_dataset, refuse_folder, write_changes
 from detection.data.records import Finding
 from detection.data.statistics import SplitSummary
 from detection.errors import InputError
@@ -46,6 +46,8 @@ def check(
 
     Exit code: 0 clean, 1 findings, 2 the data set cannot be read. With --fix it is that of the copy.
     """
+    if fix is not None:
+        _refuse(data, fix, {"--json": json_file, "--out": out})
     audit = _audit(data, split or ())
     has_all = json_file is not None or out is not None
     print_audit(audit, more_hint="" if has_all else "; --out DIR or --json FILE writes all")
@@ -60,6 +62,23 @@ def check(
         left = _fix(audit, fix)
     if left:
         raise typer.Exit(EXIT_FINDINGS)
+
+
+def _refuse(data: Path, fix: Path, written: Mapping[str, Path | None]) -> None:
+    """Refuses a folder for the copy before the long look at the data, not after it.
+
+    Args:
+        data: The data set.
+        fix: The folder.
+        written: Option -> what else is to be written.
+
+    Raises:
+        InputError: If the folder is not empty, lies in the data set or would hold what else is written.
+    """
+    refuse_folder(data, fix)
+    for option, path in written.items():
+        if path is not None and path.resolve().is_relative_to(fix.resolve()):
+            raise InputError(f"{path}: lies in {fix}, which is for the copy alone; name a place outside with {option}")
 
 
 def _audit(data: Path, splits: Sequence[str]) -> Audit:

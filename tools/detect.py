@@ -22,7 +22,7 @@ from detection.calibration import THRESHOLDS
 from detection.checkpoint import model_file
 from detection.data.image import read_image
 from detection.data.source import list_source
-from detection.data.video import count_frames, is_video, read_frames
+from detection.data.video import count_frames, is_video, missing_frames, read_frames
 from detection.detector import Detector
 from detection.errors import InputError
 from detection.exports import output_paths, write_csv, write_voc, write_yolo
@@ -60,7 +60,11 @@ class _Source:
 
     @classmethod
     def open(cls, path: Path) -> _Source:
-        """Looks what the path is and lists its images."""
+        """Looks what the path is and lists its images.
+
+        Raises:
+            InputError: If it is no source of images, or a video of which nothing can be decoded.
+        """
         if is_video(path):
             return cls(path, count_frames(path))
         images = dict(list_source(path))
@@ -77,6 +81,12 @@ class _Source:
             heard(entry)
         if len(journal.done) < self.total:
             console.print(f"note: {self.path} says it has {self.total} frames; {len(journal.done)} could be decoded")
+
+    def errors(self, journal: Journal) -> list[dict[str, str]]:
+        """Name and fault of each image that could not be read; of a video that breaks off, its own."""
+        errors = [{"file_name": entry.file_name, "error": entry.error} for entry in journal if entry.error is not None]
+        fault = None if self.images else missing_frames(self.path, self.total, len(journal.done))
+        return errors if fault is None else [*errors, {"file_name": self.path.name, "error": fault}]
 
     def has(self, name: str) -> bool:
         """Whether an image is part of the source; of the frames of a video, which have no other, all are."""
@@ -119,7 +129,7 @@ def detect(
 
     Writes detections.json (COCO results of every score, for `multibox evaluate`), images.json and errors.json.
 
-    Exit code: 0 done, 1 some images could not be read (the others are done all the same), 2 wrong input.
+    Exit code: 0 done, 1 some images or frames could not be read (the others are done all the same), 2 wrong input.
 
     Example: multibox detect runs/first/model.safetensors photos --out found --formats coco,csv --images
 
@@ -152,13 +162,14 @@ def detect(
 
             wanted.detect(detector, journal, heard)
     seconds, done = time.monotonic() - started, len(journal.done) - before
-    errors = _write_results(out, detector, journal, formats=chosen, lowest=lowest)
+    errors = wanted.errors(journal)
+    _write_results(out, detector, journal, errors, formats=chosen, lowest=lowest)
     if images:
         _draw(out, detector, journal, wanted, lowest)
     if longest_side:
         tell_if_uncut(console, longest_side, tile=tile)
     console.print(f"{done} images in {seconds:.1f} s, {1000 * seconds / max(done, 1):.1f} ms an image, file to boxes")
-    console.print(f"{len(journal.done)} images in all, {errors} of them unreadable; results in {out}")
+    console.print(f"{len(journal.done)} images in all, {len(errors)} errors; results in {out}")
     if errors:
         console.print(f"{out / 'errors.json'} says why")
         raise typer.Exit(EXIT_SOME_FAILED)
@@ -196,8 +207,16 @@ def _lowest_scores(detector: Detector, threshold: float, kind: str | None) -> Te
     return detector.calibration.lowest_scores(kind, missing=threshold)
 
 
-def _write_results(out: Path, detector: ImageDetector, journal: Journal, *, formats: set[str], lowest: Tensor) -> int:
-    """Makes the final files from the journal, one image at a time; returns how many images failed."""
+def _write_results(
+    out: Path,
+    detector: ImageDetector,
+    journal: Journal,
+    errors: list[dict[str, str]],
+    *,
+    formats: set[str],
+    lowest: Tensor,
+) -> None:
+    """Makes the final files from the journal, one image at a time."""
     names = detector.class_names
     write_coco(out, _readable(journal), class_names=names, category_ids=detector.category_ids)
     if "csv" in formats:
@@ -208,10 +227,8 @@ def _write_results(out: Path, detector: ImageDetector, journal: Journal, *, form
         write_yolo(out / "yolo", _readable(journal, lowest), file_names=file_names, class_names=names)
     if "voc" in formats:
         write_voc(out / "voc", _readable(journal, lowest), file_names=file_names, class_names=names)
-    errors = [{"file_name": entry.file_name, "error": entry.error} for entry in journal if entry.error is not None]
     with atomic_path(out / "errors.json") as draft:
         draft.write_text(json.dumps(errors, indent=1) + "\n", encoding="ascii")
-    return len(errors)
 
 
 def _readable(journal: Journal, lowest: Tensor | None = None) -> Iterator[ImageDetections]:

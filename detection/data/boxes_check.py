@@ -17,16 +17,19 @@ MAX_OVERHANG_PX = 1.0  # Clipped without a word: off-by-one and rounding of labe
 MIN_SIDE_PX = 1.0 - 1e-3  # The small part is the rounding of six decimals.
 MISREAD_SHARE = 0.2
 UNANIMOUS_MISREAD_SHARE = 0.05  # Enough where every one of many boxes fits if read otherwise.
+CLEAR_OVERHANG_SHARE = 0.1  # Of the image's side; large objects are often drawn a few pixels beyond the border.
 _MANY_BOXES = 20
 
+DEGENERATE = "degenerate-box"
+OUTSIDE = "outside-box"
 CLIPPED = "clipped-box"
 TINY = "tiny-box"  # Kept, so that figures on official labels, which have some, equal everyone else's.
 _NO_FAULT = ""
 _LEFT_OUT = "correct or delete it; left out"
 _FAULTS = {
     "non-finite-box": ("which is not finite", _LEFT_OUT),
-    "degenerate-box": ("which has no width or height", _LEFT_OUT),
-    "outside-box": ("which lies outside the image", _LEFT_OUT),
+    DEGENERATE: ("which has no width or height", _LEFT_OUT),
+    OUTSIDE: ("which lies outside the image", _LEFT_OUT),
     TINY: ("which covers less than 1 pixel inside the image", "correct or delete it; kept, clipped to the image"),
     CLIPPED: ("which reaches out of the image", "correct it; clipped to the image"),
 }
@@ -136,10 +139,11 @@ def first_of_equals(objects: PackedObjects) -> Int64Array:
 
 
 def guess_misread(objects: PackedObjects, raw: RawSplit) -> list[Finding]:
-    """Suspects a mistaken notation: many boxes leave their image as they are read but fit if read otherwise.
+    """Suspects a mistaken notation: many boxes are far off as they are read but fit if read otherwise.
 
-    Many is a share of `MISREAD_SHARE`; where every single box fits if read otherwise, which sizes read as corners
-    hardly ever do, `UNANIMOUS_MISREAD_SHARE`.
+    Far off is degenerate, outside or leaving the image by `CLEAR_OVERHANG_SHARE`: sizes of large objects fit as corners
+    too, and labels of such objects often leave their image a little. Many is a share of `MISREAD_SHARE`; where every
+    single box of 20 or more fits if read otherwise, `UNANIMOUS_MISREAD_SHARE`.
 
     Args:
         objects: N objects.
@@ -151,11 +155,11 @@ def guess_misread(objects: PackedObjects, raw: RawSplit) -> list[Finding]:
     other = raw.notation.mistaken_for
     if other is None or len(objects) == 0:
         return []
-    faulty = classify_boxes(objects.boxes, objects.sizes_hw) != _NO_FAULT
+    faults = classify_boxes(objects.boxes, objects.sizes_hw)
     fitting = classify_boxes(other.to_xyxy(objects.values, objects.sizes_hw), objects.sizes_hw) == _NO_FAULT
-    suspects = np.flatnonzero(faulty & fitting)
-    unanimous = fitting.all() and len(objects) >= _MANY_BOXES
-    if len(suspects) <= (UNANIMOUS_MISREAD_SHARE if unanimous else MISREAD_SHARE) * len(objects):
+    suspects = np.flatnonzero(fitting & _is_far_off(objects, faults))
+    many = UNANIMOUS_MISREAD_SHARE if fitting.all() and len(objects) >= _MANY_BOXES else MISREAD_SHARE
+    if len(suspects) <= many * len(objects):
         return []
     example = raw.objects[objects.row[suspects[0]]]
     read, meant = _columns(raw.notation), _columns(other)
@@ -168,6 +172,13 @@ def guess_misread(objects: PackedObjects, raw: RawSplit) -> list[Finding]:
             remedy=f"write boxes as {read}; they were read as such",
         )
     ]
+
+
+def _is_far_off(objects: PackedObjects, faults: npt.NDArray[np.str_]) -> npt.NDArray[np.bool_]:
+    """(N,) whether a box is degenerate, lies outside its image or leaves it by `CLEAR_OVERHANG_SHARE` of a side."""
+    overhang = np.abs(objects.boxes - clip_boxes(objects.boxes, objects.sizes_hw))
+    clearly_out = (overhang > CLEAR_OVERHANG_SHARE * np.tile(objects.sizes_hw[:, ::-1], 2)).any(axis=1)
+    return np.isin(faults, (DEGENERATE, OUTSIDE)) | clearly_out
 
 
 def _zero_number(raw: RawSplit) -> list[Finding]:

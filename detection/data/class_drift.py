@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
@@ -10,12 +11,15 @@ import numpy as np
 from detection.data.raw import first_names
 from detection.data.records import DetectionData, Finding
 
-SAME_NAME = "differs only in case, blanks or signs"
+SAME_NAME = "differs only in case, blanks, _ or -"
 
 _REFERENCE_SPLITS = ("trainval", "train")
 BACKGROUND = "background"
 _MIN_TYPO_LENGTH = 4  # Shorter names, like car and cat, differ by a letter and mean it.
 _LETTERS_PER_TYPO = 5
+
+_LETTER = r"[^\W\d_]"
+_FILLING = re.compile(rf"(?<={_LETTER})[\s_-]+(?={_LETTER})|^[\s_]+(?={_LETTER})|(?<={_LETTER})[\s_]+$")
 
 
 def reference_split(parts: Sequence[DetectionData]) -> DetectionData:
@@ -43,8 +47,11 @@ def find_class_drift(parts: Sequence[DetectionData]) -> list[Finding]:
 
 
 def fold_name(name: str) -> str:
-    """A class name without case, blanks and signs; itself if nothing is left of it."""
-    return "".join(letter for letter in name.casefold() if letter.isalnum()) or name
+    """A class name without case, without blanks, ``_`` and ``-`` between letters, without blanks and ``_`` around it.
+
+    Every other sign may mean something, and so do these beside a digit: C++ is not C#, 1.5 not 15, -1 not 1, A- not A.
+    """
+    return _FILLING.sub("", name.casefold())
 
 
 def likeness(name: str, other: str) -> str:

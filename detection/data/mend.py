@@ -14,8 +14,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -24,7 +23,8 @@ from typing import Any
 from detection.atomic import atomic_path
 from detection.data.audit import Audit
 from detection.data.boxes_check import MIN_SIDE_PX
-from detection.data.class_drift import BACKGROUND, SAME_NAME, count_objects, fold_name, reference_split
+from detection.data.class_drift import SAME_NAME
+from detection.data.class_table import ClassTable, merge_classes
 from detection.data.duplicates import surplus_copies
 from detection.data.raw import absolute_path, is_inside
 from detection.data.records import DetectionData, Finding, ImageRecord
@@ -46,15 +46,16 @@ _DONE = {
     "zero-id": "annotations numbered anew",
     **dict.fromkeys(
         (
-            "bad-image-entry bad-object degenerate-box duplicate-box group-category missing-image non-finite-box "
-            "outside-box tiny-box unknown-category unknown-class unknown-image unlisted-image unlisted-label "
-            "unreadable-image unreadable-split unsafe-name"
+            "bad-image-entry bad-object degenerate-box duplicate-box empty-split group-category missing-image "
+            "non-finite-box outside-box tiny-box unknown-category unknown-class unknown-image unlisted-image "
+            "unlisted-label unreadable-image unreadable-split unsafe-name"
         ).split(),
         _LEFT_OUT,
     ),
 }
-# A copy that is in order hides these: whether the boxes or the missing labels are right, nobody has looked.
-_FOR_A_PERSON = ("no-label-file", "size-mismatch")
+# A copy that is in order hides these: whether the boxes or the missing labels are right, nobody has looked, and a split
+# that it lacks is no fault of its others.
+_FOR_A_PERSON = ("no-label-file", "size-mismatch", "unreadable-split")
 _NO_NAME = re.compile(r"[\\:]")  # In a json they would be read as folder and drive.
 
 
@@ -75,19 +76,6 @@ class Change:
     done: str
 
 
-@dataclass(frozen=True)
-class ClassTable:
-    """The classes of the copy.
-
-    Attributes:
-        id_of: Name -> category id, in the order of the json.
-        name_of: Each name of the source -> the name in the copy.
-    """
-
-    id_of: Mapping[str, int]
-    name_of: Mapping[str, str]
-
-
 def mend_dataset(
     audit: Audit, out: Path, *, on_image: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[Change, ...]:
@@ -102,8 +90,9 @@ def mend_dataset(
         Every difference.
 
     Raises:
-        InputError: If ``out`` is not empty or lies in the source, no image is left, or the boxes of a split seem to be
-            written in another notation: cut to their images by the wrong one they would look right and be wrong.
+        InputError: If ``out`` is not empty or lies in the source or a folder of its images, no image is left, or the
+            boxes of a split seem to be written in another notation: cut to their images by the wrong one they would
+            look right and be wrong.
     """
     _refuse(audit, out)
     table = merge_classes(audit.parts)
@@ -121,13 +110,15 @@ def mend_dataset(
         if kept[part.split]:
             document = _document(part, kept[part.split], names, table, repeats)
             _write_json(out / "annotations" / f"instances_{part.split}.json", document)
-    mended = [_change(finding) for finding in audit.findings if finding.kind in _DONE]
+    faults = (*audit.findings, *_empty_splits(audit, kept))
+    mended = [_change(finding) for finding in faults if finding.kind in _DONE]
     return (*mended, *copies, *_class_changes(audit.parts, table), *repeats)
 
 
 def left_for_a_person(audit: Audit, copy: Audit) -> tuple[Finding, ...]:
-    """What the copy does not settle: its own findings, and those of the source that it hides."""
-    return (*(finding for finding in audit.findings if finding.kind in _FOR_A_PERSON), *copy.findings)
+    """What the copy does not settle: its own findings, those of the source that it hides, the splits that it lacks."""
+    hidden = (finding for finding in audit.findings if finding.kind in _FOR_A_PERSON)
+    return (*hidden, *_empty_splits(audit, _choose_images(audit)[0]), *copy.findings)
 
 
 def write_changes(out: Path, audit: Audit, changes: Sequence[Change], left: Sequence[Finding]) -> None:
@@ -141,40 +132,22 @@ def write_changes(out: Path, audit: Audit, changes: Sequence[Change], left: Sequ
     _write_json(out / "fix.json", document)
 
 
-def merge_classes(parts: Sequence[DetectionData]) -> ClassTable:
-    """Makes one table of the classes of all splits.
-
-    Names that differ only in case, blanks or signs become the one with the most objects in the split that is learnt
-    from, else anywhere. A class ``background`` without objects is left out. Ids are kept where they are free.
+def refuse_folder(root: Path, out: Path, image_folders: Iterable[Path] = ()) -> None:
+    """Refuses a folder for a copy.
 
     Args:
-        parts: The splits, at least one.
+        root: The source: its folder, or a file, which stands for the folder that it lies in.
+        out: The folder.
+        image_folders: Where the images of the source lie, as far as that is known.
 
-    Returns:
-        The table, in the order of the split that is learnt from, then of the others.
+    Raises:
+        InputError: If ``out`` is not empty or lies in one of the others.
     """
-    reference = reference_split(parts)
-    ordered = [reference, *(part for part in parts if part is not reference)]
-    taught = count_objects(reference)
-    total: Counter[str] = Counter()
-    wanted: dict[str, int] = {}
-    groups: dict[str, list[str]] = {}
-    for part in ordered:
-        total.update(count_objects(part))
-        for name, category_id in zip(part.class_names, part.category_ids, strict=True):
-            if name not in wanted:
-                wanted[name] = category_id
-                groups.setdefault(fold_name(name), []).append(name)
-    name_of: dict[str, str] = {}
-    for folded, names in groups.items():
-        if folded != BACKGROUND or any(total[name] for name in names):
-            name_of |= dict.fromkeys(names, max(names, key=lambda name: (taught.get(name, 0), total[name])))
-    free_ids = count(max(wanted.values(), default=0) + 1)
-    id_of: dict[str, int] = {}
-    for name, category_id in wanted.items():
-        if name_of.get(name) == name:
-            id_of[name] = category_id if category_id not in id_of.values() else next(free_ids)
-    return ClassTable(id_of, name_of)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: is not an empty folder; name a new one with --fix")
+    for folder in (_base(root), *image_folders) if root.exists() else ():
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{out}: lies in the data set itself; name a folder outside {folder} with --fix")
 
 
 def _base(root: Path) -> Path:
@@ -182,10 +155,7 @@ def _base(root: Path) -> Path:
 
 
 def _refuse(audit: Audit, out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: is not an empty folder; name a new one with --fix")
-    if audit.root.is_dir() and out.resolve().is_relative_to(audit.root.resolve()):
-        raise InputError(f"{out}: lies in the data set itself; name a folder outside {audit.root} with --fix")
+    refuse_folder(audit.root, out, dict.fromkeys(image.path.parent for part in audit.parts for image in part.images))
     misread = next((finding for finding in audit.findings if finding.kind == _MISREAD), None)
     if misread is not None:
         raise InputError(f"{misread.file}: {misread.message}; no copy was made; {misread.remedy.partition(';')[0]}")
@@ -209,6 +179,14 @@ def _choose_images(audit: Audit) -> tuple[dict[str, list[ImageRecord]], list[Cha
         for part in audit.parts
     }
     return kept, changes
+
+
+def _empty_splits(audit: Audit, kept: Mapping[str, Sequence[ImageRecord]]) -> Iterator[Finding]:
+    """A finding for each split of which no image is kept."""
+    for part in audit.parts:
+        if not kept[part.split]:
+            message = "has no image that can be decoded and is no copy of a kept one"
+            yield Finding("empty-split", f"split {part.split}", message, "give it images; the copy lacks this split")
 
 
 def _name_images(images: Sequence[ImageRecord], base: Path) -> dict[Path, str]:
@@ -239,7 +217,7 @@ def _document(
     table: ClassTable,
     repeats: list[Change],
 ) -> dict[str, Any]:
-    """The json of a split; adds a change for each box that the merging of classes made a repeat."""
+    """The json of a split; adds a change for each box that repeats another now that both are rounded to float32."""
     entries: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image in images:

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from detection.data.image import IMAGE_SUFFIXES, find_images
+from detection.data.raw import absolute_path
 from detection.errors import InputError
 
 LIST_SUFFIX = ".txt"
 
 _WILDCARDS = frozenset("*?[")
+_ANY_FOLDERS = "**"
 
 
 def list_source(source: Path) -> list[tuple[str, Path]]:
@@ -24,10 +26,11 @@ def list_source(source: Path) -> list[tuple[str, Path]]:
     Returns:
         Name and path of each image, each once: of a list in its order, else sorted by path. The name is relative to
         the folder, that of the list, or the part of the pattern before its first wildcard; paths of a list that lead
-        elsewhere are their own names. Whether the files of a list are there is found out when they are read.
+        elsewhere are their own names. A path that a list has in several spellings counts as the first; links are not
+        followed. Whether the files of a list are there is found out when they are read.
 
     Raises:
-        InputError: If there is no such file or folder, or no image in it.
+        InputError: If there is no such file or folder, or no image in it, or ``**`` is only part of a folder's name.
     """
     if source.is_dir():
         known = ", ".join(sorted(IMAGE_SUFFIXES))
@@ -52,6 +55,10 @@ def _relative_to(folder: Path, paths: Iterable[Path]) -> list[tuple[str, Path]]:
 
 def _expand(pattern: Path) -> list[tuple[str, Path]]:
     """The image files that fit a pattern; hidden ones are passed over, as in folders."""
+    mixed = next((part for part in pattern.parts if _ANY_FOLDERS in part and part != _ANY_FOLDERS), None)
+    if mixed is not None:  # Some versions of Python refuse it, others take it for *.
+        whole = pattern.as_posix().replace(mixed, f"{_ANY_FOLDERS}/{mixed.replace(_ANY_FOLDERS, '*')}")
+        raise InputError(f"{pattern}: ** stands for any folders, alone between slashes; write {whole}")
     first = next(index for index, part in enumerate(pattern.parts) if _WILDCARDS & set(part))
     folder = Path(*pattern.parts[:first])
     fitting = folder.glob("/".join(pattern.parts[first:])) if folder.is_dir() else iter(())
@@ -64,6 +71,8 @@ def _read_list(path: Path) -> list[tuple[str, Path]]:
     text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     if "\0" in text:
         raise InputError(f"{path}: is no text; a list of images has one path a line")
-    named = dict.fromkeys(Path(line.strip()) for line in text.splitlines() if line.strip())
-    images = {name.as_posix(): path.parent / name for name in named}
-    return _not_empty(list(images.items()), f"{path}: names no image; write one path a line")
+    images: dict[Path, tuple[str, Path]] = {}
+    for name in (Path(line.strip()) for line in text.splitlines() if line.strip()):
+        image = path.parent / name
+        images.setdefault(absolute_path(image), (name.as_posix(), image))
+    return _not_empty(list(images.values()), f"{path}: names no image; write one path a line")

@@ -14,6 +14,11 @@ from detection.errors import InputError
 
 VIDEO_SUFFIXES = frozenset(".avi .m4v .mkv .mov .mp4 .mpeg .mpg .webm .wmv".split())
 
+# Containers count a few frames wrongly: fewer is a fault only below this share, and if it is not just one.
+_WHOLE_SHARE = 0.99
+_MIN_MISSING = 2
+_REMEDY = "save it as mp4 or its frames as images"
+
 
 def is_video(path: Path) -> bool:
     """Whether a path is a video file by its suffix."""
@@ -29,10 +34,31 @@ def count_frames(path: Path) -> int:
     """How many frames a video says it has; files that do not know or are cut short have fewer or more.
 
     Raises:
-        InputError: If it cannot be opened.
+        InputError: If it cannot be opened or its first frame cannot be decoded.
     """
     with _opened(path) as capture:
-        return max(0, round(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        announced = max(0, round(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        if not capture.read()[0]:
+            fault = f"none of its frames can be decoded, of {announced} that it says it has"
+            raise InputError(f"{path}: {fault}; {_REMEDY}")
+        return announced
+
+
+def missing_frames(path: Path, num_announced: int, num_decoded: int) -> str | None:
+    """Says which frames of a video are missing.
+
+    Args:
+        path: The video file.
+        num_announced: How many frames it says it has.
+        num_decoded: How many could be decoded, from the first on.
+
+    Returns:
+        The fault and what to do; None if no more are missing than containers miscount: one, or 1 %.
+    """
+    num_missing = num_announced - num_decoded
+    if num_missing < _MIN_MISSING or num_decoded >= _WHOLE_SHARE * num_announced:
+        return None
+    return f"{path}: frames {num_decoded} to {num_announced - 1} could not be decoded; repair it, or {_REMEDY}"
 
 
 def read_frames(path: Path, *, passed_over: Collection[str] = ()) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
@@ -67,7 +93,7 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
     capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened():
-            raise InputError(f"{path}: no video that OpenCV can decode here; save it as mp4 or its frames as images")
+            raise InputError(f"{path}: no video that OpenCV can decode here; {_REMEDY}")
         yield capture
     finally:
         capture.release()

@@ -1,26 +1,19 @@
-"""The audit of a whole data set, and the command that shows it."""
+"""The audit of a whole data set."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from detection.data.audit import audit_dataset
 from detection.errors import InputError
 from tests.builders import ToyImage, ToyObject, toy_images, voc_xml, write_coco, write_pixels, write_voc
 from tests.data.contracts import only_finding
-from tools.check import check
 
 IMAGE = ToyImage("a", (40, 60), (ToyObject("cat", (0, 0, 10, 20)), ToyObject("dog", (5, 5, 45, 35), ignore=True)))
 EMPTY = ToyImage("b", (40, 60))
-
-app = typer.Typer()
-app.command()(check)
 
 
 @pytest.fixture
@@ -195,110 +188,3 @@ def test_no_split_can_be_read(clean: Path) -> None:
 
     with pytest.raises(InputError, match="split 'test' lists no image"):
         audit_dataset(clean)
-
-
-def test_command_on_a_clean_set(clean: Path) -> None:
-    result = CliRunner().invoke(app, [str(clean), "--split", "train"])
-
-    assert result.exit_code == 0
-    assert "is VOC: has Annotations/*.xml and ImageSets/Main/" in result.output
-    assert "no findings" in result.output
-    assert "10x20" in result.output
-
-
-def test_command_with_findings(clean: Path, tmp_path: Path) -> None:
-    (clean / "JPEGImages/b.jpg").write_bytes(b"")
-    report = tmp_path / "new folder/findings.json"
-
-    result = CliRunner().invoke(app, [str(clean), "--split", "train", "--json", str(report)])
-
-    assert result.exit_code == 1
-    assert (
-        "1 x unreadable-image\n    JPEGImages/b.jpg: 0 bytes; copy or export the file again; left out" in result.output
-    )
-    content = json.loads(report.read_text(encoding="utf-8"))
-    assert content["findings"] == [
-        {
-            "kind": "unreadable-image",
-            "file": "JPEGImages/b.jpg",
-            "message": "0 bytes; copy or export the file again",
-            "remedy": "left out",
-        }
-    ]
-    assert content["root"] == str(clean)
-    assert content["splits"][0]["objects_per_class"] == {"cat": 1, "dog": 1}
-
-
-def test_findings_that_are_not_shown_are_in_the_json(tmp_path: Path) -> None:
-    objects = tuple(ToyObject("cat", (i, 9, i, 9)) for i in range(5))
-    root = write_voc(tmp_path / "data", {"train": [IMAGE._replace(objects=objects)]})
-    report = tmp_path / "findings.json"
-
-    shown = CliRunner().invoke(app, [str(root)]).output
-    written = CliRunner().invoke(app, [str(root), "--json", str(report)]).output
-
-    assert "5 x degenerate-box" in shown
-    assert "... and 2 more; --out DIR or --json FILE writes all\n" in shown
-    assert "... and 2 more\n" in written
-    assert len(json.loads(report.read_text(encoding="utf-8"))["findings"]) == 5
-
-
-def test_page_and_json_in_a_folder(clean: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, [str(clean), "--out", str(tmp_path / "out")])
-
-    assert result.exit_code == 1
-    content = json.loads((tmp_path / "out/check.json").read_text(encoding="utf-8"))
-    assert [finding["kind"] for finding in content["findings"]] == ["foreign-class"]
-    assert sum(content["splits"][0]["box_sides"].values()) == content["splits"][0]["num_objects"]
-    page = (tmp_path / "out/check.html").read_text(encoding="utf-8")
-    assert "foreign-class" in page
-    assert "check.html shows figures, findings and samples" in result.output
-
-
-def test_fix_ends_clean_though_the_source_is_not(tmp_path: Path) -> None:
-    bad = IMAGE._replace(objects=(*IMAGE.objects, ToyObject("cat", (9, 9, 9, 9))))
-    root = write_voc(tmp_path / "data", {"train": [bad, EMPTY]})
-
-    result = CliRunner().invoke(app, [str(root), "--fix", str(tmp_path / "mended")])
-
-    assert result.exit_code == 0, result.output
-    assert "fix.json lists 1 changes" in result.output
-    fixed = json.loads((tmp_path / "mended/fix.json").read_text(encoding="utf-8"))
-    assert fixed["left"] == []
-    assert [(change["kind"], change["done"]) for change in fixed["changes"]] == [("degenerate-box", "left out")]
-
-
-def test_fix_tells_what_is_left_for_a_person(clean: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, [str(clean), "--fix", str(tmp_path / "mended")])
-
-    assert result.exit_code == 1
-    assert "left for a person to decide:\n1 x untaught-class" in result.output
-
-
-def test_json_that_cannot_be_written(clean: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-
-    result = CliRunner().invoke(app, [str(clean), "--json", str(tmp_path / "file/findings.json")])
-
-    assert isinstance(result.exception, InputError)
-    assert "findings.json: cannot be written (" in str(result.exception)
-
-
-def test_command_on_what_cannot_be_read(tmp_path: Path) -> None:
-    """The program ends with the message of an InputError and exit code 2; see tools/main.py."""
-    result = CliRunner().invoke(app, [str(tmp_path / "nowhere")])
-
-    assert isinstance(result.exception, InputError)
-
-
-def test_names_that_look_like_markup(tmp_path: Path) -> None:
-    objects = (ToyObject("[bold]cat[/nothing]", (0, 0, 10, 20)), ToyObject(":car:", (0, 0, 20, 20)))
-    image = IMAGE._replace(name="[bold]a", objects=objects)
-    root = write_voc(tmp_path / "[red]", {"[blue]": [image]})
-
-    result = CliRunner().invoke(app, [str(root)])
-
-    assert result.exit_code == 0
-    assert f"{root} is VOC" in result.output
-    for name in ("[bold]cat[/nothing]", ":car:", " [blue] ", "in [blue]"):
-        assert name in result.output

@@ -59,6 +59,20 @@ def test_true_sizes_with_some_bad_boxes_are_not_suspected(tmp_path: Path) -> Non
     assert of_kind(read_with(tmp_path, sizes), "misread-boxes") == []
 
 
+@pytest.mark.parametrize("num_boxes", [10, 30])
+@pytest.mark.parametrize(("overhang", "is_suspect"), [(2.5, False), (10, False), (11, True)])
+def test_true_sizes_of_large_objects_drawn_beyond_the_border(
+    tmp_path: Path, num_boxes: int, overhang: float, is_suspect: bool
+) -> None:
+    # Wider than left and higher than top, so that every one of them would do as corners.
+    boxes = [[20.0 + i, 2.0, 80.0 + overhang - i, 60.0] for i in range(num_boxes)]
+
+    data = read_with(tmp_path, boxes)
+
+    assert len(of_kind(data, "clipped-box")) == num_boxes
+    assert len(of_kind(data, "misread-boxes")) == is_suspect
+
+
 def test_annotation_id_0(tmp_path: Path) -> None:
     (finding,) = of_kind(read_with(tmp_path, [[1.0, 1.0, 9.0, 9.0]], first_id=0), "zero-id")
 

@@ -60,14 +60,14 @@ def test_pattern_that_is_a_name(photos: Path) -> None:
 
 def test_list_keeps_its_order_and_leads_anywhere(photos: Path, tmp_path: Path) -> None:
     elsewhere = save_image(tmp_path / "other/e.png", random_pixels((8, 9)))
-    lines = ["day/c.jpg", "", "  a.jpg  ", "./a.jpg", str(elsewhere), "../other/e.png", "missing.jpg"]
+    lines = ["day/c.jpg", "", "  a.jpg  ", "./a.jpg", str(elsewhere), "missing.jpg"]
+    lines += ["day/../a.jpg", "../other/e.png", str(photos / "day/c.jpg")]  # The same files, spelt otherwise.
     (photos / "list.txt").write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
 
     assert list_source(photos / "list.txt") == [
         ("day/c.jpg", photos / "day/c.jpg"),
         ("a.jpg", photos / "a.jpg"),
         (elsewhere.as_posix(), elsewhere),
-        ("../other/e.png", photos / "../other/e.png"),
         ("missing.jpg", photos / "missing.jpg"),
     ]
 
@@ -78,6 +78,8 @@ def test_list_keeps_its_order_and_leads_anywhere(photos: Path, tmp_path: Path) -
         ("nothing", "no such file or folder; give an image, a folder, a pattern or a list of images"),
         ("*.gif", r"no image fits this pattern; \*\* stands for any folders"),
         ("no/*.jpg", "no image fits this pattern"),
+        ("**.jpg", r"\*\* stands for any folders, alone between slashes; write .*photos/\*\*/\*\.jpg$"),
+        ("d**y/*.jpg", r"write .*photos/\*\*/d\*y/\*\.jpg$"),
         ("empty.txt", "names no image; write one path a line"),
         ("binary.txt", "is no text; a list of images has one path a line"),
         ("empty", "no images in this folder; known are .bmp"),

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from detection.data.video import count_frames, is_video, read_frames
+from detection.data.video import count_frames, is_video, missing_frames, read_frames
 from detection.errors import InputError
 from tests.builders import save_image
 
@@ -22,6 +23,39 @@ def write_film(path: Path, num_frames: int = 3, size_hw: tuple[int, int] = (48, 
     for number in range(num_frames):
         writer.write(np.full((*size_hw, 3), COLOURS[number % 3][::-1], np.uint8))
     writer.release()
+    return path
+
+
+class CutCapture:
+    """What OpenCV makes of a file that announces more frames than it holds."""
+
+    def __init__(self, num_announced: int, num_held: int) -> None:
+        self.num_announced, self.num_left = num_announced, num_held
+
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
+        return True
+
+    def get(self, what: int) -> float:
+        assert what == cv2.CAP_PROP_FRAME_COUNT
+        return float(self.num_announced)
+
+    def grab(self) -> bool:
+        self.num_left -= 1
+        return self.num_left >= 0
+
+    def retrieve(self) -> tuple[bool, npt.NDArray[np.uint8]]:
+        return True, np.zeros((48, 64, 3), np.uint8)
+
+    def read(self) -> tuple[bool, npt.NDArray[np.uint8] | None]:
+        return self.retrieve() if self.grab() else (False, None)
+
+    def release(self) -> None:
+        self.num_left = 0
+
+
+def cut_film(monkeypatch: pytest.MonkeyPatch, path: Path, num_announced: int, num_held: int) -> Path:
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: CutCapture(num_announced, num_held))
+    path.touch()
     return path
 
 
@@ -44,6 +78,34 @@ def test_frames_that_are_not_wanted_are_stepped_over(tmp_path: Path) -> None:
 
     assert last[0] == "film.avi/000002"
     np.testing.assert_allclose(last[1].mean(axis=(0, 1)), COLOURS[2], atol=6)
+
+
+def test_a_video_without_a_first_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film = cut_film(monkeypatch, tmp_path / "film.mp4", 7, 0)
+
+    with pytest.raises(
+        InputError, match=r"film.mp4: none of its frames can be decoded, of 7 that it says it has; save it as mp4 or"
+    ):
+        count_frames(film)
+
+
+@pytest.mark.parametrize(
+    ("num_announced", "num_decoded", "missing"),
+    [
+        (1000, 400, "frames 400 to 999"),
+        (1000, 989, "frames 989 to 999"),
+        (1000, 990, None),
+        (5, 3, "frames 3 to 4"),
+        (5, 4, None),
+        (100, 101, None),
+        (0, 7, None),  # Some files do not know.
+    ],
+)
+def test_missing_frames(num_announced: int, num_decoded: int, missing: str | None) -> None:
+    fault = missing_frames(Path("a.mp4"), num_announced, num_decoded)
+
+    remedy = "repair it, or save it as mp4 or its frames as images"
+    assert fault == (None if missing is None else f"a.mp4: {missing} could not be decoded; {remedy}")
 
 
 def test_what_is_no_video(tmp_path: Path) -> None:

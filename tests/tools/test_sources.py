@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import random_pixels, save_image
-from tests.data.test_video import write_film
+from tests.data.test_video import cut_film, write_film
 from tests.tools.running import run_command
 from tests.tools.test_passes import saved_model
 from tools.detect import detect
@@ -21,6 +21,10 @@ def run(*arguments: object) -> int:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved_model(tmp_path_factory.mktemp("models") / "a.safetensors", seed=1)
+
+
+def faults(out: Path) -> list[dict[str, str]]:
+    return json.loads((out / "errors.json").read_text(encoding="utf-8"))
 
 
 def listed(out: Path) -> list[str]:
@@ -42,6 +46,30 @@ def test_video_frames_go_through_the_journal(model: Path, tmp_path: Path) -> Non
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
 
 
+def test_video_that_breaks_off(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film, out = cut_film(monkeypatch, tmp_path / "film.avi", 6, 4), tmp_path / "out"
+    fault = f"{film}: frames 4 to 5 could not be decoded; repair it, or save it as mp4 or its frames as images"
+
+    for again in ([], ["--resume"]):
+        assert run(model, film, "--out", out, "--images", "--threshold", 0, *again) == 1
+        assert faults(out) == [{"file_name": "film.avi", "error": fault}]
+        assert listed(out) == [f"film.avi/{number:06d}" for number in range(4)]
+    assert len(list((out / "images/film.avi").glob("*.jpg"))) == 4
+
+
+def test_video_that_counts_one_frame_too_many(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(model, cut_film(monkeypatch, tmp_path / "film.avi", 3, 2), "--out", tmp_path / "out") == 0
+    assert faults(tmp_path / "out") == []
+
+
+def test_video_of_which_nothing_can_be_decoded(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(model, cut_film(monkeypatch, tmp_path / "film.avi", 3, 0), "--out", tmp_path / "out") == 2
+    assert "none of its frames can be decoded" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_pattern_and_list(model: Path, tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "deep/c.png"):
         save_image(tmp_path / "photos" / name, random_pixels((30, 40), len(name)))
@@ -51,6 +79,5 @@ def test_pattern_and_list(model: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("photos/b.png\nphotos/gone.png\nphotos/a.png\n", encoding="utf-8")
     assert run(model, tmp_path / "list.txt", "--out", tmp_path / "listed", "--images", "--threshold", 0) == 1
     assert listed(tmp_path / "listed") == ["photos/b.png", "photos/a.png"]
-    errors = json.loads((tmp_path / "listed/errors.json").read_text(encoding="utf-8"))
-    assert [error["file_name"] for error in errors] == ["photos/gone.png"]
+    assert [error["file_name"] for error in faults(tmp_path / "listed")] == ["photos/gone.png"]
     assert (tmp_path / "listed/images/photos/a.jpg").is_file()

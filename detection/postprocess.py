@@ -34,6 +34,35 @@ class DetectionSettings:
     objectness_power: float
 
 
+def score_regions(proposals: Proposals, probabilities: Tensor, settings: DetectionSettings) -> Tensor:
+    """The score that a detection of each region and class gets: the probability times a power of the objectness.
+
+    Args:
+        proposals: R proposals.
+        probabilities: (R, C + 1), background last.
+        settings: Of which ``objectness_power`` counts.
+
+    Returns:
+        (R, C) scores. R = 0 gives (0, C). Differentiable.
+    """
+    objectness = proposals.scores.pow(settings.objectness_power)
+    return probabilities[:, :-1] * objectness[:, None]
+
+
+def refine_boxes(boxes: Tensor, offsets: Tensor | None, image_size_hw: tuple[int, int]) -> Tensor:
+    """Moves boxes as the classifier's refinement says, and into the image.
+
+    Args:
+        boxes: (..., 4) proposals, in pixels of the network's input.
+        offsets: (..., 4) in units of ``OFFSET_SCALE``, one a box; None for no refinement.
+        image_size_hw: Of the network's input without padding.
+
+    Returns:
+        (..., 4) in the same pixels, possibly empty boxes; without refinement ``boxes`` themselves. Differentiable.
+    """
+    return boxes if offsets is None else clip(decode(offsets * OFFSET_SCALE, boxes), image_size_hw)
+
+
 @torch.no_grad()
 def select_detections(
     proposals: Proposals,
@@ -55,12 +84,10 @@ def select_detections(
     Returns:
         Detections in pixels of the network's input, best first; possibly empty.
     """
-    objectness = proposals.scores.pow(settings.objectness_power)
-    scores = probabilities[:, :-1] * objectness[:, None]
+    scores = score_regions(proposals, probabilities, settings)
     rows, labels = (scores >= settings.score_threshold).nonzero(as_tuple=True)
-    boxes = proposals.boxes[rows]
-    if offsets is not None:
-        boxes = clip(decode(offsets[rows, labels] * OFFSET_SCALE, boxes), proposals.image_size_hw)
+    chosen = None if offsets is None else offsets[rows, labels]
+    boxes = refine_boxes(proposals.boxes[rows], chosen, proposals.image_size_hw)
     kept = is_valid(boxes)
     boxes, scores, labels = boxes[kept], scores[rows, labels][kept], labels[kept]
     keep = batched_nms(boxes, scores, labels, settings.nms_iou_threshold)[: settings.max_detections]

@@ -15,10 +15,8 @@ from torch import Tensor
 from detection.calibration import calibrated_scores
 from detection.detector import Detector
 from detection.network import Answer, Judgement
-from detection.postprocess import OFFSET_SCALE
+from detection.postprocess import refine_boxes, score_regions
 from detection.preprocess import Image, original_boxes
-from proposals.box_coder import decode
-from proposals.box_ops import clip
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -81,22 +79,20 @@ def trace_image(detector: Detector, image: Image) -> tuple[Answer, Trace]:
 
 
 def _refined(judgement: Judgement, size_hw: tuple[int, int]) -> Tensor:
-    """(P, C, 4) the box of every region for every class, as ``select_detections`` makes it, in original pixels."""
+    """(P, C, 4) the box of every region for every class, in original pixels."""
     proposals, probabilities, offsets = judgement
     boxes = proposals.boxes[:, None].expand(-1, probabilities.shape[1] - 1, -1)
-    if offsets is not None:
-        boxes = clip(decode(offsets * OFFSET_SCALE, boxes), proposals.image_size_hw)
-    return original_boxes(boxes, proposals.image_size_hw, size_hw)
+    return original_boxes(refine_boxes(boxes, offsets, proposals.image_size_hw), proposals.image_size_hw, size_hw)
 
 
 def _scores(detector: Detector, judgement: Judgement) -> Tensor:
-    """(P, C) the scores of ``select_detections``, calibrated; -1 where it drops them at once."""
+    """(P, C) the scores of ``select_detections``, calibrated, on the CPU; -1 where it drops them at once."""
     settings = detector.network.detection_settings
-    objectness = judgement.proposals.scores.pow(settings.objectness_power)
-    scores = judgement.probabilities[:, :-1] * objectness[:, None]
+    # To the CPU first: calibration works in double precision, which not every device knows.
+    scores = score_regions(judgement.proposals, judgement.probabilities, settings).cpu()
     dropped = scores < settings.score_threshold
     if detector.calibration is not None:
-        maps = torch.tensor(detector.calibration.maps, dtype=torch.float64, device=scores.device)
+        maps = torch.tensor(detector.calibration.maps, dtype=torch.float64)
         scores = calibrated_scores(scores, *maps.unbind(dim=1))
     return scores.masked_fill(dropped, -1.0)
 

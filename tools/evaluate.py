@@ -14,8 +14,11 @@ from detection.build import load_detector
 from detection.data.classes import UnknownClasses
 from detection.data.records import DetectionData, ImageRecord
 from detection.detector import Detector
+from detection.evaluation.bootstrap import ApEstimates
 from detection.evaluation.coco_map import MAX_DETECTIONS, CocoSettings
+from detection.evaluation.compare_page import estimate_text
 from detection.evaluation.explanation import Explanation, explain
+from detection.evaluation.judged_file import JudgedSplit, write_judged
 from detection.evaluation.proposal_recall import proposal_recall
 from detection.evaluation.report import write_report
 from detection.evaluation.report_view import number_text
@@ -102,7 +105,16 @@ def evaluate(
     explanation = explain(labelled, answers.detections, evaluation, examined)
     context = {"model": str(model), "data": str(data), "split": split, **described}
     write_report(out, labelled, evaluation, explanation, title=f"{data.name} · {split}", context=context)
+    judged = JudgedSplit.of(
+        labelled,
+        explanation.split,
+        score_thresholds=explanation.score_thresholds,
+        max_detections=coco.max_detections,
+        context=context,
+    )
+    write_judged(out, judged)
     _show(evaluation)
+    _show_intervals(explanation.estimates)
     _show_reasons(explanation)
     console.print(f"report: {out / 'report.html'}")
 
@@ -178,6 +190,12 @@ def _show(evaluation: Evaluation) -> None:
         console.print(f"warning: {warning}")
     for failure in evaluation.failures.values():
         console.print(f"not read: {failure}")
+
+
+def _show_intervals(estimates: ApEstimates) -> None:
+    """Says how far the headline numbers may be off, since the images are these and not others of their kind."""
+    told = "  ".join(f"{name} {estimate_text(estimates.measures[name])}" for name in ("AP", "AP50", "AP75"))
+    console.print(f"95 % intervals over images  {told}")
 
 
 def _show_reasons(explanation: Explanation) -> None:

@@ -9,6 +9,7 @@ from tools.calibrate import calibrate
 from tools.check import check
 from tools.classify import classify
 from tools.cli import run
+from tools.compare import compare
 from tools.demo import demo
 from tools.detect import detect
 from tools.evaluate import evaluate
@@ -24,7 +25,20 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="markdown",
 )
-for command in (check, train, detect, evaluate, calibrate, proposals, info, demo, pretrain, classify, benchmark):
+for command in (
+    check,
+    train,
+    detect,
+    evaluate,
+    compare,
+    calibrate,
+    proposals,
+    info,
+    demo,
+    pretrain,
+    classify,
+    benchmark,
+):
     app.command()(command)
 
 

@@ -7,7 +7,7 @@ Boxes are xyxy in pixels of the original image, half-open; float64, so that a bo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -47,11 +47,6 @@ class ClassBoxes:
     def num_gt(self) -> int:
         """Ground truths that a detector should find: those not ignored."""
         return int(np.count_nonzero(~self.gt_ignore))
-
-    def above(self, score_threshold: float) -> ClassBoxes:
-        """Keeps the detections with score >= ``score_threshold``, and every ground truth."""
-        keep = self.scores >= score_threshold
-        return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], image=self.image[keep])
 
     def overlaps(self) -> Iterator[tuple[Ints, Ints, Floats]]:
         """Yields detection rows (d,), ground truth rows (g,) and IoU (d, g) of each image that has both.

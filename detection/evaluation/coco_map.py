@@ -88,10 +88,6 @@ class SummaryNumber:
     area: str = "all"
 
 
-SUMMARY = CocoSettings().summary()
-"""The twelve numbers of COCO, in its order."""
-
-
 @dataclass(frozen=True)
 class CocoMap:
     """The COCO numbers of one split; None where a number does not exist (nothing to be found).

@@ -43,8 +43,9 @@ class Confusion:
 def count_confusions(split: SplitBoxes, score_thresholds: Floats) -> Confusion:
     """Matches objects and detections whatever their classes and counts the pairs.
 
-    Going down the scores, a detection takes the object it overlaps most (IoU 0.5 or more) among those still free. One
-    that finds none free, but lies on an ignored object with IoU 0.5 or half its area, is not counted.
+    Going down the scores, a detection takes the object it overlaps most (IoU 0.5 or more) among those still free; where
+    objects share a box, one of its own class. One that finds none free, but lies on an ignored object with IoU 0.5 or
+    half its area, is not counted.
 
     Args:
         split: All boxes.
@@ -70,7 +71,8 @@ def _match(split: SplitBoxes, rows: Ints, gt_rows: Ints) -> tuple[Ints, Bools]:
     """Matches one image: the local ground truth of each detection (-1 for none), and which are false, (d,) each."""
     boxes, gt_boxes, ignore = split.boxes[rows], split.gt_boxes[gt_rows], split.gt_ignore[gt_rows]
     iou = pairwise_iou(boxes, gt_boxes)
-    matched = match_greedily(np.where(ignore, 0.0, iou))
+    is_same = split.labels[rows][:, None] == split.gt_labels[gt_rows][None, :]
+    matched = match_greedily(np.where(ignore, 0.0, iou), preferred=is_same)
     on_ignored = np.maximum(iou, share_inside(boxes, gt_boxes))[:, ignore].max(axis=1, initial=0.0) >= FOREGROUND_IOU
     return matched, (matched < 0) & ~on_ignored
 

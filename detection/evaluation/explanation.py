@@ -1,4 +1,4 @@
-"""Why the numbers are what they are: kinds of error, confused classes, and the stage that lost each missed object.
+"""What is behind the numbers: how far they may be off, kinds of error, confused classes, stages that lost objects.
 
 Legend: C classes, G ground truths over all images and classes.
 """
@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from detection.data.records import DetectionData
+from detection.evaluation.bootstrap import ApEstimates, resample, usual_resamples
 from detection.evaluation.class_boxes import Floats, SplitBoxes, pack_split
 from detection.evaluation.confusion import Confusion, count_confusions
 from detection.evaluation.error_types import ErrorAnalysis, find_errors
 from detection.evaluation.image_errors import Outcomes, find_outcomes
+from detection.evaluation.matched_classes import match_split
 from detection.evaluation.stage_blame import Examined, StageBlame, blame_missed
 from detection.evaluation.summary import Evaluation
 from detection.structures import Detections
@@ -30,6 +32,7 @@ class Explanation:
 
     Attributes:
         split: All boxes.
+        estimates: The average precisions with their intervals.
         score_thresholds: (C,) best F1 of each class, ``DEFAULT_SCORE_THRESHOLD`` where there is none.
         outcomes: What is found, missed and false.
         errors: Kinds of error.
@@ -38,6 +41,7 @@ class Explanation:
     """
 
     split: SplitBoxes
+    estimates: ApEstimates
     score_thresholds: Floats
     outcomes: Outcomes
     errors: ErrorAnalysis
@@ -50,6 +54,7 @@ class Explanation:
         at_thresholds = self.errors.counts(self.score_thresholds)
         names = self.split.class_names
         return {
+            "intervals": self.estimates.to_document(),
             "errors": {
                 "AP50": self.errors.ap50,
                 "kinds": {
@@ -85,5 +90,15 @@ def explain(
     if examined is not None:
         in_order = [examined.get(record.image_id) for record in data.images]
         blame = blame_missed(split, outcomes.missed(split, thresholds), in_order, thresholds)
-    errors = find_errors(split, max_detections=evaluation.settings.coco.max_detections)
-    return Explanation(split, thresholds, outcomes, errors, count_confusions(split, thresholds), blame)
+    max_detections = evaluation.settings.coco.max_detections
+    image_ids = [record.image_id for record in data.images]
+    matched = match_split(split, image_ids=image_ids, max_detections=max_detections)
+    return Explanation(
+        split=split,
+        estimates=resample(matched, num_resamples=usual_resamples(len(split.scores))).estimates(),
+        score_thresholds=thresholds,
+        outcomes=outcomes,
+        errors=find_errors(split, max_detections=max_detections),
+        confusion=count_confusions(split, thresholds),
+        blame=blame,
+    )

@@ -16,6 +16,7 @@ MAX_MATRIX_CLASSES = 16
 """Classes that have a row; with more, those with the most errors, and one row of all others."""
 
 OTHERS = "other classes"
+AMONG_OTHERS = "another of the others"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Matrix:
     """The confusion matrix, cut to the classes that matter.
 
     Attributes:
-        columns: Names of the columns; the last is "missed".
+        columns: Names of the columns; the last is "missed". Where classes stand together, the one before is of those of
+            them that were taken for another of them.
         rows: Name, cells and sum of each row; the last row is that of false detections and has no sum of objects.
         is_cut: Whether some classes stand together.
     """
@@ -112,12 +114,14 @@ def blame_bars(blame: StageBlame, class_names: tuple[str, ...]) -> list[BlameBar
 def confusion_matrix(confusion: Confusion, class_names: tuple[str, ...]) -> Matrix:
     """The matrix for the page; rows of classes still sum to their objects."""
     place, names = _places(confusion.counts, class_names)
-    size = len(names) + 1
-    counts = np.zeros((size, size), np.int64)
-    np.add.at(counts, (place[:, None], place[None, :]), confusion.counts)
+    is_cut = len(names) < len(class_names)
+    columns = (*names, AMONG_OTHERS, "missed") if is_cut else (*names, "missed")
+    column_place = _column_places(place) if is_cut else np.tile(place, (len(place), 1))
+    counts = np.zeros((len(names) + 1, len(columns)), np.int64)
+    np.add.at(counts, (place[:, None], column_place), confusion.counts)
     images: dict[tuple[int, int], tuple[int, ...]] = {}
     for (row, column), known in confusion.images.items():
-        cell = int(place[row]), int(place[column])
+        cell = int(place[row]), int(column_place[row, column])
         images[cell] = tuple(dict.fromkeys((*images.get(cell, ()), *known)))[:MAX_IMAGES]
     rows = []
     for row, name in enumerate((*names, "no object (false)")):
@@ -126,13 +130,13 @@ def confusion_matrix(confusion: Confusion, class_names: tuple[str, ...]) -> Matr
             MatrixCell(
                 int(counts[row, column]),
                 _percent(float(counts[row, column]), total),
-                row == column,
+                row == column < len(names),
                 images.get((row, column), ()),
             )
-            for column in range(size)
+            for column in range(len(columns))
         )
         rows.append((name, cells, total))
-    return Matrix((*names, "missed"), tuple(rows), len(names) < len(class_names))
+    return Matrix(columns, tuple(rows), is_cut)
 
 
 def _places(counts: Ints, class_names: tuple[str, ...]) -> tuple[Ints, tuple[str, ...]]:
@@ -146,6 +150,19 @@ def _places(counts: Ints, class_names: tuple[str, ...]) -> tuple[Ints, tuple[str
     place[shown] = np.arange(len(shown))
     place[-1] = len(shown) + 1
     return place, (*(class_names[label] for label in shown.tolist()), OTHERS)
+
+
+def _column_places(place: Ints) -> Ints:
+    """(C + 1, C + 1) column of the cut matrix for each pair of classes; ``place`` is (C + 1,), as of ``_places``.
+
+    A column is the row of its class. But that of two different classes which stand together comes after them: their
+    confusions are not right because both are others.
+    """
+    nothing = int(place[-1])
+    columns = np.tile(np.where(place == nothing, nothing + 1, place), (len(place), 1))
+    is_other = place == nothing - 1
+    columns[is_other[:, None] & is_other[None, :] & ~np.eye(len(place), dtype=np.bool_)] = nothing
+    return columns
 
 
 def _percent(part: float, whole: float) -> float:

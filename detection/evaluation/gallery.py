@@ -6,7 +6,7 @@ Legend: G ground truths and D detections over all images and classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from detection.visualize import Image
 _NUM_PICTURES = 6
 _NUM_CUTS = 12
 _MAX_BOXES = 120
+"""Labels, and as many detections again, that are drawn on a picture beside its subject."""
+
 _PICTURE_SIDE, _PICTURE_ENLARGEMENT = 640, 4.0
 _CUT_SIDE, _CUT_ENLARGEMENT = 220, 8.0
 _MIN_WINDOW = 32.0
@@ -60,6 +62,7 @@ class Picture:
         file_name: The image.
         view: The part that is shown: left, top, width and height in pixels of the original image.
         marks: The boxes, in drawing order.
+        num_left_out: Boxes that lie there too, but are not drawn because they are too many.
         pixels: JPEG as a data URI; empty if the image could not be read.
         note: Why it could not be read, else empty.
     """
@@ -68,6 +71,7 @@ class Picture:
     file_name: str
     view: tuple[int, int, int, int]
     marks: tuple[Mark, ...]
+    num_left_out: int
     pixels: str = ""
     note: str = ""
 
@@ -109,6 +113,7 @@ class Gallery:
         self.data = data
         self.explanation = explanation
         self.split = explanation.split
+        self._is_missed = explanation.outcomes.missed(self.split, explanation.score_thresholds)
 
     def worst_images(self) -> list[ImagePicture]:
         """The images with most errors, worst first."""
@@ -125,7 +130,7 @@ class Gallery:
 
     def worst_missed(self) -> list[ErrorCut]:
         """The missed objects that fill most of their image, of every stage some."""
-        rows = np.flatnonzero(self.explanation.outcomes.missed(self.split, self.explanation.score_thresholds))
+        rows = np.flatnonzero(self._is_missed)
         blame = self.explanation.blame
         groups = self.split.gt_labels[rows] if blame is None else blame.kinds[rows]
         sides = self.split.gt_boxes[rows, 2:] - self.split.gt_boxes[rows, :2]
@@ -156,9 +161,8 @@ class Gallery:
     def _whole(self, image: int) -> Picture:
         record = self.data.images[image]
         height, width = record.size_hw
-        marks = self._marks(image, (0, 0, width, height))
-        scale = min(_PICTURE_SIDE / max(record.size_hw), _PICTURE_ENLARGEMENT)
-        return _picture(image, record, (0, 0, width, height), marks, scale=scale)
+        picture = self._marked(image, (0, 0, width, height))
+        return _with_pixels(picture, record, min(_PICTURE_SIDE / max(record.size_hw), _PICTURE_ENLARGEMENT))
 
     def _cut(
         self, image: int, box: Floats, *, detection: int | None = None, truth: int | None = None
@@ -166,27 +170,33 @@ class Gallery:
         """A window around a box with the boxes in it, and the mark of the box itself, which is drawn last."""
         record = self.data.images[image]
         view = _window(box, record.size_hw)
-        marks = self._marks(image, view, detection=detection, truth=truth)
-        subject = next(mark for mark in marks if mark.is_subject)
-        scale = min(_CUT_SIDE / max(view[2:]), _CUT_ENLARGEMENT)
-        return _picture(image, record, view, marks, scale=scale), subject
+        picture = self._marked(image, view, detection=detection, truth=truth)
+        subject = next(mark for mark in picture.marks if mark.is_subject)
+        return _with_pixels(picture, record, min(_CUT_SIDE / max(view[2:]), _CUT_ENLARGEMENT)), subject
 
-    def _marks(
+    def _marked(
         self,
         image: int,
         view: tuple[int, int, int, int],
         *,
         detection: int | None = None,
         truth: int | None = None,
-    ) -> tuple[Mark, ...]:
-        """Boxes that touch a part of an image, the subject last; of many detections the best."""
+    ) -> Picture:
+        """A part of an image, without pixels, and the boxes that touch it, the subject last.
+
+        Of many detections the best are drawn, of many objects the missed ones first.
+        """
         split = self.split
-        gt_rows = np.flatnonzero((split.gt_image == image) & _touches(split.gt_boxes, view))
-        rows = np.flatnonzero((split.image == image) & _touches(split.boxes, view))
-        rows = _with(rows[:_MAX_BOXES], detection)[::-1]  # the best on top
-        marks = [self._truth_mark(row, is_subject=row == truth) for row in _with(gt_rows, truth).tolist()]
-        marks += [self._detection_mark(row, is_subject=row == detection) for row in rows.tolist()]
-        return tuple(sorted(marks, key=lambda mark: mark.is_subject))
+        gt_rows = _with(np.flatnonzero((split.gt_image == image) & _touches(split.gt_boxes, view)), truth)
+        missed_first = gt_rows[np.argsort(~self._is_missed[gt_rows], kind="stable")]
+        rows = _with(np.flatnonzero((split.image == image) & _touches(split.boxes, view)), detection)
+        drawn_gt_rows = np.sort(_with(missed_first[:_MAX_BOXES], truth))
+        drawn_rows = _with(rows[:_MAX_BOXES], detection)[::-1]  # the best on top
+        marks = [self._truth_mark(row, is_subject=row == truth) for row in drawn_gt_rows.tolist()]
+        marks += [self._detection_mark(row, is_subject=row == detection) for row in drawn_rows.tolist()]
+        num_left_out = len(gt_rows) + len(rows) - len(marks)
+        by_subject = tuple(sorted(marks, key=lambda mark: mark.is_subject))
+        return Picture(image, self.data.images[image].file_name, view, by_subject, num_left_out)
 
     def _truth_mark(self, row: int, *, is_subject: bool) -> Mark:
         split, found = self.split, float(self.explanation.outcomes.found_score[row])
@@ -249,16 +259,14 @@ def _window(box: Floats, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
     return left, top, width, height
 
 
-def _picture(
-    image: int, record: ImageRecord, view: tuple[int, int, int, int], marks: tuple[Mark, ...], *, scale: float
-) -> Picture:
+def _with_pixels(picture: Picture, record: ImageRecord, scale: float) -> Picture:
     """Cuts out and scales the pixels; an image that cannot be read becomes a note."""
     try:
         pixels = read_image(record.path)
     except InputError as error:
-        return Picture(image, record.file_name, view, marks, note=str(error))
-    left, top, width, height = view
+        return replace(picture, note=str(error))
+    left, top, width, height = picture.view
     cut: Image = pixels[top : top + height, left : left + width]
     if cut.size == 0:
-        return Picture(image, record.file_name, view, marks, note="it has another size than its label file says")
-    return Picture(image, record.file_name, view, marks, pixels=jpeg_uri(scale_image(cut, scale)))
+        return replace(picture, note="it has another size than its label file says")
+    return replace(picture, pixels=jpeg_uri(scale_image(cut, scale)))

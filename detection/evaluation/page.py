@@ -15,7 +15,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from detection.atomic import atomic_path
-from detection.evaluation.report_view import number_text
+from detection.evaluation.report_view import interval_text, number_text
 from detection.visualize import Image
 
 _JPEG_QUALITY = 82
@@ -62,6 +62,7 @@ def write_page(path: Path, template: str, content: Mapping[str, Any]) -> None:
         lstrip_blocks=True,
     )
     environment.filters["number"] = number_text
+    environment.filters["interval"] = interval_text
     page = environment.get_template(template).render(content)
     with atomic_path(path) as draft:
         draft.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")

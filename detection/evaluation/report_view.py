@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from detection.evaluation.bootstrap import ApEstimates
 from detection.evaluation.class_boxes import Floats
+from detection.evaluation.intervals import Estimate, Interval
 from detection.evaluation.operating_point import Thresholds
 from detection.evaluation.reliability import pool, reliability
 from detection.evaluation.summary import ClassEvaluation, Evaluation
@@ -24,7 +26,7 @@ class Headline:
     """One of the numbers at the top of the page."""
 
     name: str
-    value: float | None
+    estimate: Estimate
     protocol: str
 
 
@@ -64,17 +66,22 @@ class CurvePlot:
     f1_marker: tuple[float, float] | None
 
 
-def headlines(evaluation: Evaluation) -> list[Headline]:
-    """The numbers that a reader looks for first."""
-    coco, protocols = evaluation.coco, evaluation.protocols
-    return [
-        Headline("AP", coco["AP"], protocols["coco"]),
-        Headline("AP50", coco["AP50"], "the same at IoU 0.5"),
-        Headline("AP75", coco["AP75"], "the same at IoU 0.75"),
-        Headline("mAP VOC 2007", evaluation.voc07, protocols["voc07"]),
-        Headline("mAP VOC 2012", evaluation.voc12, protocols["voc12"]),
-        Headline("mAP ILSVRC", evaluation.ilsvrc, protocols["ilsvrc"]),
-    ]
+def headlines(protocols: Mapping[str, str], estimates: ApEstimates) -> list[Headline]:
+    """The numbers that a reader looks for first.
+
+    Args:
+        protocols: How each family of numbers is computed.
+        estimates: The numbers.
+    """
+    rows = {
+        "AP": ("AP", protocols["coco"]),
+        "AP50": ("AP50", "the same at IoU 0.5"),
+        "AP75": ("AP75", "the same at IoU 0.75"),
+        "VOC07": ("mAP VOC 2007", protocols["voc07"]),
+        "VOC12": ("mAP VOC 2012", protocols["voc12"]),
+        "ILSVRC": ("mAP ILSVRC", protocols["ilsvrc"]),
+    }
+    return [Headline(name, estimates.measures[measure], protocol) for measure, (name, protocol) in rows.items()]
 
 
 def size_bands(evaluation: Evaluation) -> list[SizeBand]:
@@ -173,3 +180,8 @@ def _points(right: Floats, up: Floats) -> str:
 def number_text(value: float | None, missing: str = "n/a") -> str:
     """Three decimals, or ``missing`` where the number does not exist."""
     return missing if value is None else f"{value:.3f}"
+
+
+def interval_text(interval: Interval | None) -> str:
+    """``0.580..0.645``; empty where there is no interval."""
+    return "" if interval is None else f"{interval.low:.3f}..{interval.high:.3f}"

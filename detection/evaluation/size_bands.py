@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -40,8 +41,9 @@ class SizeBands:
     def __post_init__(self) -> None:
         if len(self.bounds) not in _NAMES:
             raise ValueError(f"expected 1 to 4 bounds of size, got {len(self.bounds)}")
-        if any(low >= high for low, high in pairwise((0.0, *self.bounds))):
-            raise ValueError(f"expected bounds of size above 0 and ascending, got {self._text(self.bounds)}")
+        # Asked this way round, so that NaN is refused too.
+        if not all(low < high < math.inf for low, high in pairwise((0.0, *self.bounds))):
+            raise ValueError(f"expected finite bounds of size above 0 and ascending, got {self._text(self.bounds)}")
         if self.unit == "percent" and self.bounds[-1] >= 100:
             raise ValueError(f"expected bounds below 100% of the image, got {self._text(self.bounds)}")
 

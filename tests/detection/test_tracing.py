@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,6 +87,37 @@ def test_scores_below_the_lowest_are_told_from_others(detector: Detector) -> Non
     assert np.array_equal(cut.scores == -1, free.scores < np.float32(middle))
     assert not free.is_full
     assert cut.is_full
+
+
+class OfAnotherDevice(torch.Tensor):
+    """Stands for a tensor on a device without double precision, as MPS is one; ``cpu`` makes it a usual one."""
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Calls the function; refuses double precision as such a device does."""
+        if func is torch.Tensor.cpu:
+            with torch._C.DisableTorchFunctionSubclass():
+                return args[0].as_subclass(torch.Tensor)
+        result = super().__torch_function__(func, types, args, kwargs or {})
+        if isinstance(result, cls) and result.dtype == torch.float64:
+            raise TypeError("this device has no float64")
+        return result
+
+
+def test_a_device_without_double_precision(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    calibration = Calibration(MAPS, {kind: (0.5,) * 3 for kind in THRESHOLDS})
+    monkeypatch.setattr(detector, "calibration", calibration)
+    image = random_pixels((96, 96))
+    _, expected = trace_image(detector, image)
+    answer, judgement = detector.judge(image)
+    elsewhere = judgement._replace(probabilities=judgement.probabilities.as_subclass(OfAnotherDevice))
+    with pytest.raises(TypeError, match="no float64"):
+        elsewhere.probabilities.double()
+    monkeypatch.setattr(detector, "judge", lambda _: (answer, elsewhere))
+    _, trace = trace_image(detector, image)
+    assert np.array_equal(trace.scores, expected.scores)
 
 
 @pytest.mark.parametrize("seed", range(6))

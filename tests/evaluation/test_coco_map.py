@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from detection.data.records import DetectionData
-from detection.evaluation.coco_map import SUMMARY, coco_map, count_per_band, crowded_images, overfull_images
+from detection.evaluation.coco_map import CocoSettings, coco_map, count_per_band, crowded_images, overfull_images
 from detection.predictions import ImageDetections, write_coco
 from detection.structures import Detections
 from tests.evaluation.splits import make_detections, make_record, make_split, perfect_detections, random_split
@@ -76,7 +76,7 @@ def test_perfect_detections_give_one_for_every_id_scheme(category_ids: tuple[int
     records = [make_record(0, [((0, 0, 20, 20), 0)]), make_record(1, [((5, 5, 60, 60), 1), ((0, 0, 150, 150), 0)])]
     data = make_split(records, category_ids=category_ids)
     numbers = coco_map(data, perfect_detections(data))
-    assert dict(numbers.summary) == pytest.approx(dict.fromkeys(SUMMARY, 1.0))
+    assert dict(numbers.summary) == pytest.approx(dict.fromkeys(CocoSettings().summary(), 1.0))
     assert numbers.ap == pytest.approx((1.0, 1.0))
     assert numbers.ap50 == pytest.approx((1.0, 1.0))
 
@@ -93,7 +93,7 @@ def test_no_objects_give_none(records: list[object]) -> None:
     data = make_split([make_record(1)] if records else [])
     found = {1: make_detections([((0, 0, 9, 9), 0.5, 0)])} if records else {}
     numbers = coco_map(data, found)
-    assert dict(numbers.summary) == dict.fromkeys(SUMMARY)
+    assert dict(numbers.summary) == dict.fromkeys(CocoSettings().summary())
     assert numbers.ap == numbers.ap50 == (None, None)
 
 

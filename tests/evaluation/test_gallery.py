@@ -73,6 +73,40 @@ def test_an_object_found_too_weakly_says_so(image_path: Path) -> None:
     assert missed.reason == "a detection below the threshold (score 0.062)"
 
 
+def test_of_many_boxes_the_worst_are_drawn(image_path: Path) -> None:
+    """300 cats, nine of them missed, and a large missed dog; 40 dogs that are not there."""
+    grid = [(x, y, x + 3, y + 3) for y in range(0, 144, 12) for x in range(0, 300, 12)]
+    data = make_split([make_record(1, [*((box, CAT) for box in grid), (B, DOG)], path=image_path)])
+    noise = [((x, 190, x + 2, 192), 0.1, DOG) for x in range(40)]
+    gallery = gallery_of(data, {1: make_detections([*((box, 0.9, CAT) for box in grid[:-9]), *noise])})
+    (worst,) = gallery.worst_images()
+    truths = [mark for mark in worst.picture.marks if mark.kind == "truth"]
+    detections = [mark for mark in worst.picture.marks if mark.kind != "truth"]
+    assert (len(truths), len(detections)) == (120, 120)
+    assert sum(mark.score < 0 for mark in truths) == worst.errors.num_missed == 10
+    assert worst.picture.num_left_out == 301 + 291 + 40 - 240
+    (dog,) = [cut for cut in gallery.worst_missed() if cut.heading == "dog"]
+    assert dog.picture.marks[-1] == dog.mark
+    assert dog.picture.num_left_out > 0
+    assert sum(mark.kind == "truth" for mark in dog.picture.marks) == 120
+
+
+def test_a_subject_is_drawn_among_many_boxes(image_path: Path) -> None:
+    """The largest of 200 missed cats is the last of its image."""
+    data = make_split([make_record(1, [(A, CAT)] * 199 + [(B, CAT)], path=image_path)])
+    first = gallery_of(data, {}).worst_missed()[0]
+    assert first.mark.box == (100.0, 50.0, 150.0, 130.0)
+    assert first.picture.marks[-1] == first.mark
+    assert len(first.picture.marks) == 121
+    assert first.picture.num_left_out == 79
+
+
+def test_few_boxes_are_all_drawn(image_path: Path) -> None:
+    data = make_split([make_record(1, [(A, CAT), (B, DOG)], path=image_path)])
+    (worst,) = gallery_of(data, {}).worst_images()
+    assert (len(worst.picture.marks), worst.picture.num_left_out) == (2, 0)
+
+
 def test_an_unreadable_image_is_told(tmp_path: Path) -> None:
     data = make_split([make_record(1, [(A, CAT)], path=tmp_path / "gone.png")])
     (missed,) = gallery_of(data, {}).worst_missed()

@@ -116,6 +116,10 @@ def test_the_page_holds_the_key_figures(tmp_path: Path, image_path: Path) -> Non
     for text in ("Blood cells", "run/model", "0.136", "0.125", "0.875", "recall@10", "0.947", "n/a (no small objects)"):
         assert text in page.text, text
     assert f"{evaluation.coco['AP']:.3f}" in page.text
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    measured = metrics["intervals"]["measures"]["AP"]
+    assert measured["value"] == pytest.approx(evaluation.coco["AP"], abs=1e-9)
+    assert f"{measured['low']:.3f}..{measured['high']:.3f}" in page.text
     assert "degenerate-box" in page.text
     assert "object 3 has no width; mend it; it was left out" in page.text
     assert "is truncated" in page.text
@@ -254,6 +258,7 @@ def test_many_detections_do_not_make_a_large_page(tmp_path: Path, image_path: Pa
         found[record.image_id] = make_detections(list(rows))
     page = write(tmp_path, data, found)
     assert len(page.scripts[0]) < 10_000
+    assert "280 more boxes lie here and are not drawn." in page.text  # 2 objects and 120 of 400 detections are
     assert (tmp_path / "report.html").stat().st_size < 1_000_000
 
 

@@ -59,6 +59,8 @@ def test_one_to_four_bounds(text: str, names: str) -> None:
         ("1%,100%", "below 100%"),
         ("1,2,3,4,5", "1 to 4 bounds of size, got 5"),
         ("", "write 32,96"),
+        ("nan,5", "finite bounds of size above 0 and ascending, got nan, 5"),
+        ("32,inf", "finite bounds of size above 0 and ascending, got 32, inf"),
     ],
 )
 def test_wrong_bands_are_told(text: str, message: str) -> None:

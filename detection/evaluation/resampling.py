@@ -1,0 +1,158 @@
+"""Average precisions of a split whose images count several times or not at all: one recount, without any matching.
+
+Legend: B resamples, I images, C classes, M measures, T IoU thresholds; D detections and N right ones of a class.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from detection.evaluation.class_boxes import Bools, Floats
+from detection.evaluation.matched_classes import IOU_THRESHOLDS, MatchedClass, MatchedSplit
+
+Counts = npt.NDArray[np.int32]
+
+MEASURES = ("AP", "AP50", "AP75", "VOC07", "VOC12", "ILSVRC")
+"""Names of the M measures, in the order of the tables."""
+
+COCO_RECALL = np.linspace(0, 1, 101)
+VOC07_RECALL = np.arange(11) / 10
+
+_MAX_ENTRIES = 2**18
+"""Weights looked at together: what fits into the cache of a core."""
+
+
+def draw_counts(num_images: int, num_resamples: int, *, seed: int) -> Counts:
+    """Draws images with replacement, as many as there are: (B, I) int32, how often each image counts.
+
+    The same seed gives the same numbers. No images give (B, 0).
+    """
+    rng = np.random.default_rng(seed)
+    drawn = (np.bincount(rng.integers(0, num_images, num_images), minlength=num_images) for _ in range(num_resamples))
+    if num_images == 0:
+        return np.zeros((num_resamples, 0), np.int32)
+    rows: Counts = np.fromiter(drawn, dtype=(np.int32, num_images), count=num_resamples)
+    return rows
+
+
+def leave_out_counts(num_images: int, most_groups: int) -> Counts:
+    """Leaves out one image after the other, or of more than ``most_groups`` one group after the other.
+
+    Returns:
+        (J, I) int32, 0 for the images left out and else 1. No images give (0, 0).
+    """
+    groups = np.arange(min(num_images, most_groups))
+    is_kept = np.arange(num_images)[None, :] % most_groups != groups[:, None]
+    return np.asarray(is_kept, np.int32)
+
+
+def weighted_ap(matched: MatchedSplit, counts: Counts) -> Floats:
+    """Average precision of every class, as if each image stood in the split as often as it counts.
+
+    Time and memory: about B x (D + N x (T + 3)) steps for each class, whatever its images; tables are cut so that
+    memory stays bounded.
+
+    Args:
+        matched: The split, matched once.
+        counts: (B, I) how often each image counts; all 1 gives the numbers of the split itself.
+
+    Returns:
+        (B, C, M) in [0, 1]; NaN where a class has nothing to be found.
+    """
+    values = np.full((len(counts), len(matched.class_names), len(MEASURES)), np.nan)
+    for label in range(len(matched.class_names)):
+        coco = _class_ap(matched.coco[label], counts, COCO_RECALL)
+        voc = matched.voc[label]
+        columns = [
+            coco.mean(axis=1),
+            coco[:, 0],
+            coco[:, int(np.isclose(IOU_THRESHOLDS, 0.75).argmax())],
+            _class_ap(voc, counts, VOC07_RECALL)[:, 0],
+            _class_ap(voc, counts, None)[:, 0],
+            _class_ap(matched.ilsvrc[label], counts, None)[:, 0],
+        ]
+        values[:, label] = np.stack(columns, axis=1)
+    return values
+
+
+def mean_over_classes(values: Floats) -> Floats:
+    """(B, C, M) -> (B, M): mean over the classes that have something to be found; NaN if none has."""
+    present = ~np.isnan(values)
+    number = present.sum(axis=1)
+    total = np.where(present, values, 0.0).sum(axis=1)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+def _class_ap(matched: MatchedClass, counts: Counts, recall_points: Floats | None) -> Floats:
+    """(B, T) average precisions of one class; NaN where it has nothing to be found.
+
+    Args:
+        matched: The class.
+        counts: (B, I) how often each image counts.
+        recall_points: Where precision is sampled; None takes the area under the monotone curve.
+    """
+    num_thresholds = len(matched.correct)
+    if not matched.num_gt.any():
+        return np.full((len(counts), num_thresholds), np.nan)
+    # Behind the last right detection nothing adds to the area.
+    last = int(np.flatnonzero(matched.correct.any(axis=0)).max(initial=-1)) + 1
+    image, correct, ignored = matched.image[:last], matched.correct[:, :last], matched.ignored[:, :last]
+    step = max(1, _MAX_ENTRIES // max(last, 1))
+    parts = []
+    for start in range(0, len(counts), step):
+        chunk = counts[start : start + step]
+        num_gt = (chunk @ matched.num_gt).astype(np.int32)
+        weights = chunk[:, image]
+        parts.append(_curves_ap(weights, correct, ignored, num_gt=num_gt, recall_points=recall_points))
+    return np.concatenate([np.zeros((0, num_thresholds)), *parts])
+
+
+def _curves_ap(
+    weights: Counts, correct: Bools, ignored: Bools, *, num_gt: Counts, recall_points: Floats | None
+) -> Floats:
+    """(b, D) weights of the detections -> (b, T) average precisions."""
+    values = np.zeros((len(weights), len(correct)))
+    shared = None
+    for row in range(len(correct)):
+        if shared is None or not np.array_equal(ignored[row], ignored[row - 1]):
+            shown = weights * ~ignored[row] if ignored[row].any() else weights
+            shared = np.cumsum(shown, axis=1, dtype=np.int32)
+        places = np.flatnonzero(correct[row])
+        found = np.cumsum(weights[:, places], axis=1, dtype=np.int32)
+        values[:, row] = _area(found, shared[:, places], num_gt, recall_points)
+    values[num_gt == 0] = np.nan
+    return values
+
+
+def _area(found: Counts, counted: Counts, num_gt: Counts, recall_points: Floats | None) -> Floats:
+    """Average precision of b curves given at their right detections, of which some may weigh nothing.
+
+    Between right detections recall stands still and precision falls, so these points hold the whole monotone curve.
+
+    Args:
+        found: (b, N) right detections up to and with each.
+        counted: (b, N) detections up to and with each, right or wrong.
+        num_gt: (b,) objects to be found.
+        recall_points: Where precision is sampled, ascending from 0; None takes the area.
+    """
+    precision = found / np.maximum(counted, 1)
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    recall = found / np.maximum(num_gt, 1)[:, None]
+    if recall_points is None:
+        share = np.diff(recall, axis=1, prepend=0.0)
+    else:
+        share = np.diff(_reached(recall, recall_points), axis=1, prepend=0) / len(recall_points)
+    return np.asarray((share * envelope).sum(axis=1), np.float64)
+
+
+def _reached(recall: Floats, points: Floats) -> Counts:
+    """Number of the points that are not above each recall, as ``searchsorted`` from the right tells, but faster.
+
+    Args:
+        recall: Quotients of whole numbers below 1e8, in [0, 1].
+        points: Evenly spaced from 0 to 1, each correct but for rounding.
+    """
+    # The small term makes up for rounding; a recall that truly lies below a point is farther from it.
+    last = (recall * (len(points) - 1) + 1e-9).astype(np.int32)
+    return np.asarray(last + (points[last] <= recall), np.int32)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -20,21 +19,17 @@ from torch import Tensor
 from detection.atomic import atomic_path
 from detection.calibration import THRESHOLDS
 from detection.checkpoint import model_file
-from detection.data.image import read_image
-from detection.data.source import list_source
-from detection.data.video import count_frames, is_video, missing_frames, read_frames
 from detection.detector import Detector
 from detection.errors import InputError
 from detection.exports import output_paths, write_csv, write_voc, write_yolo
-from detection.folder import detect_folder
 from detection.image_detector import ImageDetector
 from detection.journal import Journal, JournalEntry
 from detection.predictions import ImageDetections, write_coco
-from detection.preprocess import Image
 from detection.structures import Detections
 from detection.visualize import draw_detections
 from tools.cli import run_alone
 from tools.detectors import CacheOption, TileOption, TtaOption, combine, load_models, tell_if_uncut
+from tools.image_source import ImageFiles, VideoFrames, open_source
 from tools.progress import counting
 from tools.reading import split_models
 
@@ -42,63 +37,6 @@ FORMATS = ("coco", "csv", "yolo", "voc")
 EXIT_SOME_FAILED = 1
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """What to look at.
-
-    Attributes:
-        path: As it was given.
-        total: How many images there are; of a video, how many frames it says it has.
-        images: Name -> path; empty of a video.
-    """
-
-    path: Path
-    total: int
-    images: Mapping[str, Path] = field(default_factory=dict)
-
-    @classmethod
-    def open(cls, path: Path) -> _Source:
-        """Looks what the path is and lists its images.
-
-        Raises:
-            InputError: If it is no source of images, or a video of which nothing can be decoded.
-        """
-        if is_video(path):
-            return cls(path, count_frames(path))
-        images = dict(list_source(path))
-        return cls(path, len(images), images)
-
-    def detect(self, detector: ImageDetector, journal: Journal, heard: Callable[[JournalEntry], None]) -> None:
-        """Detects on every image that the journal does not hold yet."""
-        if self.images:
-            detect_folder(detector, self.images.items(), journal, heard=heard)
-            return
-        for name, frame in read_frames(self.path, passed_over=journal.done):
-            entry = JournalEntry(name, detector.detect_images([frame])[0])
-            journal.append(entry)
-            heard(entry)
-        if len(journal.done) < self.total:
-            console.print(f"note: {self.path} says it has {self.total} frames; {len(journal.done)} could be decoded")
-
-    def errors(self, journal: Journal) -> list[dict[str, str]]:
-        """Name and fault of each image that could not be read; of a video that breaks off, its own."""
-        errors = [{"file_name": entry.file_name, "error": entry.error} for entry in journal if entry.error is not None]
-        fault = None if self.images else missing_frames(self.path, self.total, len(journal.done))
-        return errors if fault is None else [*errors, {"file_name": self.path.name, "error": fault}]
-
-    def has(self, name: str) -> bool:
-        """Whether an image is part of the source; of the frames of a video, which have no other, all are."""
-        return not self.images or name in self.images
-
-    def read(self, journal: Journal) -> Iterator[tuple[Detections, Image]]:
-        """What was found in each image of the source that could be read, and the image, in the order of the journal."""
-        frames: Iterator[tuple[str, Image]] = iter(()) if self.images else read_frames(self.path)
-        for entry in journal:
-            if entry.detections is not None and self.has(entry.file_name):
-                image = read_image(self.images[entry.file_name]) if self.images else next(frames)[1]
-                yield entry.detections, image
 
 
 def detect(
@@ -141,7 +79,7 @@ def detect(
         paths, "give one model or more, then an image or a folder: multibox detect MODEL... SOURCE --out DIR"
     )
     chosen = _parse_formats(formats)
-    wanted = _Source.open(source)
+    wanted = open_source(source)
     loaded = load_models(console, models, device=device, cache=cache)
     detector = combine(loaded, tile=tile, tta=tta)
     if thresholds is not None and detector is not loaded[0]:
@@ -244,10 +182,11 @@ def _above(detections: Detections, lowest: Tensor) -> Detections:
     return detections[detections.scores >= lowest[detections.labels]]
 
 
-def _draw(out: Path, detector: ImageDetector, journal: Journal, source: _Source, lowest: Tensor) -> None:
+def _draw(
+    out: Path, detector: ImageDetector, journal: Journal, source: ImageFiles | VideoFrames, lowest: Tensor
+) -> None:
     """Writes a picture with the drawn boxes for every image."""
-    drawable = [entry.file_name for entry in journal if entry.detections is not None and source.has(entry.file_name)]
-    paths = output_paths(out / "images", drawable, suffix=".jpg")
+    paths = output_paths(out / "images", source.drawable(journal), suffix=".jpg")
     for (found, image), path in zip(source.read(journal), paths, strict=True):
         drawn = draw_detections(image, _above(found, lowest), class_names=detector.class_names)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,95 @@
+"""What ``multibox detect`` looks at: image files, or the frames of a video; each is detected once, by a journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from detection.data.image import read_image
+from detection.data.source import list_source
+from detection.data.video import count_frames, is_video, missing_frames, read_frames
+from detection.folder import detect_folder
+from detection.image_detector import ImageDetector
+from detection.journal import Journal, JournalEntry
+from detection.preprocess import Image
+from detection.structures import Detections
+
+Heard = Callable[[JournalEntry], None]
+"""Called after each image, for progress."""
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Image files: name -> path."""
+
+    images: Mapping[str, Path]
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return len(self.images)
+
+    def detect(self, detector: ImageDetector, journal: Journal, heard: Heard) -> None:
+        """Detects on every image that the journal does not hold yet."""
+        detect_folder(detector, self.images.items(), journal, heard=heard)
+
+    def errors(self, journal: Journal) -> list[dict[str, str]]:
+        """Name and fault of each image that could not be read."""
+        return [{"file_name": entry.file_name, "error": entry.error} for entry in journal if entry.error is not None]
+
+    def drawable(self, journal: Journal) -> list[str]:
+        """Names of the images that ``read`` gives; an earlier sitting may have seen some that are gone."""
+        return [entry.file_name for entry in journal if entry.detections is not None and entry.file_name in self.images]
+
+    def read(self, journal: Journal) -> Iterator[tuple[Detections, Image]]:
+        """What was found in each image that could be read, and the image, in the order of the journal."""
+        for entry in journal:
+            if entry.detections is not None and entry.file_name in self.images:
+                yield entry.detections, read_image(self.images[entry.file_name])
+
+
+@dataclass(frozen=True)
+class VideoFrames:
+    """The frames of a video.
+
+    Attributes:
+        path: The video file.
+        total: How many frames it says it has.
+    """
+
+    path: Path
+    total: int
+
+    def detect(self, detector: ImageDetector, journal: Journal, heard: Heard) -> None:
+        """Detects on every frame that the journal does not hold yet, up to the first that cannot be decoded."""
+        for name, frame in read_frames(self.path, passed_over=journal.done):
+            entry = JournalEntry(name, detector.detect_images([frame])[0])
+            journal.append(entry)
+            heard(entry)
+
+    def errors(self, journal: Journal) -> list[dict[str, str]]:
+        """The fault of the video itself, if it breaks off; a frame has none of its own."""
+        fault = missing_frames(self.path, self.total, len(journal.done))
+        return [] if fault is None else [{"file_name": self.path.name, "error": fault}]
+
+    def drawable(self, journal: Journal) -> list[str]:
+        """Names of the frames that ``read`` gives."""
+        return [entry.file_name for entry in journal]
+
+    def read(self, journal: Journal) -> Iterator[tuple[Detections, Image]]:
+        """What was found in each frame, and the frame, in their order."""
+        for entry, (_, frame) in zip(journal, read_frames(self.path), strict=False):
+            if entry.detections is not None:
+                yield entry.detections, frame
+
+
+def open_source(path: Path) -> ImageFiles | VideoFrames:
+    """Looks what the path is: an image, a folder, a pattern, a list of images, or a video.
+
+    Raises:
+        InputError: If it is no source of images, or a video of which nothing can be decoded.
+    """
+    if is_video(path):
+        return VideoFrames(path, count_frames(path))
+    return ImageFiles(dict(list_source(path)))

@@ -34,7 +34,8 @@ def orthogonalize(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     a, b, c = _COEFFICIENTS
     for _ in range(_STEPS):
         gram = x @ x.T
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
+        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.addmm(x, polynomial, x, beta=a)
     return (x.T if tall else x).float()
 
 

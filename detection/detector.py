@@ -19,7 +19,7 @@ from detection.data.source import list_source
 from detection.device import Compute
 from detection.ensemble import MemberHeads
 from detection.errors import InputError
-from detection.network import Answer, DetectionNetwork, Judgement
+from detection.network import Answer, DetectionNetwork, Judgement, conclude
 from detection.preprocess import Image, original_boxes, padded_size, resize, resized_size, stack_images
 from detection.regions import RegionSource
 from detection.structures import Detections
@@ -148,7 +148,7 @@ class Detector:
         given = None if self.regions is None else [self.given(image, size_hw)]
         with self._autocast():
             (judgement,) = self.network.judge(batch, [size_hw], given)
-            found = self.network.conclude(judgement)
+            found = conclude(judgement, self.network.detection_settings)
         return self._finish(found, (image.shape[0], image.shape[1])), judgement
 
     def _finish(self, answer: Answer, size_hw: tuple[int, int]) -> Answer:

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from detection.ensemble import EnsembleOutput, draw_member_samples
 from detection.network import DetectionNetwork
 from detection.postprocess import OFFSET_SCALE
-from detection.roi_sampling import RoiSamplingSettings, SampledRois, concatenate_rois, sample_rois
+from detection.roi_sampling import RoiSamplingSettings, SampledRois, concatenate_rois, sample_batch
 from detection.structures import Target
 from proposals.box_coder import decode
 from proposals.box_ops import paired_giou
@@ -107,18 +107,10 @@ class TrainingObjective(nn.Module):
             found = network.multibox.losses(output, sizes, boxes, ignore)
             losses |= {"proposal_objectness": found.confidence, "proposal_box": found.localization}
         proposals = network.propose(output, sizes, given, s.proposal_settings)
-        rois = self._sample(proposals, targets, generator)
+        classes = network.classifier.num_classes
+        rois = sample_batch(proposals, targets, num_classes=classes, settings=s.sampling, generator=generator)
         judged = network.classifier(pyramid, [r.boxes for r in rois])
         samples = draw_member_samples(*judged.logits.shape[:2], fraction=s.sample_fraction, generator=generator)
         classification, refinement = region_losses(judged, concatenate_rois(rois), samples.to(images.device))
         losses |= {"region_class": classification, "region_box": refinement}
         return {name: loss * s.weights[name] for name, loss in losses.items()}
-
-    def _sample(
-        self, proposals: Sequence[Proposals], targets: Sequence[Target], generator: torch.Generator
-    ) -> list[SampledRois]:
-        num_classes = self.network.classifier.num_classes
-        return [
-            sample_rois(p, t, num_classes=num_classes, settings=self.settings.sampling, generator=generator)
-            for p, t in zip(proposals, targets, strict=True)
-        ]

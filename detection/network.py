@@ -50,6 +50,11 @@ class Answer(NamedTuple):
     detections: Detections
 
 
+def conclude(judgement: Judgement, settings: DetectionSettings) -> Answer:
+    """Keeps the detections of one judged image."""
+    return Answer(judgement.proposals, select_detections(*judgement, settings))
+
+
 class DetectionNetwork(nn.Module):
     """Backbone, pyramid, MultiBox head and region ensemble.
 
@@ -122,11 +127,7 @@ class DetectionNetwork(nn.Module):
         Returns:
             B answers in pixels of the input. An image alone and in a batch gets the same answer.
         """
-        return [self.conclude(judgement) for judgement in self.judge(images, image_sizes_hw, given)]
-
-    def conclude(self, judgement: Judgement) -> Answer:
-        """Keeps the detections of one judged image."""
-        return Answer(judgement.proposals, select_detections(*judgement, self.detection_settings))
+        return [conclude(each, self.detection_settings) for each in self.judge(images, image_sizes_hw, given)]
 
     def judge(
         self, images: Tensor, image_sizes_hw: Sequence[tuple[int, int]], given: Sequence[Proposals] | None = None

@@ -93,6 +93,21 @@ def sample_rois(
     return SampledRois(boxes[rows], labels, matched)
 
 
+def sample_batch(
+    proposals: Sequence[Proposals],
+    targets: Sequence[Target],
+    *,
+    num_classes: int,
+    settings: RoiSamplingSettings,
+    generator: torch.Generator,
+) -> list[SampledRois]:
+    """``sample_rois`` for each image of a batch, in order."""
+    return [
+        sample_rois(p, t, num_classes=num_classes, settings=settings, generator=generator)
+        for p, t in zip(proposals, targets, strict=True)
+    ]
+
+
 def concatenate_rois(rois: Sequence[SampledRois]) -> SampledRois:
     """The samples of several images as one, in order."""
     return SampledRois(

@@ -15,13 +15,13 @@ from detection.evaluation.compare_page import (
     MEASURE_NAMES,
     VERDICTS,
     better_text,
-    estimate_text,
     signed_text,
     write_comparison,
 )
 from detection.evaluation.comparison import Comparison, compare_results
 from detection.evaluation.intervals import Difference
 from detection.evaluation.judged_file import JudgedSplit, read_judged
+from detection.evaluation.report_view import estimate_text
 from tools.cli import run_alone
 
 _NUM_IMAGES_TOLD = 5

@@ -16,12 +16,11 @@ from detection.data.records import DetectionData, ImageRecord
 from detection.detector import Detector
 from detection.evaluation.bootstrap import ApEstimates
 from detection.evaluation.coco_map import MAX_DETECTIONS, CocoSettings
-from detection.evaluation.compare_page import estimate_text
 from detection.evaluation.explanation import Explanation, explain
 from detection.evaluation.judged_file import JudgedSplit, write_judged
 from detection.evaluation.proposal_recall import proposal_recall
 from detection.evaluation.report import write_report
-from detection.evaluation.report_view import number_text
+from detection.evaluation.report_view import estimate_text, number_text
 from detection.evaluation.size_bands import parse_bands
 from detection.evaluation.stage_blame import BLAMES, Examined, examine
 from detection.evaluation.summary import Evaluation, EvaluationSettings, evaluate_detections

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from detection.crop.classifier import CropClassifier
 from detection.crop.warp import CropShape, warp_regions
 from detection.ensemble import EnsembleOutput, mean_offsets, mean_probabilities
-from detection.network import Answer, DetectionNetwork, InferenceSettings, Judgement
-from detection.postprocess import select_detections
+from detection.network import Answer, DetectionNetwork, InferenceSettings, Judgement, conclude
 from proposals.generator import ProposalSettings
 from proposals.multibox import InputSizes, MultiBox
 from proposals.structures import Proposals
@@ -70,11 +69,7 @@ class CropNetwork(nn.Module):
         self, images: Tensor, image_sizes_hw: Sequence[tuple[int, int]], given: Sequence[Proposals] | None = None
     ) -> list[Answer]:
         """Detects objects, for inference; arguments and answers are those of ``DetectionNetwork.forward``."""
-        return [self.conclude(judgement) for judgement in self.judge(images, image_sizes_hw, given)]
-
-    def conclude(self, judgement: Judgement) -> Answer:
-        """Keeps the detections of one judged image."""
-        return Answer(judgement.proposals, select_detections(*judgement, self.detection_settings))
+        return [conclude(each, self.detection_settings) for each in self.judge(images, image_sizes_hw, given)]
 
     def judge(
         self, images: Tensor, image_sizes_hw: Sequence[tuple[int, int]], given: Sequence[Proposals] | None = None

@@ -15,7 +15,7 @@ from detection.crop.classifier import CropClassifier
 from detection.crop.network import place_regions
 from detection.crop.warp import CropShape, warp_regions
 from detection.losses import region_losses
-from detection.roi_sampling import RoiSamplingSettings, concatenate_rois, sample_rois
+from detection.roi_sampling import RoiSamplingSettings, concatenate_rois, sample_batch
 from detection.structures import Target
 from proposals.multibox import InputSizes
 from proposals.structures import Proposals
@@ -84,10 +84,9 @@ class CropObjective(nn.Module):
         sizes = InputSizes((images.shape[-2], images.shape[-1]), [target.image_size_hw for target in targets])
         proposals = self.propose(images, sizes, given)
         sampling = share_out(s.sampling, len(targets))
-        sampled = [
-            sample_rois(p, t, num_classes=member.num_classes, settings=sampling, generator=generator)
-            for p, t in zip(proposals, targets, strict=True)
-        ]
+        sampled = sample_batch(
+            proposals, targets, num_classes=member.num_classes, settings=sampling, generator=generator
+        )
         rois = concatenate_rois(sampled)
         if not len(rois.boxes):  # batch normalisation has no statistics of nothing
             return {"region_class": member.logits.bias.sum() * 0}

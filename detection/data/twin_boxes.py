@@ -10,9 +10,11 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from detection.data.raw import Int64Array
 from detection.data.records import DetectionData, Finding, ImageRecord
+from proposals.box_ops import box_iou
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 
@@ -65,19 +67,12 @@ def _overlapping_pairs(boxes: Float32Array) -> tuple[Int64Array, Int64Array]:
     """Rows of the pairs of (N, 4) xyxy boxes with an IoU of `MIN_IOU` or more, each once, by the earlier row."""
     earlier, later = [], []
     for start in range(0, len(boxes), _BLOCK):
-        first, second = np.nonzero(_iou(boxes[start : start + _BLOCK], boxes) >= MIN_IOU)
+        overlaps = box_iou(torch.from_numpy(boxes[start : start + _BLOCK]), torch.from_numpy(boxes)).numpy()
+        first, second = np.nonzero(overlaps >= MIN_IOU)
         is_new = first + start < second
         earlier.append(first[is_new] + start)
         later.append(second[is_new])
     return np.concatenate(earlier), np.concatenate(later)
-
-
-def _iou(boxes: Float32Array, others: Float32Array) -> Float32Array:
-    """(N, M) overlaps of (N, 4) and (M, 4) xyxy boxes with width and height."""
-    inner = np.minimum(boxes[:, None, 2:], others[:, 2:]) - np.maximum(boxes[:, None, :2], others[:, :2])
-    shared = inner.clip(min=0).prod(axis=2)
-    area, other_area = ((each[:, 2:] - each[:, :2]).prod(axis=1) for each in (boxes, others))
-    return np.asarray(shared / (area[:, None] + other_area - shared), dtype=np.float32)
 
 
 def _text(box: Float32Array) -> str:

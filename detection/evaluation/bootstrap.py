@@ -9,16 +9,16 @@ Legend: B resamples, J groups of images that are left out in turn, I images, C c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from detection.evaluation.class_boxes import Floats, Ints
+from detection.evaluation.class_boxes import Floats, Ints, SplitBoxes
 from detection.evaluation.intervals import METHOD, Estimate, Numbers, estimate
-from detection.evaluation.matched_classes import MatchedSplit
+from detection.evaluation.matched_classes import MatchedSplit, match_split
 from detection.evaluation.resampling import (
     MEASURES,
     draw_counts,
@@ -111,6 +111,19 @@ class Resampled:
 def usual_resamples(num_detections: int) -> int:
     """How many resamples are worth their time: fewer of a large split, whose numbers hardly vary."""
     return NUM_RESAMPLES if num_detections <= _MANY_DETECTIONS else FEWER_RESAMPLES
+
+
+def resample_split(
+    split: SplitBoxes,
+    *,
+    image_ids: Sequence[int],
+    max_detections: int,
+    num_resamples: int | None = None,
+    seed: int = 0,
+) -> Resampled:
+    """Matches a split and resamples it, as ``match_split`` and ``resample`` do; None draws ``usual_resamples``."""
+    matched = match_split(split, image_ids=image_ids, max_detections=max_detections)
+    return resample(matched, num_resamples=num_resamples or usual_resamples(len(split.scores)), seed=seed)
 
 
 def resample(matched: MatchedSplit, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Resampled:

@@ -173,7 +173,7 @@ def pairwise_iou(boxes: npt.NDArray[np.floating], others: npt.NDArray[np.floatin
     Boxes without area overlap nothing. N = 0 or M = 0 gives an empty matrix.
     """
     intersection = _intersection(boxes, others)
-    areas = _areas(boxes)[:, None] + _areas(others)[None, :]
+    areas = box_areas(boxes)[:, None] + box_areas(others)[None, :]
     iou = np.zeros_like(intersection)
     np.divide(intersection, areas - intersection, out=iou, where=areas > intersection)
     return iou
@@ -185,7 +185,7 @@ def share_inside(boxes: npt.NDArray[np.floating], regions: npt.NDArray[np.floati
     A box without area has no share anywhere.
     """
     intersection = _intersection(boxes, regions)
-    areas = np.broadcast_to(_areas(boxes)[:, None], intersection.shape)
+    areas = np.broadcast_to(box_areas(boxes)[:, None], intersection.shape)
     share = np.zeros_like(intersection)
     np.divide(intersection, areas, out=share, where=areas > 0)
     return share
@@ -199,8 +199,8 @@ def _intersection(boxes: npt.NDArray[np.floating], others: npt.NDArray[np.floati
     return _product_of_sides(np.maximum(bottom_right - top_left, 0.0))
 
 
-def _areas(boxes: npt.NDArray[np.floating]) -> Floats:
-    """(N, 4) -> (N,)."""
+def box_areas(boxes: npt.NDArray[np.floating]) -> Floats:
+    """Area of every box, (N, 4) -> (N,) float64 square pixels."""
     corners = boxes.astype(np.float64)
     return _product_of_sides(corners[:, 2:] - corners[:, :2])
 

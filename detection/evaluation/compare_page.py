@@ -17,7 +17,7 @@ from detection.evaluation.class_boxes import Floats
 from detection.evaluation.comparison import Change, Comparison, Side
 from detection.evaluation.intervals import METHOD, PAIRED_METHOD, Difference, Estimate
 from detection.evaluation.page import jpeg_uri, scale_image, write_json, write_page
-from detection.evaluation.report_view import interval_text, number_text
+from detection.evaluation.report_view import estimate_text
 
 VERDICTS = {
     "a": "A is better: the interval excludes 0",
@@ -134,12 +134,6 @@ def write_comparison(out: Path, comparison: Comparison, *, names: tuple[str, str
         "pictures": changed_pictures(comparison),
     }
     write_page(out / "compare.html", "compare_page.html.j2", content)
-
-
-def estimate_text(estimate: Estimate) -> str:
-    """A number and its interval: ``0.612 [0.580..0.645]``."""
-    bounds = interval_text(estimate.interval)
-    return number_text(estimate.value) + (f" [{bounds}]" if bounds else "")
 
 
 def signed_text(estimate: Estimate) -> str:

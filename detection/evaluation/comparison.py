@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 
 from detection.errors import InputError
-from detection.evaluation.bootstrap import CLASS_MEASURES, Resampled, resample, usual_resamples
+from detection.evaluation.bootstrap import CLASS_MEASURES, Resampled, resample_split, usual_resamples
 from detection.evaluation.class_boxes import Bools, Ints
 from detection.evaluation.explanation import DEFAULT_SCORE_THRESHOLD
 from detection.evaluation.image_errors import Outcomes, find_outcomes
 from detection.evaluation.intervals import METHOD, PAIRED_METHOD, Difference, subtract
 from detection.evaluation.judged_file import JudgedSplit
-from detection.evaluation.matched_classes import match_split
 from detection.evaluation.resampling import MEASURES
 
 
@@ -152,16 +151,20 @@ def compare_results(a: JudgedSplit, b: JudgedSplit, *, num_resamples: int | None
 
 
 def resample_judged(judged: JudgedSplit, *, num_resamples: int | None = None, seed: int = 0) -> Resampled:
-    """Matches and resamples what was evaluated, as ``match_split`` and ``resample`` do.
+    """Matches and resamples what was evaluated, as ``resample_split`` does.
 
     Args:
         judged: What was evaluated.
         num_resamples: Draws of the images; None takes as many as are worth their time.
         seed: Of the draws.
     """
-    num_resamples = num_resamples or usual_resamples(len(judged.split.scores))
-    matched = match_split(judged.split, image_ids=judged.image_ids.tolist(), max_detections=judged.max_detections)
-    return resample(matched, num_resamples=num_resamples, seed=seed)
+    return resample_split(
+        judged.split,
+        image_ids=judged.image_ids.tolist(),
+        max_detections=judged.max_detections,
+        num_resamples=num_resamples,
+        seed=seed,
+    )
 
 
 def _differences(a: Resampled, b: Resampled) -> tuple[dict[str, Difference], dict[str, dict[str, Difference]]]:

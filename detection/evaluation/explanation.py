@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from detection.data.records import DetectionData
-from detection.evaluation.bootstrap import ApEstimates, resample, usual_resamples
+from detection.evaluation.bootstrap import ApEstimates, resample_split
 from detection.evaluation.class_boxes import Floats, SplitBoxes, pack_split
 from detection.evaluation.confusion import Confusion, count_confusions
 from detection.evaluation.error_types import ErrorAnalysis, find_errors
 from detection.evaluation.image_errors import Outcomes, find_outcomes
-from detection.evaluation.matched_classes import match_split
 from detection.evaluation.stage_blame import Examined, StageBlame, blame_missed
 from detection.evaluation.summary import Evaluation
 from detection.structures import Detections
@@ -92,10 +91,9 @@ def explain(
         blame = blame_missed(split, outcomes.missed(split, thresholds), in_order, thresholds)
     max_detections = evaluation.settings.coco.max_detections
     image_ids = [record.image_id for record in data.images]
-    matched = match_split(split, image_ids=image_ids, max_detections=max_detections)
     return Explanation(
         split=split,
-        estimates=resample(matched, num_resamples=usual_resamples(len(split.scores))).estimates(),
+        estimates=resample_split(split, image_ids=image_ids, max_detections=max_detections).estimates(),
         score_thresholds=thresholds,
         outcomes=outcomes,
         errors=find_errors(split, max_detections=max_detections),

@@ -13,7 +13,16 @@ from itertools import pairwise
 
 import numpy as np
 
-from detection.evaluation.class_boxes import Bools, ClassBoxes, Floats, Ints, SplitBoxes, pairwise_iou, share_inside
+from detection.evaluation.class_boxes import (
+    Bools,
+    ClassBoxes,
+    Floats,
+    Ints,
+    SplitBoxes,
+    box_areas,
+    pairwise_iou,
+    share_inside,
+)
 from detection.evaluation.coco_map import MAX_DETECTIONS
 from detection.evaluation.size_bands import MAX_AREA
 from detection.evaluation.voc_map import Matches, match_ilsvrc, match_voc
@@ -129,7 +138,7 @@ def _match_coco(
     matched = [_take(pairs.chosen(pairs.overlap >= iou), split) for iou in IOU_THRESHOLDS.tolist()]
     correct = np.array([each[0] for each in matched])
     # A detection beyond any area that matches nothing is left out, as pycocotools leaves it.
-    left_out = ~counted | (_areas(split.boxes) > MAX_AREA)
+    left_out = ~counted | (box_areas(split.boxes) > MAX_AREA)
     ignored = np.array([each[1] for each in matched]) | (left_out & ~correct)
     ids = np.arange(split.num_images) if image_ids is None else np.array(image_ids, dtype=np.int64)
     order = np.lexsort((ids[split.image], -split.scores))
@@ -187,8 +196,3 @@ def _places(split: SplitBoxes) -> Ints:
     places = np.empty_like(order)
     places[order] = np.arange(len(order)) - np.searchsorted(group[order], group[order], side="left")
     return places
-
-
-def _areas(boxes: Floats) -> Floats:
-    """(D, 4) -> (D,)."""
-    return np.asarray(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), np.float64)

@@ -185,3 +185,9 @@ def number_text(value: float | None, missing: str = "n/a") -> str:
 def interval_text(interval: Interval | None) -> str:
     """``0.580..0.645``; empty where there is no interval."""
     return "" if interval is None else f"{interval.low:.3f}..{interval.high:.3f}"
+
+
+def estimate_text(estimate: Estimate) -> str:
+    """A number and its interval: ``0.612 [0.580..0.645]``."""
+    bounds = interval_text(estimate.interval)
+    return number_text(estimate.value) + (f" [{bounds}]" if bounds else "")

@@ -14,7 +14,7 @@ from detection.checkpoint import ModelHeader, save_model
 from detection.crop.network import CropNetwork, join_members, place_regions
 from detection.detector import Detector
 from detection.errors import InputError
-from detection.network import InferenceSettings
+from detection.network import InferenceSettings, conclude
 from detection.preprocess import stack_images
 from detection.proposing import FirstStage
 from detection.timing import time_stages
@@ -61,7 +61,7 @@ def test_the_score_is_the_mean_probability_of_the_members() -> None:
         torch.testing.assert_close(judgement.probabilities.sum(dim=1), torch.ones(len(given[row])))
         torch.testing.assert_close(judgement.probabilities, (alone[0][row] + alone[1][row]) / 2, rtol=0, atol=1e-5)
         assert not torch.allclose(alone[0][row], alone[1][row], atol=1e-3)
-    best = network.conclude(found[1])[1]
+    best = conclude(found[1], network.detection_settings)[1]
     probabilities = found[1].probabilities[0, :-1]
     torch.testing.assert_close(best.scores, probabilities.sort(descending=True).values)  # no objectness in it
 

@@ -13,10 +13,11 @@ import pytest
 from detection.data.records import DetectionData
 from detection.errors import InputError
 from detection.evaluation.class_boxes import pack_split
-from detection.evaluation.compare_page import better_text, estimate_text, rows, signed_text, write_comparison
+from detection.evaluation.compare_page import better_text, rows, signed_text, write_comparison
 from detection.evaluation.comparison import Change, Comparison, compare_results
 from detection.evaluation.intervals import Estimate, Interval
 from detection.evaluation.judged_file import JudgedSplit
+from detection.evaluation.report_view import estimate_text
 from detection.evaluation.summary import evaluate_detections
 from detection.structures import Detections
 from tests.evaluation.splits import make_detections, make_record, make_split, perfect_detections, random_split

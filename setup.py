@@ -10,7 +10,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(
-        include=["backbone", "proposals", "proposals.*", "detection", "detection.*", "configs", "tools"]
+        include=["backbone", "proposals", "proposals.*", "detection", "detection.*", "configs", "tools", "tools.*"]
     ),
     package_data={
         "backbone": ["*.safetensors"],

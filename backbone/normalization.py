@@ -16,10 +16,13 @@ class ColourNormalization(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD) * 255, persistent=False)
 
     def forward(self, images: Tensor, dtype: torch.dtype) -> Tensor:
         """(B, 3, H, W) uint8 RGB -> normalised, in ``dtype`` and channels-last memory."""
-        normalised = (images.float() - self.mean) / self.std
-        return normalised.to(dtype, memory_format=torch.channels_last)
+        batch, channels, height, width = images.shape
+        # Rows of W * 3 numbers instead of pixels of 3: loops long enough for vector instructions.
+        rows = images.permute(0, 2, 3, 1).reshape(batch, height, width * channels).float()
+        rows = rows.sub_(self.mean.repeat(width)).div_(self.std.repeat(width))
+        return rows.to(dtype).view(batch, height, width, channels).permute(0, 3, 1, 2)

@@ -31,3 +31,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Takes away what killed processes left half written in a folder and its subfolders.
+
+    Only for a folder that nobody else writes to at the moment: the draft of a living process would go too.
+    """
+    for draft in folder.rglob(".*.[0-9]*.[0-9]*.tmp"):
+        draft.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from configs.schema import Config
 from detection.build import proposal_settings
 from detection.crop.classifier import CropClassifier
 from detection.data.augment import Augmentation, AugmentSettings
+from detection.data.colour import ColourSettings
 from detection.data.image_cache import ImageCache
 from detection.data.loader import DetectionBatches, TrainingSet
 from detection.data.records import ImageRecord
@@ -44,8 +45,8 @@ def build_batches(
     processes = max(1, t.workers)
     largest_side = sides_around(config.input.longest_side, t.multi_scale)[-1]
     cache = ImageCache(largest_side, t.cache_mb * 2**20 // processes, regions)
-    changes = a.model_dump(exclude={"mosaic", "mosaic_until", "iou_crop"})
-    augmentation = Augmentation(AugmentSettings(**changes))
+    colour = ColourSettings(a.brightness, a.contrast, a.saturation, a.hue)
+    augmentation = Augmentation(AugmentSettings(a.horizontal_flip, a.vertical_flip, a.scale, colour))
     phases = low_resolution_phases(
         config.input.longest_side, fraction=t.low_resolution.fraction, scale=t.low_resolution.scale
     )

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-_STEPS = 5
+COEFFICIENTS = ((7.71097, -22.113758, 16.248745), (3.215276, -2.411173, 0.5013), (2.218308, -1.593989, 0.410748))
+"""Of x, x^3 and x^5 by step: each is minimax on what the steps before it make of [0.02, 1] (2505.16932, section 3)."""
+
 _ADAM_BETAS = (0.9, 0.999)
 _ADAM_EPS = 1e-8
 
@@ -21,22 +22,35 @@ _ADAM_EPS = 1e-8
 def orthogonalize(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     """Newton-Schulz iteration towards the nearest matrix with orthonormal rows or columns.
 
+    Each step is an odd polynomial of the matrix, so all steps together are the matrix times a polynomial of its Gram
+    matrix: the iteration runs on that small square.
+
     Args:
         matrix: (R, C); zeros stay zeros.
         dtype: Precision of the iteration; bfloat16 is enough.
 
     Returns:
-        (R, C) float32, with singular values between about 0.7 and 1.2: the coefficients trade exactness for speed.
+        (R, C) float32. Singular values above 0.02 of the Frobenius norm become 0.91 to 1.09, smaller ones grow less;
+        bfloat16 adds about 0.05 to either side.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x = (matrix.T if tall else matrix).to(dtype)
     x = x / (x.norm() + 1e-7)
-    a, b, c = _COEFFICIENTS
-    for _ in range(_STEPS):
-        gram = x @ x.T
-        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.addmm(x, polynomial, x, beta=a)
+    gram = x @ x.T
+    product = factor = _polynomial(gram, *COEFFICIENTS[0])
+    for coefficients in COEFFICIENTS[1:]:
+        gram = factor @ gram @ factor
+        factor = _polynomial(gram, *coefficients)
+        product = factor @ product
+    x = product @ x
     return (x.T if tall else x).float()
+
+
+def _polynomial(square: Tensor, a: float, b: float, c: float) -> Tensor:
+    """Of the identity, the square and its square."""
+    result = torch.addmm(square, square, square, beta=b, alpha=c)
+    result.diagonal().add_(a)
+    return result
 
 
 class Muon(torch.optim.Optimizer):
@@ -70,9 +84,11 @@ class Muon(torch.optim.Optimizer):
         average = state["average"]
         average.lerp_(gradient, 1 - self.momentum)
         ahead = gradient.lerp(average, self.momentum)  # Nesterov's momentum
-        matrix = ahead.flatten(1)
+        # The order of the columns does not matter: channels last is how the weights lie in memory, no copy.
+        channels_last = ahead.permute(0, 2, 3, 1)
+        matrix = channels_last.flatten(1)
         scale = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
-        update = orthogonalize(matrix, self.dtype).reshape(parameter.shape)
+        update = orthogonalize(matrix, self.dtype).reshape(channels_last.shape).permute(0, 3, 1, 2)
         parameter.add_(update, alpha=-learning_rate * scale)
 
     def _adam_step(self, parameter: Tensor, gradient: Tensor, learning_rate: float) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detection.atomic import atomic_path
+from detection.atomic import atomic_path, remove_drafts
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -32,3 +32,20 @@ def test_an_error_keeps_the_old_file_and_removes_the_draft(tmp_path: Path) -> No
         fail_half_way(target)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_drafts_of_killed_processes_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    left = tmp_path / "sub" / "file.txt"
+    with atomic_path(left) as draft:
+        draft.write_text("whole")
+        name = draft.name
+    (left.parent / name).write_text("half")
+    others = [tmp_path / ".hidden.tmp", tmp_path / "notes.1.2.tmp"]
+    for other in others:
+        other.write_text("mine")
+    remove_drafts(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted([left, *others])
+
+
+def test_there_may_be_no_folder_yet(tmp_path: Path) -> None:
+    remove_drafts(tmp_path / "absent")

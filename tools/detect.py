@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from torch import Tensor
 
-from detection.atomic import atomic_path
+from detection.atomic import atomic_path, remove_drafts
 from detection.calibration import THRESHOLDS
 from detection.checkpoint import model_file
 from detection.detector import Detector
@@ -89,6 +89,7 @@ def detect(
     longest_side = 0
     started, before = time.monotonic(), 0
     with closing(Journal(out / "journal.jsonl", settings, resume=resume)) as journal:
+        remove_drafts(out)
         before = len(journal.done)
         with counting(console, wanted.total, "detecting", done=before) as advance:
 

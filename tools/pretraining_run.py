@@ -9,6 +9,7 @@ from rich.console import Console
 
 from backbone.googlenet import GoogLeNet
 from configs.pretraining import PretrainConfig
+from detection.atomic import remove_drafts
 from detection.checkpoint import MODEL_NAME
 from detection.classification import build
 from detection.classification.classifier import Classifier, ClassifierHeader, preprocessing_of, save_classifier
@@ -64,6 +65,7 @@ class PretrainingRun:
             InputError: If the folder holds a run and ``resume`` is not asked for, or its run is another one.
         """
         check_run_folder(self.out, self.config, resume=resume)
+        remove_drafts(self.out)
         trainer = self._build_trainer(minutes, fresh=not goes_on(self.out, resume=resume))
         if resume:
             restore_state(trainer, self.console)

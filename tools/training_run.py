@@ -14,6 +14,7 @@ from torch import nn
 
 from configs.schema import Config
 from detection import build, build_training
+from detection.atomic import remove_drafts
 from detection.checkpoint import MODEL_NAME, ModelHeader, load_header, save_model
 from detection.crop.network import CropNetwork
 from detection.data.loader import DetectionBatches
@@ -118,6 +119,7 @@ class TrainingRun(Generic[Network]):
         Raises:
             InputError: If the folder's run is another one.
         """
+        remove_drafts(self.out)
         learner = self.learn(self.compute, not goes_on(self.out, resume=resume))
         trainer = self._build_trainer(learner, minutes)
         restored = resume and restore_state(trainer, self.console)

@@ -12,6 +12,7 @@ from detection.classification.batches import ViewBatches
 from detection.classification.objective import ClassificationObjective
 from detection.classification.packed import PackedImages
 from detection.data.augment import CropSettings
+from detection.data.colour import ColourSettings
 from detection.engine import TrainingSettings, TrainingTask
 from detection.errors import InputError
 from detection.optimizers import make_optimizer, make_sgd
@@ -61,9 +62,7 @@ def build_batches(config: PretrainConfig, packed: PackedImages) -> ViewBatches:
         aspect=v.aspect,
         random_interpolation=v.interpolation == "random",
         horizontal_flip=v.horizontal_flip,
-        brightness=v.brightness,
-        contrast=v.contrast,
-        saturation=v.saturation,
+        colour=ColourSettings(v.brightness, v.contrast, v.saturation),
     )
     phases = tuple(ResolutionPhase(share, side) for share, side in config.input.sides)
     return ViewBatches(packed, settings, batch_size=t.batch_size, seed=t.seed, workers=t.workers, phases=phases)

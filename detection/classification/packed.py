@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from detection.atomic import atomic_path
+from detection.atomic import atomic_path, remove_drafts
 from detection.classification.listing import Archive, Listing, Part, list_part, open_archive
 from detection.data.image import decode_image
 from detection.errors import InputError
@@ -115,7 +115,7 @@ def _write(
     sizes: list[tuple[int, int]] = []
     rows: list[int] = []
     unreadable: dict[str, str] = {}
-    _remove_drafts(home)
+    remove_drafts(home)  # a pack has one writer, the run whose folder it lies in
     with atomic_path(home / _PIXELS) as draft, draft.open("wb") as file:
         for row, name in enumerate(listing.names):
             try:
@@ -142,12 +142,6 @@ def _refuse_strip(image: Image, name: str) -> None:
     height, width = image.shape[:2]
     if max(height, width) > MAX_ASPECT * min(height, width):
         raise InputError(f"{name}: {width}x{height} pixels, a strip; cut it so that no side is over {MAX_ASPECT} times")
-
-
-def _remove_drafts(home: Path) -> None:
-    """Takes away what a killed sitting left half written; a pack has one writer, the run whose folder it lies in."""
-    for draft in home.glob(f".{_PIXELS}.*.tmp"):
-        draft.unlink(missing_ok=True)
 
 
 def _read(home: Path) -> PackedImages:

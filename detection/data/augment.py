@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detection.data.colour import ColourSettings, draw_change
 from detection.data.scene import View, box_areas
 from detection.preprocess import PAD_COLOUR, Image
 
@@ -21,9 +22,6 @@ import albumentations as A
 
 SHIFT = 0.1
 """A zoomed view is also shifted by up to this share of its sides."""
-
-COLOUR_PROBABILITY = 0.8
-"""Share of the views whose colours change."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +32,13 @@ class AugmentSettings:
         horizontal_flip: Probability of mirroring left to right.
         vertical_flip: Probability of mirroring top to bottom; for data without an "up" (cells, aerial images).
         scale: Range of the zoom, 1 being the whole image; a range other than (1, 1) also shifts the view by ``SHIFT``.
-        brightness: Greatest relative change.
-        contrast: Greatest relative change.
-        saturation: Greatest relative change.
-        hue: Greatest change as a share of the colour circle.
+        colour: How far colours may stray.
     """
 
     horizontal_flip: float
     vertical_flip: float
     scale: tuple[float, float]
-    brightness: float
-    contrast: float
-    saturation: float
-    hue: float
+    colour: ColourSettings
 
 
 class Augmentation:
@@ -57,7 +49,7 @@ class Augmentation:
     """
 
     def __init__(self, settings: AugmentSettings) -> None:
-        colour = (settings.brightness, settings.contrast, settings.saturation, settings.hue)
+        self._colour = settings.colour
         transforms: list[A.BasicTransform] = [
             A.HorizontalFlip(p=settings.horizontal_flip),
             A.VerticalFlip(p=settings.vertical_flip),
@@ -66,16 +58,6 @@ class Augmentation:
             transforms.append(
                 A.Affine(
                     scale=settings.scale, translate_percent=(-SHIFT, SHIFT), keep_ratio=True, fill=PAD_COLOUR, p=1.0
-                )
-            )
-        if any(colour):
-            transforms.append(
-                A.ColorJitter(
-                    brightness=_around_one(colour[0]),
-                    contrast=_around_one(colour[1]),
-                    saturation=_around_one(colour[2]),
-                    hue=(-colour[3], colour[3]),
-                    p=COLOUR_PROBABILITY,
                 )
             )
         boxes = A.BboxParams(
@@ -94,14 +76,17 @@ class Augmentation:
             boxes: (G, 4) xyxy pixels.
             seed: Decides the view.
         """
-        # One stream for all transforms: given only a seed, each would draw the same numbers as the others.
-        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        # One stream for all: given only a seed, each transform would draw the same numbers as the others.
+        generator = np.random.default_rng(seed)
+        recolour = draw_change(self._colour, generator)
+        self._compose.set_random_state(generator, random.Random(seed))
         view = self._compose(image=image, bboxes=boxes, rows=np.arange(len(boxes)))
+        pixels = view["image"] if recolour is None else recolour(view["image"])
         kept = np.asarray(view["bboxes"], dtype=np.float32).reshape(-1, 4)
         rows = np.asarray(view["rows"], dtype=np.int64)
         zoom = next((p["scale"]["x"] for name, p in view["applied_transforms"] if name == "Affine"), 1.0)
         visible = np.minimum(box_areas(kept) / (box_areas(boxes[rows]) * zoom**2), 1)
-        return View(view["image"], kept, rows, visible.astype(np.float32))
+        return View(pixels, kept, rows, visible.astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -113,18 +98,14 @@ class CropSettings:
         aspect: Views are at most so much wider or higher than a square; 4/3 in the paper.
         random_interpolation: Linear, area, nearest or cubic, at equal odds, instead of linear always.
         horizontal_flip: Probability of mirroring left to right.
-        brightness: Greatest relative change.
-        contrast: Greatest relative change.
-        saturation: Greatest relative change.
+        colour: How far colours may stray.
     """
 
     min_area: float
     aspect: float
     random_interpolation: bool
     horizontal_flip: float
-    brightness: float
-    contrast: float
-    saturation: float
+    colour: ColourSettings
 
 
 _INTERPOLATIONS = (cv2.INTER_LINEAR, cv2.INTER_AREA, cv2.INTER_NEAREST, cv2.INTER_CUBIC)
@@ -155,16 +136,13 @@ class CropAugmentation:
             A.OneOf(crops, p=1.0) if s.random_interpolation else crops[0],
             A.HorizontalFlip(p=s.horizontal_flip),
         ]
-        if any((s.brightness, s.contrast, s.saturation)):
-            ranges = [_around_one(amount) for amount in (s.brightness, s.contrast, s.saturation)]
-            transforms.append(A.ColorJitter(*ranges, hue=(0.0, 0.0), p=COLOUR_PROBABILITY))
+        self._colour = s.colour
         self._compose = A.Compose(transforms)
 
     def __call__(self, image: Image, *, seed: int) -> Image:
         """Draws a view: (h, w, 3) uint8 RGB -> (side, side, 3)."""
-        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        return np.asarray(self._compose(image=image)["image"], dtype=np.uint8)
-
-
-def _around_one(amount: float) -> tuple[float, float]:
-    return max(0.0, 1.0 - amount), 1.0 + amount
+        generator = np.random.default_rng(seed)
+        recolour = draw_change(self._colour, generator)
+        self._compose.set_random_state(generator, random.Random(seed))
+        view = np.asarray(self._compose(image=image)["image"], dtype=np.uint8)
+        return view if recolour is None else recolour(view)

@@ -13,6 +13,7 @@ from detection.classification import packed as packed_module
 from detection.classification.batches import ViewSet
 from detection.classification.packed import pack_part, unreadable_lines
 from detection.data.augment import CropSettings
+from detection.data.colour import ColourSettings
 from detection.errors import InputError
 from detection.preprocess import resize
 from tests.classification.pictures import COLOURS, class_files, picture, png, write_folder, write_zip
@@ -106,7 +107,7 @@ def test_strips_are_left_out(tmp_path: Path) -> None:
 
 def test_a_pack_is_sent_to_another_process_by_its_place(tmp_path: Path) -> None:
     pack = pack_part(write_folder(tmp_path / "d", training_files(3)), "train", tmp_path / "p", shorter_side=40)
-    settings = CropSettings(0.5, 4 / 3, False, 0.5, 0.1, 0.1, 0.1)
+    settings = CropSettings(0.5, 4 / 3, False, 0.5, ColourSettings(0.1, 0.1, 0.1))
     sent = pickle.dumps(ViewSet(pack, settings))
     assert len(sent) < len(pack.pixels) / 10
     np.testing.assert_array_equal(pickle.loads(sent).packed.pixels, pack.pixels)

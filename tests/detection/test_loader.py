@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from detection.data.augment import Augmentation, AugmentSettings
+from detection.data.colour import ColourSettings
 from detection.data.discover import load_dataset
 from detection.data.image_cache import ImageCache
 from detection.data.loader import (
@@ -24,11 +25,9 @@ from detection.data.scene import MIN_VISIBLE, View
 from detection.preprocess import PAD_COLOUR
 from tests.builders import random_pixels, toy_images, write_voc
 
-STILL = AugmentSettings(
-    horizontal_flip=0, vertical_flip=0, scale=(1.0, 1.0), brightness=0, contrast=0, saturation=0, hue=0
-)
+STILL = AugmentSettings(horizontal_flip=0, vertical_flip=0, scale=(1.0, 1.0), colour=ColourSettings(0, 0, 0))
 LIVELY = AugmentSettings(
-    horizontal_flip=0.5, vertical_flip=0.5, scale=(0.6, 1.6), brightness=0.2, contrast=0.2, saturation=0.3, hue=0.02
+    horizontal_flip=0.5, vertical_flip=0.5, scale=(0.6, 1.6), colour=ColourSettings(0.2, 0.2, 0.3, 0.02)
 )
 
 

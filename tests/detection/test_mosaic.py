@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from detection.data.augment import Augmentation, AugmentSettings
+from detection.data.colour import ColourSettings
 from detection.data.discover import load_dataset
 from detection.data.image_cache import ImageCache
 from detection.data.loader import SampleKey, TrainingSet
@@ -18,9 +19,7 @@ from detection.data.scene import OBJECT, Scene, blank_scene
 from detection.preprocess import PAD_COLOUR
 from tests.builders import toy_images, write_voc
 
-STILL = AugmentSettings(
-    horizontal_flip=0, vertical_flip=0, scale=(1.0, 1.0), brightness=0, contrast=0, saturation=0, hue=0
-)
+STILL = AugmentSettings(horizontal_flip=0, vertical_flip=0, scale=(1.0, 1.0), colour=ColourSettings(0, 0, 0))
 MIDDLE = np.array([0.5, 0.5])
 
 

@@ -4,27 +4,55 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import linprog
 from torch import nn
 
 from backbone import GoogLeNet
-from detection.muon import Muon, orthogonalize
+from detection.muon import COEFFICIENTS, Muon, orthogonalize
 from detection.optimizers import make_muon
 
 
 @pytest.mark.parametrize("shape", [(8, 20), (20, 8), (12, 12)])
 def test_orthogonalize_keeps_directions_and_evens_out_sizes(shape: tuple[int, int]) -> None:
-    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0)) @ torch.diag(
-        torch.logspace(0, -1, shape[1])
-    )
-    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-    result = orthogonalize(matrix, torch.float32)
-    sizes = torch.linalg.svdvals(result)
-    assert 0.6 < sizes.min() <= sizes.max() < 1.3
-    core = left.T @ result @ right.T  # in the directions of the matrix: nothing beside the diagonal
+    generator = torch.Generator().manual_seed(0)
+    rank = min(shape)
+    left = torch.linalg.qr(torch.randn(shape[0], rank, generator=generator)).Q
+    right = torch.linalg.qr(torch.randn(shape[1], rank, generator=generator)).Q
+    matrix = left @ torch.diag(torch.logspace(0, -1.5, rank)) @ right.T  # the least is 0.02 of the Frobenius norm
+    result = orthogonalize(5 * matrix, torch.float32)
+    core = left.T @ result @ right  # in the directions of the matrix: nothing beside the diagonal
     torch.testing.assert_close(core - torch.diag(core.diagonal()), torch.zeros_like(core), rtol=0, atol=1e-3)
-    assert core.diagonal().min() > 0
+    assert 0.9 < core.diagonal().min() <= core.diagonal().max() < 1.1
+    torch.testing.assert_close(left @ core @ right.T, result, rtol=0, atol=1e-3)
+
+
+def test_each_step_is_the_minimax_polynomial_of_what_is_left() -> None:
+    """By linear programming over a grid: least greatest distance from 1 of a x + b x^3 + c x^5."""
+    low, high = 0.02, 1.0
+    for coefficients in COEFFICIENTS:
+        x = np.geomspace(low, high, 2000)
+        powers = np.stack([x, x**3, x**5], axis=1)
+        error = -np.ones((len(x), 1))
+        best = linprog(
+            [0, 0, 0, 1],
+            A_ub=np.block([[powers, error], [-powers, error]]),
+            b_ub=np.concatenate([np.ones(len(x)), -np.ones(len(x))]),
+            bounds=[(None, None)] * 4,
+        )
+        np.testing.assert_allclose(coefficients, best.x[:3], rtol=1e-3)
+        low, high = 1 - best.x[3], 1 + best.x[3]
+    assert high < 1.1
+
+
+def test_bfloat16_is_enough() -> None:
+    matrix = torch.randn(64, 300, generator=torch.Generator().manual_seed(0)) * torch.logspace(0, -2, 300)
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    result = orthogonalize(matrix, torch.bfloat16)
+    assert torch.cosine_similarity(result.flatten(), (left @ right).flatten(), dim=0) > 0.99
+    assert torch.linalg.matrix_norm(result, 2) < 1.2
 
 
 def test_orthogonalize_leaves_zeros() -> None:

@@ -96,7 +96,11 @@ def training_settings(config: Config) -> TrainingSettings:
     """The values that the training loop needs."""
     t = config.train
     return TrainingSettings(
-        ema_decay=t.ema_decay, gradient_clip=t.gradient_clip, seed=t.seed, checkpoint_seconds=t.checkpoint_seconds
+        ema_decay=t.ema_decay,
+        gradient_clip=t.gradient_clip,
+        seed=t.seed,
+        checkpoint_seconds=t.checkpoint_seconds,
+        memory_options=("train.batch_size", "input.longest_side", "classifier.rois_per_image"),
     )
 
 

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from detection.averaging import AveragedWeights
-from detection.checkpoint import load_state, save_state
+from detection.checkpoint import load_state, save_state, save_tensors
 from detection.errors import InputError
 from detection.schedule import Budget, Schedule
 
@@ -27,12 +27,23 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How to train; see ``configs.schema`` for the meaning and unit of each value."""
+    """How to train; see ``configs.schema`` for the meaning and unit of each value.
+
+    Attributes:
+        memory_options: Names of the options that a run short of memory can lower.
+    """
 
     ema_decay: float
     gradient_clip: float
     seed: int
     checkpoint_seconds: float
+    memory_options: tuple[str, ...] = ()
+
+
+BAD_BATCH_NAME = "bad_batch.safetensors"
+"""Beside the state: the batch whose loss was not a number."""
+
+BATCH_FORMAT = "multibox-rcnn batch 1"
 
 
 class TrainingBatch(Protocol):
@@ -49,6 +60,9 @@ class TrainingBatch(Protocol):
     def inputs(self, device: torch.device) -> tuple[Any, ...]:
         """What the objective takes, on a device."""
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it by name, to be kept in a file."""
+
 
 class BatchSource(Protocol):
     """Where batches come from; the same steps give the same batches."""
@@ -59,6 +73,9 @@ class BatchSource(Protocol):
 
     def batches(self, first_step: int, progress_at: Callable[[int], float]) -> Iterable[TrainingBatch]:
         """Batches without end, from a step on; ``progress_at`` tells the share of the budget spent before a step."""
+
+    def largest_batch(self) -> TrainingBatch:
+        """One that takes about as much memory as any of the run."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +206,30 @@ class Trainer(Generic[Network]):
         """Asks ``fit`` to save and return after the step it is in; for signal handlers."""
         self._stop_requested = True
 
+    def rehearse(self) -> TrainingBatch:
+        """Computes losses and gradients of the largest batch and forgets them: what does not fit fails now, not late.
+
+        Returns:
+            The batch.
+
+        Raises:
+            InputError: If the memory is too small; names the options that help.
+        """
+        batch = self.source.largest_batch()
+        buffers = [buffer.clone() for buffer in self.objective.buffers()]  # statistics of batch normalisation
+        try:
+            losses = self.objective(*batch.inputs(self.accelerator.device), torch.Generator().manual_seed(0))
+            self.accelerator.backward(torch.stack(list(losses.values())).sum())
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
+                raise
+            options = " or ".join(self.settings.memory_options)
+            raise InputError(f"the largest batch does not fit the memory ({error}); lower {options}") from error
+        for buffer, kept in zip(self.objective.buffers(), buffers, strict=True):
+            buffer.copy_(kept)
+        self.optimizer.zero_grad()
+        return batch
+
     def fit(self, listener: Listener, evaluate: Evaluate | None, *, evaluate_every: int = 1) -> bool:
         """Trains until the budget is spent.
 
@@ -266,13 +307,21 @@ class Trainer(Generic[Network]):
 
     def _refuse_non_finite(self, numbers: Mapping[str, float], batch: TrainingBatch) -> None:
         bad = [name for name, value in numbers.items() if not np.isfinite(value)]
-        if bad:
-            raise NonFiniteLossError(
-                f"step {self.step}: {', '.join(bad)} is not finite on the images {', '.join(batch.file_names)}; the "
-                f"weights are those of the step before. Check these images (`multibox check` does for detection data), "
-                f"or start anew in another --out with a lower --set train.learning_rate=... and, with Muon, "
-                f"train.muon_learning_rate=..."
-            )
+        if not bad:
+            return
+        kept = self.state.path.with_name(BAD_BATCH_NAME)
+        header = {
+            "step": self.step,
+            "files": list(batch.file_names),
+            "numbers": {k: str(v) for k, v in numbers.items()},
+        }
+        save_tensors(kept, batch.tensors(), BATCH_FORMAT, header)
+        raise NonFiniteLossError(
+            f"step {self.step}: {', '.join(bad)} is not finite on the images {', '.join(batch.file_names)}; the "
+            f"weights are those of the step before, and the batch is kept in {kept}. Check these images (`multibox "
+            f"check` does for detection data), or start anew in another --out with a lower --set "
+            f"train.learning_rate=... and, with Muon, train.muon_learning_rate=..."
+        )
 
     def save(self) -> None:
         """Writes the state for an exact resume."""

@@ -1,9 +1,11 @@
-"""Settings of the memory allocator."""
+"""Memory of this process: settings of its allocator, and how much it took."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+
+import torch
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # <malloc.h>
 _LARGE = 2**30
@@ -26,3 +28,19 @@ def keep_freed_memory() -> bool:
         return False
     wanted = ((_M_MMAP_THRESHOLD, _LARGE), (_M_TRIM_THRESHOLD, 2 * _LARGE - 1), (_M_TOP_PAD, 2**26))
     return all(bool(mallopt(option, value)) for option, value in wanted)
+
+
+def peak_gib(device: torch.device) -> float | None:
+    """The most memory that was in use so far: of the process on a CPU, of torch's tensors on a GPU.
+
+    Returns:
+        GiB; None where the system does not tell.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    if device.type != "cpu" or sys.platform == "win32":
+        return None
+    import resource  # not there on Windows
+
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -24,6 +24,7 @@ from detection.atomic import atomic_path
 from detection.device import Compute, choose_compute
 from detection.engine import Evaluate, StepReport, Trainer
 from detection.errors import InputError
+from detection.memory import peak_gib
 from detection.schedule import Budget, StepBudget, TimeBudget
 from detection.training_log import TrainingLog
 from detection.validation import Validation
@@ -140,7 +141,8 @@ class Ending(NamedTuple):
 def follow(
     trainer: Trainer[Network], console: Console, log: TrainingLog, evaluate: Evaluate | None, *, evaluate_every: int
 ) -> Ending:
-    """Trains, shows and logs every step, and saves at a signal."""
+    """Tries the largest batch, then trains, shows and logs every step, and saves at a signal."""
+    _rehearse(trainer, console)
     signalled = False
 
     def stop() -> None:
@@ -157,6 +159,14 @@ def follow(
         with stopping_on_signals(stop):
             finished = trainer.fit(listen, evaluate, evaluate_every=evaluate_every)
     return Ending(finished, signalled)
+
+
+def _rehearse(trainer: Trainer[Network], console: Console) -> None:
+    batch = trainer.rehearse()
+    count, _, height, width = batch.tensors()["images"].shape
+    peak = peak_gib(trainer.accelerator.device)
+    memory = "" if peak is None else f"; memory at most {peak:.1f} GiB so far"
+    console.print(f"largest batch tried: {count} images of {width} x {height} pixels{memory}")
 
 
 def until_exhausted(validation: Validation[Network], trainer: Trainer[Network]) -> Evaluate:

@@ -45,6 +45,10 @@ class LabelledBatch(NamedTuple):
         """Images and labels on a device."""
         return self.images.to(device), self.labels.to(device)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Images and labels."""
+        return {"images": self.images.contiguous(), "labels": self.labels}
+
 
 def collate_views(views: Sequence[LabelledView]) -> LabelledBatch:
     """Stacks views of one size."""
@@ -112,3 +116,10 @@ class ViewBatches:
             side_at=lambda step: side_at(progress_at(step), self.phases),
         )
         return make_loader(ViewSet(self.packed, self.settings), plan, collate_views, workers=self.workers)
+
+    def largest_batch(self) -> LabelledBatch:
+        """Views of the largest side."""
+        views = ViewSet(self.packed, self.settings)
+        side = max(phase.side for phase in self.phases)
+        keys = [SampleKey(row, 0, side) for row in range(min(self.batch_size, len(self.packed)))]
+        return collate_views([views[key] for key in keys])

@@ -100,7 +100,11 @@ def training_settings(config: PretrainConfig) -> TrainingSettings:
     """The values that the training loop needs."""
     t = config.train
     return TrainingSettings(
-        ema_decay=t.ema_decay, gradient_clip=t.gradient_clip, seed=t.seed, checkpoint_seconds=t.checkpoint_seconds
+        ema_decay=t.ema_decay,
+        gradient_clip=t.gradient_clip,
+        seed=t.seed,
+        checkpoint_seconds=t.checkpoint_seconds,
+        memory_options=("train.batch_size", "input.sides"),
     )
 
 

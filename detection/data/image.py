@@ -189,7 +189,8 @@ def _not_an_image(source: Path | BytesIO, name: str) -> str:
     if not start:
         return f"{name}: 0 bytes; copy or export the file again"
     known = ", ".join(sorted(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES))
-    return f"{name}: not an image: starts with {start!r}; expected one of {known}"
+    remedy = "export it as one of these or take the file away"
+    return f"{name}: not an image: starts with {start!r}; expected one of {known}; {remedy}"
 
 
 def _header(image: Image.Image) -> ImageHeader:

@@ -24,7 +24,7 @@ from detection.data.records import ImageRecord
 from detection.data.scene import Scene, blank_scene, make_scene
 from detection.errors import InputError
 from detection.preprocess import Image, resize, resized_size, stack_images
-from detection.schedule import ResolutionPhase, draw_side, side_at
+from detection.schedule import ResolutionPhase, draw_side, side_at, sides_around
 from detection.structures import Target
 from detection.workers import start_worker
 from proposals.structures import Proposals
@@ -83,6 +83,15 @@ class Batch(NamedTuple):
         """Images, targets and given proposals on a device."""
         given = None if self.given is None else [proposals.to(device) for proposals in self.given]
         return self.images.to(device), [target.to(device) for target in self.targets], given
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Images, and the objects and given proposals of each by its number."""
+        found = {"images": self.images}
+        for number, target in enumerate(self.targets):
+            found |= {f"{name}.{number}": getattr(target, name) for name in ("boxes", "labels", "ignore")}
+        for number, proposals in enumerate(self.given or []):
+            found |= {f"proposals.{number}": proposals.boxes}
+        return {name: tensor.contiguous() for name, tensor in found.items()}
 
 
 class TrainingSet(Dataset[Sample]):
@@ -278,6 +287,17 @@ class DetectionBatches:
             mosaic_at=lambda step: self.mosaic if progress_at(step) < self.mosaic_until else 0.0,
         )
         return make_loader(self.training_set, plan, collate, workers=self.workers)
+
+    def largest_batch(self) -> Batch:
+        """Half of it the squarest images, which fill their padded place most, half those with the most objects."""
+        records = self.training_set.records
+        shape = sorted(range(len(records)), key=lambda row: -min(records[row].size_hw) / max(records[row].size_hw))
+        objects = sorted(range(len(records)), key=lambda row: -len(records[row].boxes))
+        half = -(-self.batch_size // 2)
+        rows = [*shape[:half], *objects[: self.batch_size - half]]
+        side = sides_around(max(phase.side for phase in self.phases), self.multi_scale)[-1]
+        keys = [SampleKey(row, 0, side, float(self.mosaic > 0)) for row in rows]
+        return collate([self.training_set[key] for key in keys])
 
 
 def make_loader(

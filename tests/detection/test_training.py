@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from detection import validation as validation_module
+from detection.checkpoint import load_tensors
 from detection.data.discover import load_dataset
 from detection.data.records import DetectionData
-from detection.engine import NonFiniteLossError, StepReport, Trainer
+from detection.engine import BAD_BATCH_NAME, BATCH_FORMAT, NonFiniteLossError, StepReport, Trainer
 from detection.errors import InputError
 from detection.inference import SplitAnswers
 from detection.validation import Validation
@@ -127,6 +129,43 @@ def test_a_loss_that_is_not_a_number_never_reaches_the_weights(data: DetectionDa
     with pytest.raises(NonFiniteLossError, match=r"step 0: region_class is not finite on the images .*image"):
         run_losses(trainer)
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.network.backbone.parameters(), strict=True))
+
+
+def test_the_batch_of_a_loss_that_is_not_a_number_is_kept(data: DetectionData, tmp_path: Path) -> None:
+    trainer = tiny_trainer(data.images, tiny_config(), steps=STEPS, state_path=tmp_path / "last/state.safetensors")
+    with torch.no_grad():
+        trainer.network.classifier.heads.logit_bias[0, 0, 0] = float("nan")
+    with pytest.raises(NonFiniteLossError, match=r"the batch is kept in .*bad_batch\.safetensors") as caught:
+        run_losses(trainer)
+    tensors, header = load_tensors(tmp_path / "last" / BAD_BATCH_NAME, BATCH_FORMAT, "")
+    assert tensors["images"].shape[0] == len(header["files"]) == 2
+    assert all(name in str(caught.value) for name in header["files"])
+    assert header["numbers"]["region_class"] == "nan"
+    assert {"boxes.0", "labels.1", "ignore.1"} <= tensors.keys()
+
+
+def test_the_rehearsal_changes_nothing(data: DetectionData, tmp_path: Path) -> None:
+    trainer = tiny_trainer(data.images, tiny_config(), steps=STEPS, state_path=tmp_path / "a.safetensors")
+    before = [tensor.clone() for tensor in trainer.objective.state_dict().values()]
+    batch = trainer.rehearse()
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.objective.state_dict().values(), strict=True))
+    assert all(parameter.grad is None for parameter in trainer.objective.parameters())
+    most = max(data.images, key=lambda record: len(record.boxes))
+    assert most.file_name in batch.file_names
+    assert max(batch.tensors()["images"].shape[2:]) == 96
+
+
+def test_a_batch_beyond_the_memory_is_told_before_training(
+    data: DetectionData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = tiny_trainer(data.images, tiny_config(), steps=STEPS, state_path=tmp_path / "a.safetensors")
+
+    def too_large(*_: object) -> None:
+        raise torch.OutOfMemoryError("tried to allocate 80 GiB")
+
+    monkeypatch.setattr(trainer, "objective", Mock(side_effect=too_large, buffers=trainer.objective.buffers))
+    with pytest.raises(InputError, match=r"80 GiB\); lower train\.batch_size or input\.longest_side or classifier"):
+        trainer.rehearse()
 
 
 def test_a_gradient_that_is_not_a_number_never_reaches_the_weights(

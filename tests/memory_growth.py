@@ -1,0 +1,75 @@
+"""Memory of ``multibox detect`` over a folder of any size: it must not grow with the number of images.
+
+    python -m tests.memory_growth            10,000 generated images
+    python -m tests.memory_growth 3000       fewer
+
+Prints the peak after a tenth of the images and at the end; exit code 1 if it grew by 5 % or more.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from detection.checkpoint import ModelHeader, save_model
+from tests.builders import CLASS_NAMES, random_pixels, save_image
+from tests.detection.tiny import tiny_config, tiny_network
+
+LIMIT = 0.05
+
+
+def peak_memory(images: int, work: Path) -> tuple[float, float]:
+    """Runs the command over generated images of mixed sizes.
+
+    Returns:
+        Peak resident memory in MiB when a tenth of the images was done, and at the end, results written.
+    """
+    folder, out, model = work / "images", work / "out", work / "model.safetensors"
+    for number in range(images):
+        size_hw = (48 + number % 7 * 16, 160 - number % 5 * 24)
+        save_image(folder / f"{number // 1000}/{number}.jpg", random_pixels(size_hw, seed=number % 50))
+    config = tiny_config().model_dump(mode="json")
+    header = ModelHeader(config=config, class_names=CLASS_NAMES, category_ids=(1, 2, 3), training={})
+    save_model(model, tiny_network().state_dict(), header)
+    command = [sys.executable, "-m", "tools.detect", str(model), str(folder), "--out", str(out), "--formats", "csv"]
+    early = last = 0.0
+    with (work / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        while process.poll() is None:
+            last = max(last, _peak(process.pid))
+            if not early and _lines(out / "journal.jsonl") > images // 10:
+                early = last
+            time.sleep(0.05)
+    if process.returncode:
+        raise RuntimeError((work / "log").read_text(errors="replace")[-3000:])
+    return early, last
+
+
+def _peak(pid: int) -> float:
+    """High water mark in MiB; 0 when the process is gone."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0.0
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def main() -> None:
+    """Measures and judges."""
+    images = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    with TemporaryDirectory(prefix="multibox-memory-") as folder:
+        early, last = peak_memory(images, Path(folder))
+    growth = last / early - 1
+    print(f"{images} images: {early:.0f} MiB after {images // 10}, {last:.0f} MiB at the end, {growth:+.1%}")
+    sys.exit(growth >= LIMIT)
+
+
+if __name__ == "__main__":
+    main()

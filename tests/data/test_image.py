@@ -18,41 +18,16 @@ from PIL import Image
 from detection.data.image import IMAGE_SUFFIXES, find_images, read_image, read_image_header, read_image_size
 from detection.errors import InputError
 from tests.builders import random_pixels, save_image
+from tests.orientations import SIDES, exif, stored_pixels
 
 SIZE_HW = (16, 24)
 LOSSLESS = ("png", "bmp", "tif", "ppm")
-
-# Which side of the picture the first stored row and the first stored column show (EXIF 2.3, tag 274).
-SIDES = {
-    1: ("top", "left"),
-    2: ("top", "right"),
-    3: ("bottom", "right"),
-    4: ("bottom", "left"),
-    5: ("left", "top"),
-    6: ("right", "top"),
-    7: ("right", "bottom"),
-    8: ("left", "bottom"),
-}
-
-
-def stored_pixels(upright: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """The pixels as a camera stores them that was held so."""
-    row_side, column_side = SIDES[orientation]
-    stored = upright if row_side in ("top", "bottom") else upright.transpose(1, 0, 2)
-    stored = stored[::-1] if row_side in ("bottom", "right") else stored
-    return np.ascontiguousarray(stored[:, ::-1] if column_side in ("bottom", "right") else stored)
 
 
 def blocks(size_hw: tuple[int, int] = SIZE_HW) -> npt.NDArray[np.uint8]:
     """Constant 8x8 blocks: a JPEG of them decodes to the same pixels whichever way it is turned."""
     height, width = size_hw
     return random_pixels((height // 8, width // 8), seed=3).repeat(8, axis=0).repeat(8, axis=1)
-
-
-def exif(orientation: int) -> Image.Exif:
-    block = Image.Exif()
-    block[274] = orientation
-    return block
 
 
 def read_error(path: Path, **options: int) -> str:

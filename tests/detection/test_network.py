@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from detection.data.discover import load_dataset
+from detection.data.image import read_image
 from detection.data.records import DetectionData
 from detection.detector import Detector
 from detection.device import Compute
@@ -21,6 +22,7 @@ from detection.structures import Detections
 from proposals.multibox import ConvolutionalMultiBox, InputSizes
 from tests.builders import random_pixels, save_image, toy_images, write_voc
 from tests.detection.tiny import CLASSES, tiny_config, tiny_network
+from tests.orientations import SIDES, exif, stored_pixels
 
 
 @torch.no_grad()
@@ -78,7 +80,7 @@ def assert_valid_detections(found: Detections, size_hw: tuple[int, int], num_cla
 
 def test_an_image_alone_and_in_a_batch_gets_the_same_answer(lively_network: DetectionNetwork) -> None:
     detector = detector_of(lively_network)
-    sizes = [(96, 80), (60, 100), (300, 200), (96, 80), (7, 90)]
+    sizes = [(96, 80), (60, 100), (300, 200), (96, 80), (7, 90), (1, 1), (640, 33), (97, 96)]
     images = [random_pixels(size, seed) for seed, size in enumerate(sizes)]
     together = detector.detect_images(images)
     for image, size, batched in zip(images, sizes, together, strict=True):
@@ -88,6 +90,22 @@ def test_an_image_alone_and_in_a_batch_gets_the_same_answer(lively_network: Dete
         torch.testing.assert_close(batched.scores, alone.scores, atol=1e-5, rtol=0)
         assert torch.equal(batched.labels, alone.labels)
         assert_valid_detections(alone, size, len(CLASSES))
+
+
+def test_the_eight_orientations_of_a_picture_get_the_same_answer(
+    lively_network: DetectionNetwork, tmp_path: Path
+) -> None:
+    upright = random_pixels((60, 100))
+    answers = []
+    for orientation in SIDES:
+        path = save_image(tmp_path / f"{orientation}.png", stored_pixels(upright, orientation), exif=exif(orientation))
+        answers.append(detector_of(lively_network).detect_image(read_image(path)))
+    assert len(answers) == 8
+    assert len(answers[0]) > 0
+    for answer in answers[1:]:
+        assert answer.image_size_hw == (60, 100)
+        assert torch.equal(answer.boxes, answers[0].boxes)
+        assert torch.equal(answer.scores, answers[0].scores)
 
 
 def test_answer_holds_the_proposals_in_original_pixels(lively_network: DetectionNetwork) -> None:

@@ -15,7 +15,8 @@ from detection.data.classes import UnknownClasses
 from detection.data.records import DetectionData, ImageRecord
 from detection.detector import Detector
 from detection.evaluation.bootstrap import ApEstimates
-from detection.evaluation.coco_map import MAX_DETECTIONS, CocoSettings
+from detection.evaluation.coco_map import CocoSettings
+from detection.evaluation.coco_matching import MAX_DETECTIONS
 from detection.evaluation.explanation import Explanation, explain
 from detection.evaluation.judged_file import JudgedSplit, write_judged
 from detection.evaluation.proposal_recall import proposal_recall

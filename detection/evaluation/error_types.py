@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from detection.evaluation.class_boxes import Bools, Floats, Ints, SplitBoxes, pairwise_iou, share_inside
-from detection.evaluation.coco_map import MAX_DETECTIONS
+from detection.evaluation.coco_matching import MAX_DETECTIONS
 
 CLASSIFICATION, LOCALISATION, BOTH, DUPLICATE, BACKGROUND, MISSED = range(6)
 RIGHT, LEFT_OUT = -1, -2

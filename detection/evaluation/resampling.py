@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from detection.evaluation.class_boxes import Bools, Floats
-from detection.evaluation.matched_classes import IOU_THRESHOLDS, MatchedClass, MatchedSplit
+from detection.evaluation.coco_matching import IOU_THRESHOLDS
+from detection.evaluation.matched_classes import MatchedClass, MatchedSplit
 
 Counts = npt.NDArray[np.int32]
 

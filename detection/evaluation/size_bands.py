@@ -58,10 +58,10 @@ class SizeBands:
         limits = [0.0, *(bound**2 if self.unit == "pixels" else bound for bound in self.bounds), MAX_AREA]
         return dict(zip(self.names, pairwise(limits), strict=True))
 
-    def measure(self, areas: npt.NDArray[np.floating], size_hw: tuple[int, int]) -> Floats:
-        """Sizes of objects: (N,) areas in square pixels of an image of this size, or in percent of its area."""
+    def measure(self, areas: npt.NDArray[np.floating], image_areas: npt.NDArray[np.integer]) -> Floats:
+        """Sizes of objects: (N,) areas in square pixels, or in percent of the (N,) areas of their images."""
         exact = areas.astype(np.float64)
-        return exact if self.unit == "pixels" else 100 * exact / (size_hw[0] * size_hw[1])
+        return exact if self.unit == "pixels" else 100 * exact / image_areas
 
     def extents(self) -> dict[str, str]:
         """Name -> which sizes the band holds, in words."""

@@ -12,8 +12,9 @@ from detection.data.records import DetectionData
 from detection.evaluation.bootstrap import Resampled, resample, usual_resamples
 from detection.evaluation.class_boxes import Floats, Ints, pack_split
 from detection.evaluation.coco_map import CocoSettings
+from detection.evaluation.coco_matching import IOU_THRESHOLDS
 from detection.evaluation.intervals import subtract
-from detection.evaluation.matched_classes import IOU_THRESHOLDS, MatchedClass, MatchedSplit, match_split
+from detection.evaluation.matched_classes import MatchedClass, MatchedSplit, match_split
 from detection.evaluation.resampling import MEASURES, draw_counts, leave_out_counts, mean_over_classes, weighted_ap
 from detection.evaluation.summary import Evaluation, EvaluationSettings, evaluate_detections
 from detection.structures import Detections

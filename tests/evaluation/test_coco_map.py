@@ -49,7 +49,7 @@ def direct_numbers(folder: Path, data: DetectionData, detections: Mapping[int, D
     return [float(number) for number in evaluator.stats]
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(200))
 def test_equals_pycocotools(seed: int, tmp_path: Path) -> None:
     data, detections = random_split(seed)
     expected = direct_numbers(tmp_path, data, detections)

@@ -22,7 +22,7 @@ def test_the_usual_bands_are_those_of_coco() -> None:
 
 def test_percent_of_the_image() -> None:
     bands = parse_bands("1%, 30%")
-    assert bands.measure(np.array([600.0]), SIZE_HW).tolist() == [1.0]
+    assert bands.measure(np.array([600.0]), np.array([SIZE_HW[0] * SIZE_HW[1]])).tolist() == [1.0]
     data = make_split([make_record(1, [(SMALL, 0), (LARGE, 1)])])
     assert count_per_band(data, bands) == {"small": (1, 0), "medium": (0, 1), "large": (0, 0)}
     found = {1: make_detections([(SMALL, 0.9, 0)])}

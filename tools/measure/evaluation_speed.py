@@ -1,4 +1,4 @@
-"""Time and memory of a whole report on generated results, and of the COCO numbers beside pycocotools.
+"""Time and memory of a whole report on generated results, and of the COCO numbers alone.
 
     python -m tools.measure.evaluation_speed                      5,000 images, 100 detections each, 80 classes
     python -m tools.measure.evaluation_speed --images 1000

@@ -38,7 +38,7 @@ setup(
         "scikit-image>=0.24",
     ],
     extras_require={
-        "dev": ["pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-PyYAML"],
+        "dev": ["pytest", "pytest-xdist", "hypothesis", "playwright", "ruff", "mypy", "types-PyYAML"],
         "demo": ["scikit-learn"],
     },
 )

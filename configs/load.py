@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from configs.errors import ConfigError, explain, nearest
+from configs.errors import ConfigError
+from configs.faults import explain, nearest
 from configs.sections import RootConfig
 from configs.strict_yaml import parse_yaml
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from detection.averaging import AveragedWeights
 from detection.checkpoint import load_state, save_state, save_tensors
-from detection.errors import InputError
+from detection.errors import InputError, NonFiniteLossError
 from detection.schedule import Budget, Schedule
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -107,10 +107,6 @@ class StepReport:
             "images_per_second": round(self.images_per_second, 3),
             "progress": round(self.progress, 6),
         }
-
-
-class NonFiniteLossError(RuntimeError):
-    """A loss that is not a number, caught before it reached the weights."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,12 @@
-"""The one error type of wrong input: what is wrong, where, what was expected and how to mend it."""
+"""The errors that the command line tells without a traceback."""
 
 
 class InputError(ValueError):
     """A fault in what the user gave (data, image, checkpoint, folder), told in words the user can act on.
 
-    The command line prints its text without a traceback; any other exception is a defect of this project.
+    The text says what is wrong, where, what was expected and how to mend it. Any other exception is a defect.
     """
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss that is not a number, caught before it reached the weights."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # <malloc.h>
 _LARGE = 2**30
@@ -37,6 +39,8 @@ def peak_gib(device: torch.device) -> float | None:
         GiB; None where the system does not tell.
     """
     if device.type == "cuda":
+        import torch  # here, since every command imports this file before it knows what it needs
+
         return torch.cuda.max_memory_allocated(device) / 2**30
     if device.type != "cpu" or sys.platform == "win32":
         return None

@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from configs.errors import ConfigError
-from detection.engine import NonFiniteLossError
-from detection.errors import InputError
+from detection.errors import InputError, NonFiniteLossError
 from detection.memory import keep_freed_memory
 
 EXIT_BAD_INPUT = 2

@@ -14,8 +14,8 @@ from detection import validation as validation_module
 from detection.checkpoint import load_tensors
 from detection.data.discover import load_dataset
 from detection.data.records import DetectionData
-from detection.engine import BAD_BATCH_NAME, BATCH_FORMAT, NonFiniteLossError, StepReport, Trainer
-from detection.errors import InputError
+from detection.engine import BAD_BATCH_NAME, BATCH_FORMAT, StepReport, Trainer
+from detection.errors import InputError, NonFiniteLossError
 from detection.inference import SplitAnswers
 from detection.validation import Validation
 from tests.builders import toy_images, write_voc

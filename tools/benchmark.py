@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -17,12 +16,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from backbone.googlenet import GoogLeNet
 from backbone.normalization import ColourNormalization
 from configs.load import load_config
 from configs.pretraining import PretrainConfig
+from configs.schema import Config
+from detection import build_training
 from detection.build import load_detector
-from detection.classification import build
+from detection.classification import build as build_classifier
 from detection.data.image import read_image
 from detection.data.source import list_source
 from detection.engine import StateFile, Trainer
@@ -30,46 +30,55 @@ from detection.errors import InputError
 from detection.schedule import StepBudget
 from detection.timing import time_stages
 from tools.cli import run_alone
-from tools.reading import pack_images
+from tools.reading import pack_images, read_data
 from tools.run_folder import start_accelerator
+from tools.train import training_split
+from tools.training_run import RunData, search_regions, shared_learner
+from tools.training_speed import measure_training
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
 
 NETWORK = "googlenet"
-ROUNDS = 5
 
 
 def benchmark(
     model: Annotated[
-        str, typer.Argument(help="A model or a run's folder; or googlenet: the training of a classifier.")
+        str,
+        typer.Argument(help="A model or a run's folder; with --training a preset or a YAML file, or googlenet."),
     ],
     source: Annotated[
         Path | None,
-        typer.Argument(help="Image or folder for a model [default: noise of 640 x 480]; for googlenet, its data set."),
+        typer.Argument(help="Image or folder for a model [default: noise of 640 x 480]; for a training its data set."),
     ] = None,
+    training: Annotated[bool, typer.Option("--training", help="Time the training instead of a trained model.")] = False,
     images: Annotated[int, typer.Option(min=1, help="Of a model: most images to time.")] = 50,
     config: Annotated[str, typer.Option(help="Of googlenet: recipe (modern, paper) or a YAML file.")] = "modern",
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Of googlenet: override a value: train.batch_size=64")
+        list[str] | None, typer.Option("--set", help="Of a training: override a value: train.batch_size=64")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Of googlenet: steps of each measurement.")] = 4,
+    steps: Annotated[int, typer.Option(min=1, help="Of a training: steps of each measurement.")] = 4,
     device: Annotated[str, typer.Option(help="Of a model: auto, cpu, cuda or mps.")] = "auto",
 ) -> None:
     """Tells how long each stage of a detector takes; or how near training comes to the bare network.
 
     Example: multibox benchmark runs/first photos
 
-    Of googlenet, whole training (views, optimizer, average) and the bare forward and backward pass are measured in
-    turn, several times, and the median of the rounds is told: a machine's speed drifts.
+    Of a training, all of it (views, optimizer, average) and the bare forward and backward pass are measured in turn,
+    several times, and the median of the rounds is told: a machine's speed drifts. Then the parts of a step.
+
+    Example: multibox benchmark default my-data --training
 
     Example: multibox benchmark googlenet tiny-imagenet-200.zip --set input.sides=[[0,64]]
     """
-    if model != NETWORK:
+    overrides = list(set_ or [])
+    if model != NETWORK and not training:
         _benchmark_detector(Path(model), source, images, device)
     elif source is None:
-        raise InputError("googlenet: name the data set to train on: multibox benchmark googlenet DATA")
+        raise InputError(f"{model}: name the data set to train on: multibox benchmark {model} DATA --training")
+    elif model == NETWORK:
+        _benchmark_classifier_training(load_config(config, overrides, schema=PretrainConfig), source, steps)
     else:
-        _benchmark_training(load_config(config, list(set_ or []), schema=PretrainConfig), source, steps)
+        _benchmark_detector_training(load_config(model, overrides, schema=Config), source, steps)
 
 
 def _benchmark_detector(path: Path, source: Path | None, most: int, device: str) -> None:
@@ -94,68 +103,63 @@ def _noise(count: int) -> Iterator[npt.NDArray[np.uint8]]:
         yield generator.integers(0, 256, (480, 640, 3), dtype=np.uint8)
 
 
-def _benchmark_training(config: PretrainConfig, data: Path, steps: int) -> None:
+def _benchmark_classifier_training(config: PretrainConfig, data: Path, steps: int) -> None:
     accelerator, compute = start_accelerator(config.train.device, config.train.precision)
     with TemporaryDirectory(prefix="multibox-", ignore_cleanup_errors=True) as folder:
-        packed = pack_images(console, data, "val", Path(folder), shorter_side=build.stored_side(config))
-        network = build.build_network(config, len(packed.class_names)).to(accelerator.device)
+        packed = pack_images(console, data, "val", Path(folder), shorter_side=build_classifier.stored_side(config))
+        network = build_classifier.build_network(config, len(packed.class_names)).to(accelerator.device)
         trainer = Trainer(
-            build.build_task(config, network, packed, compute.precision),
-            settings=build.training_settings(config),
+            build_classifier.build_task(config, network, packed, compute.precision),
+            settings=build_classifier.training_settings(config),
             budget=StepBudget(2**31),
             accelerator=accelerator,
             state=StateFile(Path(folder) / "state.safetensors", {}),
         )
-        rates = _measure(trainer, steps)
-    batch_size, side = config.train.batch_size, config.input.sides[0][1]
-    bare, whole = (median(values) for values in rates)
-    console.print(f"{accelerator.device}, {config.train.optimizer}, batches of {batch_size} at {side} pixels")
-    console.print(f"bare forward and backward: {bare:.1f} images/s (rounds: {_listed(rates[0])})")
-    console.print(f"whole training:            {whole:.1f} images/s (rounds: {_listed(rates[1])})")
-    console.print(f"share: {whole / bare:.1%}")
+        batches = iter(trainer.source.batches(0, lambda step: 0.0))  # one for all rounds: its workers start once
+        images, labels = next(batches).inputs(accelerator.device)
+        normalized = ColourNormalization().to(accelerator.device)(images, torch.float32)
 
-
-def _measure(trainer: Trainer[GoogLeNet], steps: int) -> tuple[list[float], list[float]]:
-    """Images per second of the bare loop and of the trainer, by round; a first round of each is thrown away."""
-    batches = iter(trainer.source.batches(0, _at_start))  # one for all rounds: its workers start once
-    images, labels = next(batches).inputs(trainer.accelerator.device)
-    normalized = ColourNormalization().to(images.device)(images, torch.float32)
-
-    def bare() -> None:
-        for _ in range(steps):
-            with trainer.accelerator.autocast():
-                logits = trainer.network(normalized).logits
+        def bare() -> None:
+            with accelerator.autocast():
+                logits = network(normalized).logits
             torch.nn.functional.cross_entropy(logits.float(), labels).backward()
-            trainer.network.zero_grad()
+            network.zero_grad()
 
-    def whole() -> None:
-        for batch in islice(batches, steps):
-            trainer.train_step(batch, 0.5)
-
-    rates: tuple[list[float], list[float]] = [], []
-    for _ in range(ROUNDS + 1):
-        for values, work in zip(rates, (bare, whole), strict=True):
-            values.append(steps * len(labels) / _seconds(work))
-    return rates[0][1:], rates[1][1:]
+        speed = measure_training(trainer, batches, bare, images=len(labels), steps=steps)
+    side = config.input.sides[0][1]
+    console.print(f"{accelerator.device}, {config.train.optimizer}, batches of {len(labels)} at {side} pixels")
+    speed.show(console)
 
 
-def _at_start(step: int) -> float:
-    """Progress, for the resolution that training begins with."""
-    return 0.0
+def _benchmark_detector_training(config: Config, data: Path, steps: int) -> None:
+    """Of the shared form, at the full size of its inputs."""
+    accelerator, compute = start_accelerator(config.train.device, config.train.precision)
+    labelled = read_data(console, data, training_split(data, None))
+    learner = shared_learner(config, labelled, compute, True)
+    with TemporaryDirectory(prefix="multibox-", ignore_cleanup_errors=True) as folder:
+        regions = search_regions(config, RunData(labelled, None), Path(folder), console)
+        source = build_training.build_batches(config, labelled.images, regions)
+        trainer = Trainer(
+            learner.make_task(source),
+            settings=build_training.training_settings(config),
+            budget=StepBudget(2**31),
+            accelerator=accelerator,
+            state=StateFile(Path(folder) / "state.safetensors", {}),
+        )
+        batches = iter(source.batches(0, lambda step: 1.0))
+        images, targets, given = next(batches).inputs(accelerator.device)
 
+        def bare() -> None:
+            losses = trainer.objective(images, targets, given, torch.Generator().manual_seed(0))
+            accelerator.backward(torch.stack(list(losses.values())).sum())
+            trainer.optimizer.zero_grad()
 
-def _seconds(work: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    elif torch.backends.mps.is_available():
-        torch.mps.synchronize()
-    return time.perf_counter() - started
-
-
-def _listed(values: list[float]) -> str:
-    return " ".join(f"{value:.0f}" for value in values)
+        speed = measure_training(trainer, batches, bare, images=len(images), steps=steps)
+    height, width = images.shape[2:]
+    console.print(
+        f"{accelerator.device}, {config.train.optimizer}, batches of {len(images)} at {width} x {height} pixels"
+    )
+    speed.show(console)
 
 
 if __name__ == "__main__":

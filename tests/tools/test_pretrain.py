@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from configs.load import dump_config
 from detection.checkpoint import ModelHeader, save_model
 from tests.builders import toy_images, write_voc
 from tests.classification.pictures import class_files, write_folder, write_zip
@@ -90,10 +91,21 @@ def test_benchmark_tells_both_rates(tmp_path: Path, capsys: pytest.CaptureFixtur
     data = write_folder(tmp_path / "d", {**class_files("train/", 2), **class_files("val/", 2)})
     assert run("benchmark", "googlenet", data, "--steps", 1, *SMALL) == 0
     told = capsys.readouterr().out
-    for text in ("bare forward and backward", "whole training", "share: "):
+    for text in ("bare forward and backward", "whole training", "share: ", "views", "backward", "optimizer", "average"):
         assert text in told
     assert run("benchmark", "googlenet") == 2
     assert "name the data set" in capsys.readouterr().err
+
+
+def test_benchmark_of_a_detectors_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_voc(tmp_path / "toy", {"train": toy_images(4)})
+    (tmp_path / "tiny.yaml").write_text(dump_config(tiny_config()))
+    assert run("benchmark", tmp_path / "tiny.yaml", data, "--training", "--steps", 1) == 0
+    told = capsys.readouterr().out
+    for text in ("batches of 2 at 96 x", "bare forward and backward", "share: ", "views", "forward", "the rest"):
+        assert text in told
+    assert run("benchmark", "default", "--training") == 2
+    assert "default: name the data set" in capsys.readouterr().err
 
 
 def test_benchmark_of_a_model_tells_its_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

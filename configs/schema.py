@@ -222,7 +222,7 @@ class TrainConfig(Section):
     """Optimisation, and what is kept of it."""
 
     epochs: int = Field(default=40, ge=1, le=100_000, description="Passes over the training images.")
-    batch_size: int = Field(default=8, ge=1, le=4096, description="Images per step and process.")
+    batch_size: int = Field(default=4, ge=1, le=4096, description="Images per step and process.")
     optimizer: Literal["adamw", "muon"] = Field(
         default="adamw", description="adamw, or muon for the convolutions and adamw beside it."
     )

@@ -42,8 +42,8 @@ def test_a_map_of_one_cell() -> None:
 
 
 def test_levels_by_size() -> None:
-    # Thresholds are 14 cells: 112 px at stride 8, 224 px at stride 16.
-    sides = torch.tensor([10.0, 112.0, 113.0, 224.0, 225.0, 2000.0])
+    # Thresholds are 28 cells: 224 px at stride 8, 448 px at stride 16.
+    sides = torch.tensor([10.0, 224.0, 225.0, 448.0, 449.0, 2000.0])
     boxes = torch.stack([torch.zeros(6), torch.zeros(6), sides, sides], dim=1)
     assert assign_levels(boxes, (8, 16, 32)).tolist() == [0, 0, 1, 1, 2, 2]
 

@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow check format
+.PHONY: help demo test test-slow check format docs
 
 help:
 	@echo "make demo       install, then train, detect and evaluate on built-in pictures"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-slow  the tests that train models"
 	@echo "make check      formatting, lint and types"
 	@echo "make format     mend formatting and what lint can mend"
+	@echo "make docs       the documentation as a site, in site/"
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/multibox demo --out demo
@@ -33,6 +34,9 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict --quiet -f .ci/mkdocs.yml
+
 # The stamps are older than setup.py exactly when the requirements may have changed.
 $(VENV)/.installed-demo: setup.py | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[demo]'
@@ -41,6 +45,10 @@ $(VENV)/.installed-demo: setup.py | $(BIN)/python
 $(VENV)/.installed-dev: setup.py | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev,demo]'
 	@touch $@ $(VENV)/.installed-demo
+
+$(VENV)/.installed-docs: setup.py | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[docs]'
+	@touch $@
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { \

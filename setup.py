@@ -40,5 +40,6 @@ setup(
     extras_require={
         "dev": ["pytest", "pytest-xdist", "hypothesis", "playwright", "ruff", "mypy", "types-PyYAML"],
         "demo": ["scikit-learn"],
+        "docs": ["mkdocs-material"],
     },
 )

@@ -24,7 +24,7 @@ READS_CONFIG = {
 }
 
 FOLDERS = {*MAY_IMPORT, "tests", "docs"}
-PRODUCTS = {"build", "demo", "dist", "runs"}  # what commands leave here; git ignores them
+PRODUCTS = {"build", "demo", "dist", "runs", "site"}  # what commands leave here; git ignores them
 CATCH_ALLS = {"utils.py", "misc.py", "helpers.py"}
 LONGEST_FILE = 400
 

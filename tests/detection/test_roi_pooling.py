@@ -52,7 +52,7 @@ def test_order_is_kept_over_images_and_levels() -> None:
     pyramid = [torch.full((2, 1, 64 // s, 64 // s), float(s)) for s in (1, 2, 4)]
     for features in pyramid:
         features[1] += 100  # the second image is told apart by its values
-    small, large = [0.0, 0.0, 50.0, 50.0], [0.0, 0.0, 300.0, 300.0]
+    small, large = [0.0, 0.0, 50.0, 50.0], [0.0, 0.0, 500.0, 500.0]
     boxes = [torch.tensor([large, small]), torch.tensor([small, large, small])]
     pooled = pool_rois(pyramid, boxes, strides=(8, 16, 32), pool_size=1)
     assert pooled.flatten().tolist() == [4.0, 1.0, 101.0, 104.0, 101.0]

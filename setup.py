@@ -41,5 +41,7 @@ setup(
         "dev": ["pytest", "pytest-xdist", "hypothesis", "playwright", "ruff", "mypy", "types-PyYAML"],
         "demo": ["scikit-learn"],
         "docs": ["mkdocs-material"],
+        "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
+        "openvino": ["openvino>=2024.4", "onnx>=1.16"],
     },
 )

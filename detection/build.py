@@ -171,7 +171,9 @@ def fit_priors(config: Config, records: Sequence[ImageRecord]) -> Tensor:
     )
 
 
-def load_detector(path: Path, *, device: str = "auto", precision: str = "auto", cache: Path | None = None) -> Detector:
+def load_detector(
+    path: Path, *, device: str = "auto", precision: str = "auto", cache: Path | None = None, prepare: bool = True
+) -> Detector:
     """Reads a model file and composes the detector it describes.
 
     Args:
@@ -179,6 +181,7 @@ def load_detector(path: Path, *, device: str = "auto", precision: str = "auto", 
         device: See ``choose_device``.
         precision: See ``choose_precision``.
         cache: Folder for proposals that are not the network's own; None keeps none.
+        prepare: Whether to make it as fast as it gets; without, its modules are those that were trained.
 
     Raises:
         InputError: If the file is missing, damaged, or not a model.
@@ -201,5 +204,6 @@ def load_detector(path: Path, *, device: str = "auto", precision: str = "auto", 
         regions=build_regions(config, cache),
     )
     detector.calibration = calibration
-    detector.prepare()
+    if prepare:
+        detector.prepare()
     return detector

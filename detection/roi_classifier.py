@@ -87,6 +87,10 @@ class RoiClassifier(nn.Module):
                 for context in self.contexts
             ]
         )
+        return self.judge(pooled)
+
+    def judge(self, pooled: Tensor) -> EnsembleOutput:
+        """Pooled features (T R, F, S, S), context after context -> what ``forward`` answers."""
         features = torch.relu(self.trunk(self.conv(pooled).flatten(1)))  # (T R, hidden)
         by_context = features.reshape(len(self.contexts), -1, features.shape[1])
         output: EnsembleOutput = self.heads(by_context)

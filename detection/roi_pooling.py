@@ -25,7 +25,7 @@ def assign_levels(boxes: Tensor, strides: Sequence[int]) -> Tensor:
     """Pyramid level of each RoI by its size, (R, 4) -> (R,) int64 in [0, L)."""
     size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1).sqrt()
     thresholds = torch.tensor([stride * CELLS_PER_ROI for stride in strides[:-1]], device=boxes.device)
-    return torch.bucketize(size, thresholds)
+    return (size[:, None] > thresholds).sum(dim=1)
 
 
 def bin_weights(starts: Tensor, lengths: Tensor, *, bins: int, num_cells: int) -> Tensor:

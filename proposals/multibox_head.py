@@ -75,5 +75,5 @@ class MultiBoxHead(nn.Module):
                 features = block(features, level)
             answer = self.projections[level](features).float().permute(0, 2, 3, 1)  # (B, Hl, Wl, 5 A)
             logits.append(answer[..., : self.priors_per_cell].flatten(1))
-            offsets.append(answer[..., self.priors_per_cell :].reshape(len(answer), -1, 4))
+            offsets.append(answer[..., self.priors_per_cell :].reshape(answer.shape[0], -1, 4))
         return MultiBoxOutput(torch.cat(logits, dim=1), torch.cat(offsets, dim=1))

@@ -21,6 +21,7 @@ COMMANDS = (
     "compare",
     "calibrate",
     "proposals",
+    "export",
     "info",
     "demo",
     "pretrain",

@@ -12,58 +12,20 @@ import torch
 from detection.data.discover import load_dataset
 from detection.data.image import read_image
 from detection.data.records import DetectionData
-from detection.detector import Detector
-from detection.device import Compute
 from detection.errors import InputError
 from detection.inference import detect_records
 from detection.network import DetectionNetwork
 from detection.preprocess import PAD_COLOUR, original_boxes, padded_size, resize, resized_size, stack_images
 from detection.structures import Detections
-from proposals.multibox import ConvolutionalMultiBox, InputSizes
 from tests.builders import random_pixels, save_image, toy_images, write_voc
-from tests.detection.tiny import CLASSES, tiny_config, tiny_network
+from tests.detection.lively import detector_of, make_lively_network
+from tests.detection.tiny import CLASSES
 from tests.orientations import SIDES, exif, stored_pixels
-
-
-@torch.no_grad()
-def settle_statistics(network: DetectionNetwork) -> None:
-    """Gives every normalisation the statistics of one batch: activations get the scale of a trained network."""
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0
-    network.train()
-    pyramid = network.extract(stack_images([random_pixels((96, 96), seed) for seed in range(4)]))
-    assert network.multibox is not None
-    network.multibox(pyramid, InputSizes((96, 96), [(96, 96)] * 4))
-    network.classifier(pyramid, [torch.tensor([[0.0, 0.0, 60.0, 60.0]])] * 4)
-    network.eval()
 
 
 @pytest.fixture(scope="module")
 def lively_network() -> DetectionNetwork:
-    """An untrained network whose heads answer at random, so that there are many detections."""
-    network = tiny_network()
-    torch.manual_seed(3)
-    settle_statistics(network)
-    with torch.no_grad():
-        assert isinstance(network.multibox, ConvolutionalMultiBox)
-        for projection in network.multibox.head.projections:
-            torch.nn.init.normal_(projection.weight, std=0.02)
-            torch.nn.init.zeros_(projection.bias)
-        torch.nn.init.normal_(network.classifier.heads.logit_weight, std=0.1)
-        assert network.classifier.heads.offset_weight is not None
-        torch.nn.init.normal_(network.classifier.heads.offset_weight, std=0.05)
-    return network
-
-
-def detector_of(network: DetectionNetwork) -> Detector:
-    return Detector(
-        network,
-        class_names=CLASSES,
-        category_ids=(1, 7, 9),
-        longest_side=tiny_config().input.longest_side,
-        compute=Compute(torch.device("cpu"), torch.float32),
-    )
+    return make_lively_network()
 
 
 def assert_valid_detections(found: Detections, size_hw: tuple[int, int], num_classes: int) -> None:

@@ -1,0 +1,70 @@
+"""What an exported file says of itself: everything that its user needs beside the graph, as one JSON document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from detection.detector import Detector
+
+KEY = "multibox-rcnn"
+"""Under which the document lies in a file's metadata."""
+
+FORMAT = "multibox-rcnn export 1"
+
+
+@dataclass(frozen=True)
+class ExportDocument:
+    """The document.
+
+    Attributes:
+        class_names: C names; a label indexes into them.
+        category_ids: C ids of the training data.
+        longest_side: Longer side to which the graph scales its images, in pixels.
+        score_threshold: Weaker detections never leave the graph.
+        thresholds: Kind -> lowest score of each class, where the model was calibrated; see ``detection.calibration``.
+        source: Which model it was made of.
+    """
+
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    longest_side: int
+    score_threshold: float
+    thresholds: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    source: str = ""
+
+    @classmethod
+    def of(cls, detector: Detector, source: str) -> ExportDocument:
+        """The document of a detector."""
+        calibration = detector.calibration
+        return cls(
+            class_names=detector.class_names,
+            category_ids=detector.category_ids,
+            longest_side=detector.longest_side,
+            score_threshold=detector.network.detection_settings.score_threshold,
+            thresholds={} if calibration is None else dict(calibration.thresholds),
+            source=source,
+        )
+
+    def to_text(self) -> str:
+        """JSON."""
+        return json.dumps({"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def from_text(cls, text: str) -> ExportDocument:
+        """Reads what ``to_text`` gave.
+
+        Raises:
+            ValueError: If it is something else.
+        """
+        document: Any = json.loads(text)
+        if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+            raise ValueError(f"expected a document of format {FORMAT!r}, got {text[:80]!r}")
+        try:
+            names, ids = tuple(document.pop("class_names")), tuple(document.pop("category_ids"))
+            thresholds = {kind: tuple(values) for kind, values in document.pop("thresholds").items()}
+            return cls(class_names=names, category_ids=ids, thresholds=thresholds, **document)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"its document lacks or adds fields ({error})") from error

@@ -1,0 +1,110 @@
+"""A detector in an exported file, run by ONNX Runtime or OpenVINO: an ``ImageDetector`` like any other.
+
+Legend: B images of one size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from detection.errors import InputError
+from detection.export.document import KEY, ExportDocument
+from detection.export.files import INPUT, needed
+from detection.preprocess import Image
+from detection.structures import Detections
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
+Run = Callable[[npt.NDArray[np.uint8]], Arrays]
+"""(B, H, W, 3) uint8 -> the outputs of the graph by name."""
+
+SUFFIXES = (".onnx", ".xml")
+"""Of exported files: ONNX, OpenVINO."""
+
+
+class ExportedDetector:
+    """Detects with an exported file.
+
+    Args:
+        run: Runs the graph.
+        document: What the file says of itself.
+    """
+
+    def __init__(self, run: Run, document: ExportDocument) -> None:
+        self.run = run
+        self.document = document
+        self.device = torch.device("cpu")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """C names; a detection's label indexes into them."""
+        return self.document.class_names
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """C ids of the training data."""
+        return self.document.category_ids
+
+    def detect_images(self, images: Sequence[Image]) -> list[Detections]:
+        """(H, W, 3) uint8 RGB images of any sizes -> detections in the pixels of each; those of one size together."""
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for row, image in enumerate(images):
+            by_size.setdefault((image.shape[0], image.shape[1]), []).append(row)
+        found: dict[int, Detections] = {}
+        for size_hw, rows in by_size.items():
+            outputs = self.run(np.stack([images[row] for row in rows]))
+            for place, row in enumerate(rows):
+                found[row] = _of_image(outputs, place, size_hw)
+        return [found[row] for row in range(len(images))]
+
+
+def _of_image(outputs: Arrays, place: int, size_hw: tuple[int, int]) -> Detections:
+    own = outputs["image_index"] == place
+    boxes = torch.from_numpy(outputs["boxes"][own].astype(np.float32)).reshape(-1, 4)
+    scores = torch.from_numpy(outputs["scores"][own].astype(np.float32))
+    return Detections(boxes, scores, torch.from_numpy(outputs["labels"][own].astype(np.int64)), size_hw)
+
+
+def load_exported(path: Path) -> ExportedDetector:
+    """Opens an exported file with the engine it is for.
+
+    Raises:
+        InputError: If the file is missing, damaged or no detector, or its engine is not installed.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a .onnx or .xml file that `multibox export` wrote")
+    try:
+        run, text = (_open_onnx if path.suffix == ".onnx" else _open_openvino)(path)
+        return ExportedDetector(run, ExportDocument.from_text(text))
+    except InputError:
+        raise
+    except Exception as error:  # the engines' own errors have no common type
+        raise InputError(f"{path}: cannot be opened ({error}); export the model again") from error
+
+
+def _open_onnx(path: Path) -> tuple[Run, str]:
+    runtime = needed("onnxruntime", "onnx")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+
+    def run(images: npt.NDArray[np.uint8]) -> Arrays:
+        return dict(zip(names, session.run(names, {INPUT: images}), strict=True))
+
+    return run, session.get_modelmeta().custom_metadata_map[KEY]
+
+
+def _open_openvino(path: Path) -> tuple[Run, str]:
+    openvino = needed("openvino", "openvino")
+    model = openvino.Core().read_model(str(path))
+    compiled = openvino.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+    names = [output.get_any_name() for output in compiled.outputs]
+
+    def run(images: npt.NDArray[np.uint8]) -> Arrays:
+        results = compiled([images])
+        return {name: results[place] for place, name in enumerate(names)}
+
+    return run, model.get_rt_info([KEY]).astype(str)

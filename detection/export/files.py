@@ -1,0 +1,76 @@
+"""The graph as a file of another engine: ONNX, and from it OpenVINO's pair of files."""
+
+from __future__ import annotations
+
+import warnings
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from detection.atomic import atomic_path
+from detection.errors import InputError
+from detection.export.document import KEY, ExportDocument
+from detection.export.graph import DetectionGraph, GraphDetections
+
+OPSET = 18
+"""Of ONNX: the first whose operators hold the whole graph."""
+
+INPUT = "images"
+
+
+def needed(module: str, extra: str) -> ModuleType:
+    """A package that only exports need.
+
+    Raises:
+        InputError: If it is not installed; says how to.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise InputError(f"{module} is not installed; pip install 'multibox-rcnn[{extra}]'") from error
+
+
+@torch.no_grad()
+def write_onnx(graph: DetectionGraph, document: ExportDocument, path: Path) -> None:
+    """Writes ``path``: (B, H, W, 3) uint8 RGB in, what ``GraphDetections`` holds out; B, H and W are free.
+
+    Raises:
+        InputError: If the packages are not installed.
+    """
+    onnx = needed("onnx", "onnx")
+    example = torch.zeros(2, 150, 200, 3, dtype=torch.uint8)
+    outputs = GraphDetections._fields
+    free = {INPUT: {0: "batch", 1: "height", 2: "width"}} | {name: {0: "detections"} for name in outputs[:3]}
+    free["image_index"] = {0: "detections"}
+    with atomic_path(path) as draft:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # The tracer warns of every size that it follows.
+            torch.onnx.export(
+                graph.eval(),
+                (example,),
+                str(draft),
+                input_names=[INPUT],
+                output_names=[*outputs[:3], "image_index"],
+                dynamic_axes=free,
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        model = onnx.load(str(draft))
+        entry = model.metadata_props.add()
+        entry.key, entry.value = KEY, document.to_text()
+        onnx.save(model, str(draft))
+
+
+def write_openvino(onnx_path: Path, document: ExportDocument, path: Path) -> None:
+    """Writes ``path`` (xml) and the weights beside it (bin), in half precision, from an ONNX file.
+
+    Raises:
+        InputError: If OpenVINO is not installed.
+    """
+    openvino = needed("openvino", "openvino")
+    model = openvino.convert_model(str(onnx_path))
+    model.set_rt_info(document.to_text(), [KEY])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    openvino.save_model(model, str(path), compress_to_fp16=True)

@@ -1,0 +1,202 @@
+"""The whole detector as tensor operations: pixels of any size in, the detections of a batch out.
+
+The same as ``Detector`` for images of one size, written so that an exporter can follow it: no loop over images, and no
+Python number that depends on an input. Suppression works on all images at once, since boxes of different images (and
+of different classes) are moved apart.
+Legend: B images, H/W their size, K priors, N candidates and P proposals of an image, C classes, D detections in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import nms, roi_align
+
+from detection.detector import Detector
+from detection.ensemble import mean_offsets, mean_probabilities
+from detection.errors import InputError
+from detection.export.resizing import scale_pixels
+from detection.network import DetectionNetwork
+from detection.postprocess import OFFSET_SCALE
+from detection.preprocess import PAD_COLOUR, PAD_MULTIPLE
+from detection.roi_pooling import SAMPLES_PER_BIN, assign_levels
+from proposals.box_coder import decode
+from proposals.box_ops import enlarge
+from proposals.multibox import ConvolutionalMultiBox, InputSizes
+
+_NEVER = -1e4  # A logit that no prior has.
+
+
+class GraphDetections(NamedTuple):
+    """D detections of a batch, best first.
+
+    Attributes:
+        boxes: (D, 4) float32 xyxy, pixels of the images.
+        scores: (D,) float32.
+        labels: (D,) int64 in [0, C).
+        images: (D,) int64 in [0, B), the image each is of.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    images: Tensor
+
+
+class DetectionGraph(nn.Module):
+    """A detector with its preprocessing, suppression and calibration as one module.
+
+    Args:
+        detector: Loaded without ``prepare``, in float32: an engine optimises in its own way.
+
+    Raises:
+        InputError: If it is a detector that no graph can hold: of the crop form, or with proposals of another method.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        network = detector.network
+        if not isinstance(network, DetectionNetwork):
+            raise InputError("models of classifier.form crop cannot be exported; train with classifier.form shared")
+        if detector.regions is not None or not isinstance(network.multibox, ConvolutionalMultiBox):
+            raise InputError("only models of proposals.method multibox can be exported")
+        self.network = network
+        self.multibox = network.multibox
+        self.longest_side = detector.longest_side
+        self.pad_colour: Tensor
+        self.register_buffer("pad_colour", torch.tensor(PAD_COLOUR, dtype=torch.float32).view(1, 3, 1, 1))
+        self.score_maps: Tensor | None
+        maps = None if detector.calibration is None else torch.tensor(detector.calibration.maps, dtype=torch.float32)
+        self.register_buffer("score_maps", maps)
+
+    def forward(self, images: Tensor) -> GraphDetections:
+        """(B, H, W, 3) uint8 RGB -> the detections of all images."""
+        original, scaled = self._sizes(images)
+        pixels = self._prepare(images, scaled)
+        pyramid = self.network.extract(pixels)
+        boxes, objectness = self._propose(pyramid, pixels, scaled)
+        probabilities, offsets = self._judge(pyramid, boxes)
+        return self._select(boxes, objectness, probabilities, offsets, (original, scaled))
+
+    def _sizes(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Height and width of the images, and after scaling: two (2,) int64."""
+        original = torch.stack([torch.as_tensor(images.shape[1]), torch.as_tensor(images.shape[2])])
+        exact = original.to(torch.float64) * (self.longest_side / original.max().to(torch.float64))
+        return original, exact.round().to(torch.int64).clamp(min=1)
+
+    def _prepare(self, images: Tensor, scaled: Tensor) -> Tensor:
+        """Scaled, padded pixels (B, 3, h, w) as floats from 0 to 255."""
+        pixels = images.permute(0, 3, 1, 2).float()
+        pixels = scale_pixels(pixels, scaled)
+        missing = (-scaled) % PAD_MULTIPLE
+        # Zero is what an exporter can pad with.
+        moved = nn.functional.pad(pixels - self.pad_colour, [0, missing[1], 0, missing[0]])
+        return moved + self.pad_colour
+
+    def _propose(self, pyramid: Sequence[Tensor], pixels: Tensor, scaled: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, P, 4) boxes in pixels of the input and (B, P) objectness; 0 marks places without a proposal."""
+        settings = self.network.proposal_settings
+        sizes = InputSizes((pixels.shape[2], pixels.shape[3]), [])
+        logits, offsets = self.multibox(pyramid, sizes)
+        # Small images have fewer priors than candidates are asked for: empty ones make up the number.
+        wanted = settings.num_candidates
+        logits = nn.functional.pad(logits, [0, wanted], value=_NEVER)
+        offsets = nn.functional.pad(offsets, [0, 0, 0, wanted])
+        priors = nn.functional.pad(self.multibox.priors(sizes), [0, 0, 0, wanted])
+        logits, rows = logits.topk(wanted, dim=1)
+        boxes = decode(offsets.gather(1, rows[..., None].expand(-1, -1, 4)), priors[rows])
+        boxes = torch.minimum(boxes.clamp(min=0), _limits(scaled))
+        large = ((boxes[..., 2:] - boxes[..., :2]) > 1.0).all(dim=-1)
+        scores = torch.where(large, logits.sigmoid(), torch.zeros_like(logits))
+        images = torch.arange(scores.shape[0], device=scores.device)[:, None].expand_as(scores)
+        span = scaled.max() + 1
+        kept = _suppress(boxes.flatten(0, 1), scores.flatten(), images.flatten() * span, settings.nms_iou_threshold)
+        scores = torch.zeros_like(scores.flatten()).index_put((kept,), scores.flatten()[kept]).view_as(scores)
+        best, rows = scores.topk(settings.num_proposals, dim=1)
+        return boxes.gather(1, rows[..., None].expand(-1, -1, 4)), best
+
+    def _judge(self, pyramid: Sequence[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B P, C + 1) probabilities and (B P, C, 4) offsets of all proposals."""
+        classifier = self.network.classifier
+        images = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand(boxes.shape[:2]).flatten()
+        pooled = []
+        for context in classifier.contexts:
+            regions = enlarge(boxes.flatten(0, 1), context)
+            pooled.append(self._pool(pyramid, regions, images))
+        judged = classifier.judge(torch.cat(pooled))
+        return mean_probabilities(judged.logits), None if judged.offsets is None else mean_offsets(judged.offsets)
+
+    def _pool(self, pyramid: Sequence[Tensor], regions: Tensor, images: Tensor) -> Tensor:
+        """Pools every region from the level that fits it; each level pools all, as a graph knows no lists."""
+        classifier = self.network.classifier
+        rows = torch.cat([images[:, None].to(regions.dtype), regions], dim=1)
+        levels = assign_levels(regions, classifier.strides)
+        size = classifier.pool_size
+        chosen = torch.zeros(1)
+        for level, (features, stride) in enumerate(zip(pyramid, classifier.strides, strict=True)):
+            here = (levels == level).to(features.dtype).view(-1, 1, 1, 1)
+            pooled = roi_align(features, rows, size, 1 / stride, sampling_ratio=SAMPLES_PER_BIN, aligned=True)
+            chosen = chosen + pooled * here
+        return chosen
+
+    def _select(
+        self,
+        boxes: Tensor,
+        objectness: Tensor,
+        probabilities: Tensor,
+        offsets: Tensor | None,
+        sizes: tuple[Tensor, Tensor],
+    ) -> GraphDetections:
+        """Scores, refines, suppresses by class, keeps the best of each image, and goes back to the images' pixels."""
+        settings = self.network.detection_settings
+        original, scaled = sizes
+        flat_objectness = objectness.flatten()
+        scores = probabilities[:, :-1] * flat_objectness.pow(settings.objectness_power)[:, None]
+        passed = (scores >= settings.score_threshold) & (flat_objectness > 0)[:, None]
+        rows, labels = passed.nonzero(as_tuple=True)
+        chosen = boxes.flatten(0, 1)[rows]
+        if offsets is not None:
+            refined = decode(offsets[rows, labels] * OFFSET_SCALE, chosen)
+            chosen = torch.minimum(refined.clamp(min=0), _limits(scaled))
+        images = torch.div(rows, self.network.proposal_settings.num_proposals, rounding_mode="floor")
+        chosen_scores = scores[rows, labels]
+        valid = ((chosen[:, 2:] - chosen[:, :2]) > 0).all(dim=1).nonzero(as_tuple=True)[0]
+        chosen, chosen_scores, labels, images = chosen[valid], chosen_scores[valid], labels[valid], images[valid]
+        groups = images * scores.shape[1] + labels
+        kept = _suppress(chosen, chosen_scores, groups * (scaled.max() + 1), settings.nms_iou_threshold)
+        own = images[kept][:, None] == torch.arange(objectness.shape[0], device=images.device)[None, :]
+        rank = (own.to(torch.int64).cumsum(dim=0) * own).sum(dim=1)  # place among those of its image, from 1
+        kept = kept[(rank <= settings.max_detections).nonzero(as_tuple=True)[0]]
+        factors = original.to(torch.float32) / scaled.to(torch.float32)
+        mapped = torch.minimum(chosen[kept] * factors.flip(0).repeat(2), _limits(original))
+        calibrated = self._calibrate(chosen_scores[kept], labels[kept])
+        order = calibrated.argsort(descending=True)
+        return GraphDetections(mapped[order], calibrated[order], labels[kept][order], images[kept][order])
+
+    def _calibrate(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """As ``Calibration.apply``, in single precision, which engines are made for."""
+        if self.score_maps is None:
+            return scores
+        slopes, biases = self.score_maps[labels].unbind(dim=1)
+        inside = scores.clamp(1e-7, 1 - 1e-6)
+        return torch.sigmoid(slopes * torch.log(inside / (1 - inside)) + biases)
+
+
+def _limits(size_hw: Tensor) -> Tensor:
+    """(2,) height and width -> (4,) float32 width, height, width, height: the far corner of boxes."""
+    return size_hw.flip(0).repeat(2).to(torch.float32)
+
+
+def _suppress(boxes: Tensor, scores: Tensor, shifts: Tensor, iou_threshold: float) -> Tensor:
+    """Rows that remain when what repeats a better box is gone, best first; boxes of other shifts never meet.
+
+    Args:
+        boxes: (N, 4).
+        scores: (N,).
+        shifts: (N,) by how much each box is moved: multiples of more than the longest side of an image.
+        iou_threshold: Overlap above which the lower-scored box goes.
+    """
+    return nms(boxes + shifts.to(boxes.dtype)[:, None], scores, iou_threshold)

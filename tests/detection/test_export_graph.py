@@ -1,0 +1,116 @@
+"""The graph that is exported answers what the detector answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from configs.load import config_from_dict
+from configs.schema import Config
+from detection import build
+from detection.calibration import Calibration, ScoreMap
+from detection.detector import Detector
+from detection.device import Compute
+from detection.errors import InputError
+from detection.export.graph import DetectionGraph, GraphDetections
+from detection.export.resizing import scale_pixels
+from detection.network import DetectionNetwork
+from detection.preprocess import Image, resize
+from detection.structures import Detections
+from tests.builders import random_pixels
+from tests.crop.small import crop_config
+from tests.detection.lively import detector_of, make_lively_network
+from tests.detection.tiny import CLASSES, tiny_config
+
+
+@pytest.fixture(scope="module")
+def lively_network() -> DetectionNetwork:
+    return make_lively_network()
+
+
+@torch.inference_mode()
+def answer(detector: Detector, images: Sequence[Image]) -> GraphDetections:
+    found: GraphDetections = DetectionGraph(detector)(torch.from_numpy(np.stack(images)))
+    return found
+
+
+def of_image(found: GraphDetections, image: int, size_hw: tuple[int, int]) -> Detections:
+    rows = found.images == image
+    return Detections(found.boxes[rows], found.scores[rows], found.labels[rows], size_hw)
+
+
+def assert_same(found: Detections, expected: Detections) -> None:
+    assert len(found) == len(expected) > 0
+    torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.boxes, expected.boxes, atol=0.02, rtol=0)
+    assert torch.equal(found.labels, expected.labels)
+
+
+@pytest.mark.parametrize("size_hw", [(96, 96), (60, 100), (150, 90), (33, 95), (1, 1), (20, 7)])
+def test_a_batch_gets_the_detectors_answers(size_hw: tuple[int, int], lively_network: DetectionNetwork) -> None:
+    detector = detector_of(lively_network)
+    images = [random_pixels(size_hw, seed) for seed in range(3)]
+    found = answer(detector, images)
+    for number, expected in enumerate(detector.detect_images(images)):
+        assert_same(of_image(found, number, size_hw), expected)
+
+
+def test_scores_are_calibrated(lively_network: DetectionNetwork) -> None:
+    detector = detector_of(lively_network)
+    maps = (ScoreMap(2.0, 0.5), ScoreMap(0.5, -1.0), ScoreMap(1.0, 0.0))
+    detector.calibration = Calibration(maps, {"best": (None,) * 3, "precise": (None,) * 3})
+    image = random_pixels((80, 96))
+    assert_same(of_image(answer(detector, [image]), 0, (80, 96)), detector.detect_image(image))
+
+
+def test_nothing_found_and_few_allowed(lively_network: DetectionNetwork) -> None:
+    detector = detector_of(lively_network)
+    settings = lively_network.detection_settings
+    image = random_pixels((80, 96))
+    try:
+        lively_network.detection_settings = replace(settings, score_threshold=1.0)
+        assert [len(column) for column in answer(detector, [image, image])] == [0, 0, 0, 0]
+        lively_network.detection_settings = replace(settings, max_detections=3)
+        found = answer(detector, [image, image])
+        assert torch.bincount(found.images).tolist() == [3, 3]
+        assert_same(of_image(found, 1, (80, 96)), detector.detect_image(image))
+    finally:
+        lively_network.detection_settings = settings
+
+
+@pytest.mark.parametrize("scaled_hw", [(40, 60), (30, 45), (21, 70), (200, 100), (100, 150)])
+def test_scaling_is_opencvs(scaled_hw: tuple[int, int]) -> None:
+    image = random_pixels((100, 150))
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    scaled = scale_pixels(pixels, torch.tensor(scaled_hw))[0].permute(1, 2, 0).numpy()
+    difference = np.abs(scaled - resize(image, scaled_hw).astype(np.float32))
+    assert difference.max() <= 1  # OpenCV computes in fixed point
+    assert (difference > 0).mean() < 0.1
+
+
+def test_what_no_graph_can_hold_is_refused() -> None:
+    for config, message in (
+        (crop_config(), r"classifier\.form crop cannot be exported"),
+        (_with_method("combined"), r"only models of proposals\.method multibox"),
+        (_with_method("multibox-fc"), r"only models of proposals\.method multibox"),
+    ):
+        detector = Detector(
+            build.build_whole_network(config, len(CLASSES)),
+            class_names=CLASSES,
+            category_ids=(1, 2, 3),
+            longest_side=96,
+            compute=Compute(torch.device("cpu"), torch.float32),
+            regions=build.build_regions(config, None),
+        )
+        with pytest.raises(InputError, match=message):
+            DetectionGraph(detector)
+
+
+def _with_method(method: str) -> Config:
+    values = tiny_config().model_dump(mode="json")
+    values["proposals"]["method"] = method
+    return config_from_dict(values, schema=Config)

@@ -228,8 +228,11 @@ class TrainConfig(Section):
     )
     learning_rate: float = Field(default=1e-3, gt=0.0, le=1.0, description="Peak learning rate of AdamW.")
     muon_learning_rate: float = Field(default=0.02, gt=0.0, le=1.0, description="Peak learning rate of Muon.")
-    backbone_rate: float = Field(
-        default=1.0, ge=0.0, le=10.0, description="Learning rate of the backbone, as a multiple of the others'."
+    backbone_rate: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=10.0,
+        description="Learning rate of the backbone, as a multiple of the others'; null = 0.1, from random weights 1.",
     )
     weight_decay: float = Field(default=0.05, ge=0.0, le=1.0, description="Decoupled weight decay.")
     warmup_fraction: float = Field(default=0.03, ge=0.0, le=0.5, description="Part of the steps with rising rate.")

@@ -24,6 +24,9 @@ from detection.regions import RegionSource
 from detection.roi_sampling import RoiSamplingSettings
 from detection.schedule import cosine_schedule, low_resolution_phases, sides_around
 
+PRETRAINED_RATE = 0.1
+"""Learning rate of a backbone with start weights, as a multiple of the others' (docs/decisions.md, 22)."""
+
 
 def build_objective(config: Config, network: DetectionNetwork) -> TrainingObjective:
     """Network and losses, ready to train."""
@@ -88,8 +91,15 @@ def build_optimizer(
         weight_decay=t.weight_decay,
         precision=precision,
     )
-    scale_learning_rate(optimizer, network.backbone, t.backbone_rate)
+    scale_learning_rate(optimizer, network.backbone, _backbone_rate(config))
     return optimizer
+
+
+def _backbone_rate(config: Config) -> float:
+    """Weights that have learnt before are kept from being forgotten at the rate at which new ones are learnt."""
+    if config.train.backbone_rate is not None:
+        return config.train.backbone_rate
+    return 1.0 if config.backbone.weights == "none" else PRETRAINED_RATE
 
 
 def training_settings(config: Config) -> TrainingSettings:

@@ -92,8 +92,9 @@ class DetectionGraph(nn.Module):
         pixels = images.permute(0, 3, 1, 2).float()
         pixels = scale_pixels(pixels, scaled)
         missing = (-scaled) % PAD_MULTIPLE
-        # Zero is what an exporter can pad with.
-        moved = nn.functional.pad(pixels - self.pad_colour, [0, missing[1], 0, missing[0]])
+        # Zero is what an exporter can pad with, and tensors, not numbers, are what it can follow.
+        sides = [0, missing[1], 0, missing[0]]
+        moved = nn.functional.pad(pixels - self.pad_colour, sides)  # type: ignore[arg-type]
         return moved + self.pad_colour
 
     def _propose(self, pyramid: Sequence[Tensor], pixels: Tensor, scaled: Tensor) -> tuple[Tensor, Tensor]:

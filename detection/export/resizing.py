@@ -22,7 +22,7 @@ def area_weights(length: int, scaled: int) -> Tensor:
     return covered.clamp(min=0) / step
 
 
-@torch.jit.script_if_tracing
+@torch.jit.script_if_tracing  # type: ignore[untyped-decorator]
 def scale_pixels(pixels: Tensor, size_hw: Tensor) -> Tensor:
     """Scales (B, 3, H, W) float32 pixels as ``detection.preprocess.resize`` does, to a (2,) int64 height and width.
 

@@ -17,6 +17,7 @@ from detection.detector import Detector
 from detection.device import Compute
 from detection.errors import InputError
 from detection.export.graph import DetectionGraph, GraphDetections
+from detection.export.parity import measure_drift
 from detection.export.resizing import scale_pixels
 from detection.network import DetectionNetwork
 from detection.preprocess import Image, resize
@@ -50,13 +51,33 @@ def assert_same(found: Detections, expected: Detections) -> None:
     assert torch.equal(found.labels, expected.labels)
 
 
-@pytest.mark.parametrize("size_hw", [(96, 96), (60, 100), (150, 90), (33, 95), (1, 1), (20, 7)])
+@pytest.mark.parametrize("size_hw", [(96, 96), (60, 96), (96, 1)])
 def test_a_batch_gets_the_detectors_answers(size_hw: tuple[int, int], lively_network: DetectionNetwork) -> None:
     detector = detector_of(lively_network)
     images = [random_pixels(size_hw, seed) for seed in range(3)]
     found = answer(detector, images)
     for number, expected in enumerate(detector.detect_images(images)):
         assert_same(of_image(found, number, size_hw), expected)
+
+
+class GraphDetector:
+    """The graph as a detector, one image at a time."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+        self.class_names, self.category_ids, self.device = CLASSES, (1, 7, 9), torch.device("cpu")
+
+    def detect_images(self, images: Sequence[Image]) -> list[Detections]:
+        return [of_image(answer(self.detector, [i]), 0, (i.shape[0], i.shape[1])) for i in images]
+
+
+@pytest.mark.parametrize("size_hw", [(60, 100), (150, 90), (33, 95), (20, 7), (300, 200)])
+def test_scaled_images_get_nearly_the_same(size_hw: tuple[int, int], lively_network: DetectionNetwork) -> None:
+    """OpenCV scales in fixed point: some pixels of noise, the hardest picture, come out one grey value apart."""
+    detector = detector_of(lively_network)
+    drift = measure_drift(detector, GraphDetector(detector), [random_pixels(size_hw, seed) for seed in range(3)])
+    assert drift.detections > 30
+    assert drift.tolerable, drift.describe()
 
 
 def test_scores_are_calibrated(lively_network: DetectionNetwork) -> None:

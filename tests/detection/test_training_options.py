@@ -13,6 +13,7 @@ import torch
 from configs.load import config_from_dict
 from configs.schema import Config
 from detection import build_training
+from detection.build_training import PRETRAINED_RATE
 from detection.data.discover import load_dataset
 from detection.data.loader import Batch
 from detection.data.records import DetectionData
@@ -20,7 +21,7 @@ from detection.preprocess import Image
 from detection.schedule import StepBudget
 from proposals.structures import Proposals
 from tests.builders import toy_images, write_voc
-from tests.detection.tiny import run_losses, tiny_config, tiny_trainer
+from tests.detection.tiny import run_losses, tiny_config, tiny_network, tiny_trainer
 
 STEPS = 10
 EVERYTHING = {"augment": {"mosaic": 0.7, "mosaic_until": 0.5, "iou_crop": 0.5}, "train": {"multi_scale": 0.5}}
@@ -86,11 +87,24 @@ def test_mosaics_end_and_sides_vary_around_that_of_the_phase(data: DetectionData
 
 
 def test_off_by_default(data: DetectionData) -> None:
-    off = {"augment": {"mosaic": 0.0, "iou_crop": 0.0}, "train": {"multi_scale": 0.0, "backbone_rate": 1.0}}
+    off = {"augment": {"mosaic": 0.0, "iou_crop": 0.0}, "train": {"multi_scale": 0.0, "backbone_rate": None}}
     default = tiny_config()
     assert with_options(off) == default
     assert default.train.patience is None
     assert {max(t.image_size_hw) for batch in batches_of(data, default) for t in batch.targets} == {64, 96}
+
+
+@pytest.mark.parametrize(
+    ("weights", "rate", "expected"),
+    [("shipped", None, PRETRAINED_RATE), ("none", None, 1.0), ("shipped", 1.0, 1.0), ("none", 0.5, 0.5)],
+)
+def test_a_backbone_that_has_learnt_learns_more_slowly(weights: str, rate: float | None, expected: float) -> None:
+    config = with_options({"backbone": {"weights": weights}, "train": {"backbone_rate": rate}})
+    network = tiny_network(config)
+    optimizer = build_training.build_optimizer(config, network, torch.float32)
+    rate_of = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    ratio = rate_of[id(network.backbone.conv1.conv.weight)] / rate_of[id(network.classifier.trunk.weight)]
+    assert ratio == pytest.approx(expected)
 
 
 @pytest.mark.slow

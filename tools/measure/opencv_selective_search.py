@@ -20,10 +20,12 @@ def main() -> None:
     mode, width = sys.argv[1], int(sys.argv[2])
     for line in sys.stdin:
         image = cv2.imread(line.rstrip("\n"))
+        if image is None:
+            sys.exit(f"{line.rstrip()}: cannot be read; give images that OpenCV can read")
         scale = width / image.shape[1]
         image = cv2.resize(image, (width, round(image.shape[0] * scale)), interpolation=cv2.INTER_AREA)
         started = time.perf_counter()
-        search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
+        search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()  # type: ignore[attr-defined]
         search.setBaseImage(image)
         if mode == "fast":
             search.switchToSelectiveSearchFast()

@@ -100,7 +100,7 @@ def _open_onnx(path: Path) -> tuple[Run, str]:
 def _open_openvino(path: Path) -> tuple[Run, str]:
     openvino = needed("openvino", "openvino")
     model = openvino.Core().read_model(str(path))
-    compiled = openvino.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+    compiled = openvino.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"})
     names = [output.get_any_name() for output in compiled.outputs]
 
     def run(images: npt.NDArray[np.uint8]) -> Arrays:

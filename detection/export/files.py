@@ -64,7 +64,7 @@ def write_onnx(graph: DetectionGraph, document: ExportDocument, path: Path) -> N
 
 
 def write_openvino(onnx_path: Path, document: ExportDocument, path: Path) -> None:
-    """Writes ``path`` (xml) and the weights beside it (bin), in half precision, from an ONNX file.
+    """Writes ``path`` (xml) and the weights beside it (bin) from an ONNX file.
 
     Raises:
         InputError: If OpenVINO is not installed.
@@ -73,4 +73,4 @@ def write_openvino(onnx_path: Path, document: ExportDocument, path: Path) -> Non
     model = openvino.convert_model(str(onnx_path))
     model.set_rt_info(document.to_text(), [KEY])
     path.parent.mkdir(parents=True, exist_ok=True)
-    openvino.save_model(model, str(path), compress_to_fp16=True)
+    openvino.save_model(model, str(path), compress_to_fp16=False)

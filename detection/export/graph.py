@@ -200,4 +200,5 @@ def _suppress(boxes: Tensor, scores: Tensor, shifts: Tensor, iou_threshold: floa
         shifts: (N,) by how much each box is moved: multiples of more than the longest side of an image.
         iou_threshold: Overlap above which the lower-scored box goes.
     """
-    return nms(boxes + shifts.to(boxes.dtype)[:, None], scores, iou_threshold)
+    moved = boxes + shifts.to(boxes.dtype)[:, None]
+    return nms(moved.reshape(-1, 4), scores, iou_threshold)  # the shape tells OpenVINO that these are boxes

@@ -29,7 +29,7 @@ from detection.postprocess import select_detections
 from detection.tracing import Trace, trace_image
 from proposals.multibox import ConvolutionalMultiBox
 from tests.builders import random_pixels, toy_images, write_voc
-from tests.detection.test_network import settle_statistics
+from tests.detection.lively import settle_statistics
 from tests.detection.tiny import CLASSES, tiny_network
 from tests.evaluation.splits import make_record
 

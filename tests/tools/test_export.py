@@ -1,0 +1,98 @@
+"""Exported files answer what their model answers, and a file that does not is not kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from detection.checkpoint import ModelHeader, save_model
+from detection.errors import InputError
+from detection.export import files, parity
+from detection.export.engine import load_exported
+from tests.builders import random_pixels, save_image
+from tests.detection.lively import detector_of, make_lively_network
+from tests.detection.tiny import CLASSES, tiny_config
+from tests.tools.running import run_main as run
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+
+FILES = {"onnx": "model.onnx", "openvino": "model.xml"}
+SIZES = [(96, 72), (60, 96), (96, 96)]  # not scaled: OpenCV does that in fixed point, a hair otherwise than a graph
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that finds much, and pictures."""
+    folder = tmp_path_factory.mktemp("export")
+    torch.manual_seed(0)
+    header = ModelHeader(tiny_config().model_dump(mode="json"), CLASSES, (1, 7, 9), {})
+    save_model(folder / "model.safetensors", make_lively_network().state_dict(), header)
+    for number, size_hw in enumerate(SIZES):
+        save_image(folder / f"photos/{number}.png", random_pixels(size_hw, seed=number))
+    return folder
+
+
+@pytest.fixture(scope="module", params=["onnx", "openvino"])
+def exported(request: pytest.FixtureRequest, work: Path) -> Path:
+    out = work / request.param
+    options = ["--to", request.param, "--out", out, "--images", work / "photos"]
+    assert run("export", work / "model.safetensors", *options) == 0
+    return out / FILES[request.param]
+
+
+def test_only_the_files_of_the_format_are_there(exported: Path) -> None:
+    expected = {"model.onnx"} if exported.suffix == ".onnx" else {"model.xml", "model.bin"}
+    assert {path.name for path in exported.parent.iterdir()} == expected
+
+
+def test_it_carries_names_and_ids_along(exported: Path) -> None:
+    detector = load_exported(exported)
+    assert (detector.class_names, detector.category_ids) == (CLASSES, (1, 7, 9))
+    assert detector.document.longest_side == 96
+
+
+def test_a_batch_and_any_size_in_the_order_given(exported: Path) -> None:
+    detector, source = load_exported(exported), detector_of(make_lively_network())
+    images = [random_pixels(size_hw, seed) for seed, size_hw in enumerate([*SIZES, *SIZES])]
+    for found, expected in zip(detector.detect_images(images), source.detect_images(images), strict=True):
+        assert len(found) == len(expected) > 0
+        torch.testing.assert_close(found.boxes, expected.boxes, atol=0.05, rtol=0)
+        torch.testing.assert_close(found.scores, expected.scores, atol=1e-3, rtol=0)
+    assert detector.detect_images([]) == []
+    (scaled,) = detector.detect_images([random_pixels((300, 170))])
+    assert scaled.image_size_hw == (300, 170)
+
+
+def test_an_image_of_one_pixel(exported: Path) -> None:
+    found = load_exported(exported).run(np.full((2, 1, 1, 3), 120, dtype=np.uint8))
+    assert found.keys() == {"boxes", "scores", "labels", "image_index"}
+    assert len({len(values) for values in found.values()}) == 1
+
+
+def test_a_file_that_answers_otherwise_is_not_kept(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parity, "MAX_SCORE", -1.0)
+    options = ["--to", "onnx", "--out", tmp_path / "out", "--images", work / "photos"]
+    assert run("export", work / "model.safetensors", *options) == 2
+    assert "answers otherwise" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_wrong_input_is_answered_in_words(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("export", work / "model.safetensors", "--to", "tflite", "--out", tmp_path) == 2
+    assert "choose from onnx, openvino" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"nowhere\.onnx: no such file"):
+        load_exported(tmp_path / "nowhere.onnx")
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    with pytest.raises(InputError, match=r"broken\.onnx: cannot be opened .*export the model again"):
+        load_exported(tmp_path / "broken.onnx")
+    with pytest.raises(InputError, match=r"absent_package is not installed; pip install 'multibox-rcnn\[onnx\]'"):
+        files.needed("absent_package", "onnx")

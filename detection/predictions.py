@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -87,20 +87,41 @@ def write_coco(
         class_names: C names by label.
         category_ids: C original ids by label.
     """
-    listed: list[dict[str, Any]] = []
-    with atomic_path(out / DETECTIONS_FILE) as draft, draft.open("w", encoding="ascii", newline="\n") as file:
-        separator = "[\n"
+    categories = [{"id": number, "name": name} for number, name in zip(category_ids, class_names, strict=True)]
+    with (
+        atomic_path(out / DETECTIONS_FILE) as draft,
+        atomic_path(out / IMAGES_FILE) as listing_draft,
+        draft.open("w", encoding="ascii", newline="\n") as file,
+        listing_draft.open("w", encoding="ascii", newline="\n") as listing,
+    ):
+        rows, entries = _ListWriter(file), _ListWriter(listing)
+        listing.write('{"images": ')
         for image in images:
             height, width = image.detections.image_size_hw
-            listed.append({"id": image.image_id, "file_name": image.file_name, "width": width, "height": height})
+            entries.add({"id": image.image_id, "file_name": image.file_name, "width": width, "height": height})
             for row in coco_rows(image, category_ids=category_ids):
-                file.write(separator + json.dumps(row, allow_nan=False))
-                separator = ",\n"
-        file.write("[]\n" if separator == "[\n" else "\n]\n")
-    categories = [{"id": number, "name": name} for number, name in zip(category_ids, class_names, strict=True)]
-    with atomic_path(out / IMAGES_FILE) as draft:
-        text = json.dumps({"images": listed, "categories": categories}, indent=1)
-        draft.write_text(text + "\n", encoding="ascii", newline="\n")
+                rows.add(row)
+        rows.end()
+        entries.end()
+        listing.write(f', "categories": {json.dumps(categories)}}}\n')
+        file.write("\n")
+
+
+class _ListWriter:
+    """Writes a JSON list entry by entry, one a line."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._separator = "[\n"
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Writes an entry."""
+        self._file.write(self._separator + json.dumps(entry, allow_nan=False))
+        self._separator = ",\n"
+
+    def end(self) -> None:
+        """Closes the list."""
+        self._file.write("[]" if self._separator == "[\n" else "\n]")
 
 
 def coco_rows(image: ImageDetections, *, category_ids: Sequence[int]) -> Iterator[dict[str, Any]]:

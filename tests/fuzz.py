@@ -50,33 +50,10 @@ class Reader(NamedTuple):
     seed: bytes
 
 
-def _voc_xml(root: Path) -> Reader:
-    data = write_voc(root / "voc", {"train": toy_images(3)})
-    path = data / "Annotations/image2.xml"
-    return Reader(path, lambda: load_dataset(data, "train"), path.read_bytes())
-
-
-def _voc_list(root: Path) -> Reader:
-    data = write_voc(root / "voc", {"train": toy_images(3)})
-    path = data / "ImageSets/Main/train.txt"
-    return Reader(path, lambda: load_dataset(data, "train"), path.read_bytes())
-
-
-def _coco_json(root: Path) -> Reader:
-    data = write_coco(root / "coco", {"train": toy_images(3)})
-    path = data / "annotations/instances_train.json"
-    return Reader(path, lambda: load_dataset(data, "train"), path.read_bytes())
-
-
-def _yolo_labels(root: Path) -> Reader:
-    data = write_yolo(root / "yolo", {"train": toy_images(3)})
-    path = data / "labels/train/image2.txt"
-    return Reader(path, lambda: load_dataset(data, "train"), path.read_bytes())
-
-
-def _yolo_yaml(root: Path) -> Reader:
-    data = write_yolo(root / "yolo", {"train": toy_images(3)})
-    path = data / "data.yaml"
+def _label_file(root: Path, write: Callable[..., Path], name: str) -> Reader:
+    """One file of a small data set."""
+    data = write(root / "data", {"train": toy_images(3)})
+    path = data / name
     return Reader(path, lambda: load_dataset(data, "train"), path.read_bytes())
 
 
@@ -136,11 +113,11 @@ def _judged(root: Path) -> Reader:
 
 
 READERS: dict[str, Callable[[Path], Reader]] = {
-    "voc-xml": _voc_xml,
-    "voc-list": _voc_list,
-    "coco-json": _coco_json,
-    "yolo-labels": _yolo_labels,
-    "yolo-yaml": _yolo_yaml,
+    "voc-xml": lambda root: _label_file(root, write_voc, "Annotations/image2.xml"),
+    "voc-list": lambda root: _label_file(root, write_voc, "ImageSets/Main/train.txt"),
+    "coco-json": lambda root: _label_file(root, write_coco, "annotations/instances_train.json"),
+    "yolo-labels": lambda root: _label_file(root, write_yolo, "labels/train/image2.txt"),
+    "yolo-yaml": lambda root: _label_file(root, write_yolo, "data.yaml"),
     "jpeg": lambda root: _image(root, "jpg"),
     "png": lambda root: _image(root, "png"),
     "tiff": lambda root: _image(root, "tif"),

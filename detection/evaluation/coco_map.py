@@ -16,15 +16,12 @@ import numpy as np
 
 from detection.data.records import DetectionData
 from detection.evaluation.class_boxes import Bools, Floats, Ints, SplitBoxes, box_areas, pack_split
-from detection.evaluation.coco_matching import MAX_DETECTIONS, CocoMatcher, CocoMatches, rows_by_class
+from detection.evaluation.coco_matching import MAX_DETECTIONS, RECALL_POINTS, CocoMatcher, CocoMatches, rows_by_class
 from detection.evaluation.size_bands import MAX_AREA, SizeBands
 from detection.structures import Detections
 
 ALL = "all"
 """Objects of any size, beside the bands."""
-
-RECALL_POINTS = np.linspace(0, 1, 101)
-"""Where precision is sampled, made as pycocotools makes them."""
 
 AREA_BANDS = SizeBands().areas
 """COCO's bands of object area in square pixels of the original image; both ends belong to a band, as in pycocotools."""

@@ -20,6 +20,8 @@ from detection.evaluation.class_boxes import Bools, Floats, Ints, SplitBoxes
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """COCO's, made as pycocotools makes them."""
 
+RECALL_POINTS = np.linspace(0, 1, 101)
+"""Where COCO samples precision, made as pycocotools makes them."""
 
 MAX_DETECTIONS = 100
 """Detections counted per image and class, best score first, unless another number is asked for."""

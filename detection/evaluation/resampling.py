@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detection.evaluation.class_boxes import Bools, Floats
-from detection.evaluation.coco_matching import IOU_THRESHOLDS
+from detection.evaluation.coco_matching import IOU_THRESHOLDS, RECALL_POINTS
 from detection.evaluation.matched_classes import MatchedClass, MatchedSplit
 
 Counts = npt.NDArray[np.int32]
@@ -17,7 +17,6 @@ Counts = npt.NDArray[np.int32]
 MEASURES = ("AP", "AP50", "AP75", "VOC07", "VOC12", "ILSVRC")
 """Names of the M measures, in the order of the tables."""
 
-COCO_RECALL = np.linspace(0, 1, 101)
 VOC07_RECALL = np.arange(11) / 10
 
 _MAX_ENTRIES = 2**18
@@ -63,7 +62,7 @@ def weighted_ap(matched: MatchedSplit, counts: Counts) -> Floats:
     """
     values = np.full((len(counts), len(matched.class_names), len(MEASURES)), np.nan)
     for label in range(len(matched.class_names)):
-        coco = _class_ap(matched.coco[label], counts, COCO_RECALL)
+        coco = _class_ap(matched.coco[label], counts, RECALL_POINTS)
         voc = matched.voc[label]
         columns = [
             coco.mean(axis=1),

@@ -84,28 +84,27 @@ def model_that_is_not_there(root: Path) -> Case:
     return Case(["detect", root / "best.pt", photos(root), "--out", "OUT"], REFUSED, "best.pt", "give a model")
 
 
+def evaluate_results(root: Path, content: object, remedy: str) -> Case:
+    """Results of another tool, evaluated on a sound data set."""
+    (root / "results.json").write_text(json.dumps(content), encoding="utf-8")
+    return Case(["evaluate", root / "results.json", coco(root), "--out", "OUT"], REFUSED, "results.json", remedy)
+
+
 @kind
 def results_of_unknown_images(root: Path) -> Case:
     rows = [{"image_id": 4711, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]
-    (root / "results.json").write_text(json.dumps(rows), encoding="utf-8")
-    return Case(
-        ["evaluate", root / "results.json", coco(root), "--out", "OUT"], REFUSED, "results.json", "remove the row"
-    )
+    return evaluate_results(root, rows, "remove the row")
 
 
 @kind
 def results_with_percentages(root: Path) -> Case:
     rows = [{"image_id": 10, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 95}]
-    (root / "results.json").write_text(json.dumps(rows), encoding="utf-8")
-    return Case(
-        ["evaluate", root / "results.json", coco(root), "--out", "OUT"], REFUSED, "results.json", "scale the scores"
-    )
+    return evaluate_results(root, rows, "scale the scores")
 
 
 @kind
 def results_that_are_no_list(root: Path) -> Case:
-    (root / "results.json").write_text("{}", encoding="utf-8")
-    return Case(["evaluate", root / "results.json", coco(root), "--out", "OUT"], REFUSED, "results.json", "write [{")
+    return evaluate_results(root, {}, "write [{")
 
 
 @kind

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -18,6 +17,7 @@ from detection.data.records import DetectionData
 from detection.evaluation.class_boxes import Bools, Floats, Ints, SplitBoxes, box_areas, pack_split
 from detection.evaluation.coco_matching import MAX_DETECTIONS, RECALL_POINTS, CocoMatcher, CocoMatches, rows_by_class
 from detection.evaluation.size_bands import MAX_AREA, SizeBands
+from detection.evaluation.voc_map import mean_average_precision
 from detection.structures import Detections
 
 ALL = "all"
@@ -127,7 +127,7 @@ def coco_map(
     }
     summary = settings.summary()
     return CocoMap(
-        summary={name: _mean(_select(numbers, number)) for name, number in summary.items()},
+        summary={name: mean_average_precision(_select(numbers, number)) for name, number in summary.items()},
         ap=tuple(_select(numbers, summary["AP"])),
         ap50=tuple(_select(numbers, summary["AP50"])),
         ap_by_band={name: tuple(_select(numbers, summary[f"AP{name[0]}"])) for name in settings.bands.names},
@@ -236,9 +236,3 @@ def _select(numbers: Mapping[str, Sequence[_ClassNumbers | None]], number: Summa
         chosen = at_thresholds.mean() if number.threshold is None else at_thresholds[number.threshold]
         values.append(float(chosen))
     return values
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """Mean over the classes that have something to be found, None if none has."""
-    present = [value for value in values if value is not None]
-    return fmean(present) if present else None

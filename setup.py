@@ -49,10 +49,12 @@ setup(
             "onnx>=1.16",
             "onnxruntime>=1.18",
             "openvino>=2024.4",
+            "nncf>=2.14",
         ],
         "demo": ["scikit-learn"],
         "docs": ["mkdocs-material"],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
         "openvino": ["openvino>=2024.4", "onnx>=1.16"],
+        "int8": ["nncf>=2.14", "openvino>=2024.4", "onnx>=1.16"],
     },
 )

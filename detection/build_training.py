@@ -20,6 +20,7 @@ from detection.errors import InputError
 from detection.losses import ObjectiveSettings, TrainingObjective
 from detection.network import DetectionNetwork
 from detection.optimizers import make_optimizer, scale_learning_rate
+from detection.processes import ALONE, Place
 from detection.regions import RegionSource
 from detection.roi_sampling import RoiSamplingSettings
 from detection.schedule import cosine_schedule, low_resolution_phases, sides_around
@@ -41,9 +42,18 @@ def build_objective(config: Config, network: DetectionNetwork) -> TrainingObject
 
 
 def build_batches(
-    config: Config, records: Sequence[ImageRecord], regions: RegionSource | None = None
+    config: Config, records: Sequence[ImageRecord], regions: RegionSource | None = None, place: Place = ALONE
 ) -> DetectionBatches:
-    """The training images, their random views, their cache and their order."""
+    """The training images, their random views, their cache and their order; a part of each batch for every process.
+
+    Raises:
+        InputError: If there are fewer images than the batches of all processes hold.
+    """
+    if place.processes > 1 and len(records) < config.train.batch_size * place.processes:
+        raise InputError(
+            f"{len(records)} images do not fill a batch of {config.train.batch_size} on each of {place.processes} "
+            f"processes; lower train.batch_size or start fewer processes"
+        )
     a, t = config.augment, config.train
     processes = max(1, t.workers)
     largest_side = sides_around(config.input.longest_side, t.multi_scale)[-1]
@@ -62,6 +72,7 @@ def build_batches(
         multi_scale=t.multi_scale,
         mosaic=a.mosaic,
         mosaic_until=a.mosaic_until,
+        place=place,
     )
 
 

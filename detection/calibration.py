@@ -96,11 +96,6 @@ class Calibration:
         order = scores.argsort(descending=True, stable=True)
         return Detections(detections.boxes[order], scores[order], detections.labels[order], detections.image_size_hw)
 
-    def lowest_scores(self, kind: str, *, missing: float) -> Tensor:
-        """(C,) float32 thresholds of one kind, in label order; ``missing`` for a class that has none."""
-        values = [missing if value is None else value for value in self.thresholds[kind]]
-        return torch.tensor(values, dtype=torch.float32)
-
     def to_header(self, class_names: Sequence[str]) -> dict[str, Any]:
         """Plain JSON for a model file's header, by class name."""
         columns = zip(class_names, self.maps, *(self.thresholds[kind] for kind in THRESHOLDS), strict=True)
@@ -131,6 +126,11 @@ class Calibration:
         rows = [_read_row(name, classes[name]) for name in class_names]
         maps = tuple(ScoreMap(float(row["slope"]), float(row["bias"])) for row in rows)
         return cls(maps, {kind: tuple(row[kind] for row in rows) for kind in THRESHOLDS}, fitted_on)
+
+
+def lowest_scores(thresholds: Sequence[float | None], *, missing: float) -> Tensor:
+    """C thresholds -> (C,) float32, in label order; ``missing`` for a class that has none."""
+    return torch.tensor([missing if value is None else value for value in thresholds], dtype=torch.float32)
 
 
 def _read_row(name: str, row: object) -> Mapping[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,21 @@ def save_model(path: Path, tensors: Mapping[str, Tensor], header: ModelHeader) -
 def model_file(path: Path) -> Path:
     """The model file that a user means by ``path``: the file itself, or the one in a run's folder."""
     return path / MODEL_NAME if path.is_dir() else path
+
+
+def sha256_of(files: Iterable[Path]) -> str:
+    """One digest of the contents of files, in their order.
+
+    Raises:
+        InputError: If one cannot be read.
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            digest.update(file.read_bytes())
+        except OSError as error:
+            raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+    return digest.hexdigest()
 
 
 def load_model(path: Path) -> tuple[dict[str, Tensor], ModelHeader]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -76,6 +76,16 @@ class Detector:
         from detection.build import load_detector  # build composes this class; only the shortcut looks back.
 
         return load_detector(Path(path), device=device, precision=precision)
+
+    @property
+    def max_detections(self) -> int:
+        """Detections of an image at most."""
+        return self.network.detection_settings.max_detections
+
+    @property
+    def thresholds(self) -> Mapping[str, tuple[float | None, ...]]:
+        """Kind -> lowest score of each class, as ``multibox calibrate`` chose them; empty where it did not."""
+        return {} if self.calibration is None else self.calibration.thresholds
 
     def prepare(self) -> None:
         """Makes the network as fast as it gets: same answers, less time; it can't be trained further.

@@ -18,9 +18,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from detection.averaging import AveragedWeights
+from detection.chance import StepChance
 from detection.checkpoint import load_state, save_state, save_tensors
 from detection.errors import InputError, NonFiniteLossError
+from detection.processes import first_and_any, mean_of_all, place
 from detection.schedule import Budget, Schedule
+from detection.synced_norm import sync_batch_norms
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -185,6 +188,8 @@ class Trainer(Generic[Network]):
         self.network = task.network
         self.source = task.source
         self.schedule = task.schedule
+        if accelerator.num_processes > 1:
+            sync_batch_norms(task.objective)
         task.objective.to(accelerator.device).to(memory_format=torch.channels_last)
         self.average = AveragedWeights(self.network, settings.ema_decay)
         self.objective, self.optimizer = accelerator.prepare(task.objective.train(), task.optimizer)
@@ -214,7 +219,7 @@ class Trainer(Generic[Network]):
         batch = self.source.largest_batch()
         buffers = [buffer.clone() for buffer in self.objective.buffers()]  # statistics of batch normalisation
         try:
-            losses = self.objective(*batch.inputs(self.accelerator.device), torch.Generator().manual_seed(0))
+            losses = self.objective(*batch.inputs(self.accelerator.device), StepChance(self.settings.seed, 0))
             self.accelerator.backward(torch.stack(list(losses.values())).sum())
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
@@ -242,9 +247,10 @@ class Trainer(Generic[Network]):
         """
         self.budget.start(self._seconds_before)
         saved_at = time.monotonic()
+        progress = 0.0
         for batch in self.source.batches(self.step, self.budget.progress):
-            progress = self.budget.progress(self.step)
-            if progress >= 1 or self._stop_requested:
+            progress, stop = self._agree(self.budget.progress(self.step), self._stop_requested)
+            if progress >= 1 or stop:
                 break
             listener(self._timed_step(batch, progress))
             epoch, done = divmod(self.step, self.source.steps_per_epoch)
@@ -253,16 +259,21 @@ class Trainer(Generic[Network]):
             if time.monotonic() - saved_at > self.settings.checkpoint_seconds:
                 self.save()
                 saved_at = time.monotonic()
-        finished = self.budget.progress(self.step) >= 1
+        finished = progress >= 1
         if finished and evaluate is not None and self._evaluated_at != self.step:
             self._evaluate(evaluate)
         self.save()
         return finished
 
+    def _agree(self, progress: float, flag: bool) -> tuple[float, bool]:
+        """Clocks differ from process to process: the first one's counts, and a flag that any has set."""
+        return first_and_any(progress, flag, self.accelerator.device)
+
     def _can_afford_evaluation(self) -> bool:
         """Evaluations may take a tenth of a time budget, or as long as they want where time does not count."""
         spent = self.budget.seconds_spent
-        return spent is None or self._evaluation_seconds <= 0.1 * spent
+        too_dear = spent is not None and self._evaluation_seconds > 0.1 * spent
+        return not self._agree(0.0, too_dear)[1]
 
     def _evaluate(self, evaluate: Evaluate) -> None:
         started = time.monotonic()
@@ -274,7 +285,7 @@ class Trainer(Generic[Network]):
         started = time.monotonic()
         losses = self.train_step(batch, progress)
         self._training_seconds += time.monotonic() - started
-        self._seen += len(batch.file_names)
+        self._seen += len(batch.file_names) * self.accelerator.num_processes
         self.unreadable |= batch.errors
         rate = self._seen / max(self._training_seconds, 1e-6)
         learning_rate = self.optimizer.param_groups[0]["lr"]
@@ -288,10 +299,11 @@ class Trainer(Generic[Network]):
             group["lr"] = peak * factor
         seed = self.settings.seed * 1_000_003 + self.step
         torch.manual_seed(seed)  # for dropout, which takes no generator
-        generator = torch.Generator().manual_seed(seed)
-        losses: dict[str, Tensor] = self.objective(*batch.inputs(self.accelerator.device), generator)
-        values = {name: float(loss.detach()) for name, loss in losses.items()}
-        self._refuse_non_finite(values, batch)
+        chance = StepChance(self.settings.seed, self.step, first_row=place().rank * len(batch.file_names))
+        losses: dict[str, Tensor] = self.objective(*batch.inputs(self.accelerator.device), chance)
+        own = torch.stack([loss.detach() for loss in losses.values()])
+        self._refuse_non_finite(dict(zip(losses, own.tolist(), strict=True)), batch)
+        values = dict(zip(losses, mean_of_all(own).tolist(), strict=True))
         self.accelerator.backward(torch.stack(list(losses.values())).sum())
         norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), self.settings.gradient_clip)
         self._refuse_non_finite({"the gradient": float(norm)}, batch)
@@ -303,8 +315,10 @@ class Trainer(Generic[Network]):
 
     def _refuse_non_finite(self, numbers: Mapping[str, float], batch: TrainingBatch) -> None:
         bad = [name for name, value in numbers.items() if not np.isfinite(value)]
-        if not bad:
+        if not self._agree(0.0, bool(bad))[1]:
             return
+        if not bad:
+            raise NonFiniteLossError(f"step {self.step}: another process has met a loss that is not a number")
         kept = self.state.path.with_name(BAD_BATCH_NAME)
         header = {
             "step": self.step,
@@ -320,7 +334,9 @@ class Trainer(Generic[Network]):
         )
 
     def save(self) -> None:
-        """Writes the state for an exact resume."""
+        """Writes the state for an exact resume; one process does it for all, who have the same."""
+        if not self.accelerator.is_main_process:
+            return
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.network.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():

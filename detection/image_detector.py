@@ -1,8 +1,8 @@
-"""What every detector offers, whether one network in one pass or several passes put together."""
+"""What every detector offers: one network in one pass, an exported file, or several passes put together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -31,3 +31,15 @@ class ImageDetector(Protocol):
 
     def detect_images(self, images: Sequence[Image]) -> list[Detections]:
         """(H, W, 3) uint8 RGB images of any sizes -> detections in the pixels of each; the same as one by one."""
+
+
+class ModelDetector(ImageDetector, Protocol):
+    """One trained model in one pass, whichever engine runs it."""
+
+    @property
+    def max_detections(self) -> int:
+        """Detections of an image at most."""
+
+    @property
+    def thresholds(self) -> Mapping[str, tuple[float | None, ...]]:
+        """Kind of ``detection.calibration.THRESHOLDS`` -> lowest score of each class; empty where not calibrated."""

@@ -12,15 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from detection.chance import StepChance
 from detection.ensemble import EnsembleOutput, draw_member_samples
 from detection.network import DetectionNetwork
 from detection.postprocess import OFFSET_SCALE
+from detection.processes import pad_alike
 from detection.roi_sampling import RoiSamplingSettings, SampledRois, concatenate_rois, sample_batch
 from detection.structures import Target
 from proposals.box_coder import decode
 from proposals.box_ops import paired_giou
 from proposals.generator import ProposalSettings
 from proposals.multibox import InputSizes
+from proposals.normalizer import normalizer
 from proposals.structures import Proposals
 
 
@@ -55,14 +58,25 @@ def region_losses(judged: EnsembleOutput, rois: SampledRois, member_samples: Ten
     members, num_rois, num_logits = judged.logits.shape
     labels = rois.labels.expand(members, -1)
     per_roi = cross_entropy(judged.logits.flatten(0, 1), labels.flatten(), reduction="none").view(members, num_rois)
-    classification = (per_roi * member_samples).sum() / member_samples.sum().clamp(min=1)
+    classification = (per_roi * member_samples).sum() / normalizer(member_samples.sum())
     if judged.offsets is None:
         return classification, judged.logits.sum() * 0
     foreground = (rois.labels < num_logits - 1).nonzero().squeeze(1)
     offsets = judged.offsets[:, foreground, rois.labels[foreground]]  # (M, Rf, 4)
     boxes = decode(offsets * OFFSET_SCALE, rois.boxes[foreground])
     distance = (1 - paired_giou(boxes, rois.gt_boxes[foreground])) * member_samples[:, foreground]
-    return classification, distance.sum() / member_samples[:, foreground].sum().clamp(min=1)
+    return classification, distance.sum() / normalizer(member_samples[:, foreground].sum())
+
+
+def draw_samples(
+    rois: Sequence[SampledRois], generators: Sequence[torch.Generator], *, members: int, fraction: float
+) -> Tensor:
+    """Which of the R regions of a batch each member learns from, drawn image by image: (M, R) bool on the CPU."""
+    drawn = [
+        draw_member_samples(members, len(each.boxes), fraction=fraction, generator=generator)
+        for each, generator in zip(rois, generators, strict=True)
+    ]
+    return torch.cat(drawn, dim=1)
 
 
 class TrainingObjective(nn.Module):
@@ -83,7 +97,7 @@ class TrainingObjective(nn.Module):
         images: Tensor,
         targets: Sequence[Target],
         given: Sequence[Proposals] | None,
-        generator: torch.Generator,
+        chance: StepChance,
     ) -> dict[str, Tensor]:
         """One training pass.
 
@@ -91,12 +105,12 @@ class TrainingObjective(nn.Module):
             images: (B, 3, H, W) uint8 RGB, padded.
             targets: B targets in pixels of the input.
             given: B lists of proposals of another method, in the same pixels; None where the network has its own only.
-            generator: Source of chance, on the CPU.
+            chance: That of the step.
 
         Returns:
             Name -> weighted scalar loss; their sum is the objective. Finite also for images without objects.
         """
-        s, network = self.settings, self.network
+        s, network, images = self.settings, self.network, pad_alike(images)
         pyramid = network.extract(images)
         sizes = InputSizes((images.shape[-2], images.shape[-1]), [target.image_size_hw for target in targets])
         losses: dict[str, Tensor] = {}
@@ -108,9 +122,10 @@ class TrainingObjective(nn.Module):
             losses |= {"proposal_objectness": found.confidence, "proposal_box": found.localization}
         proposals = network.propose(output, sizes, given, s.proposal_settings)
         classes = network.classifier.num_classes
-        rois = sample_batch(proposals, targets, num_classes=classes, settings=s.sampling, generator=generator)
+        generators = [chance.of_image(row) for row in range(len(targets))]
+        rois = sample_batch(proposals, targets, num_classes=classes, settings=s.sampling, generators=generators)
         judged = network.classifier(pyramid, [r.boxes for r in rois])
-        samples = draw_member_samples(*judged.logits.shape[:2], fraction=s.sample_fraction, generator=generator)
+        samples = draw_samples(rois, generators, members=len(judged.logits), fraction=s.sample_fraction)
         classification, refinement = region_losses(judged, concatenate_rois(rois), samples.to(images.device))
         losses |= {"region_class": classification, "region_box": refinement}
         return {name: loss * s.weights[name] for name, loss in losses.items()}

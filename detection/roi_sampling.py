@@ -99,12 +99,12 @@ def sample_batch(
     *,
     num_classes: int,
     settings: RoiSamplingSettings,
-    generator: torch.Generator,
+    generators: Sequence[torch.Generator],
 ) -> list[SampledRois]:
-    """``sample_rois`` for each image of a batch, in order."""
+    """``sample_rois`` for each image of a batch, in order, each with a source of chance of its own."""
     return [
-        sample_rois(p, t, num_classes=num_classes, settings=settings, generator=generator)
-        for p, t in zip(proposals, targets, strict=True)
+        sample_rois(p, t, num_classes=num_classes, settings=settings, generator=g)
+        for p, t, g in zip(proposals, targets, generators, strict=True)
     ]
 
 

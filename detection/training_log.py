@@ -5,11 +5,31 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch.utils.tensorboard import SummaryWriter
 
 from detection.atomic import atomic_path
+
+
+class Log(Protocol):
+    """Hears about steps and evaluations."""
+
+    def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """Takes note: ``kind`` is ``train`` or ``validation``."""
+
+    def close(self) -> None:
+        """The end."""
+
+
+class NoLog:
+    """Takes no note: that of a process beside the one that writes."""
+
+    def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
 
 
 class TrainingLog:

@@ -11,6 +11,7 @@ from detection.data.records import DetectionData
 from detection.detector import Detector
 from detection.evaluation.coco_map import coco_map
 from detection.inference import detect_records
+from detection.processes import gather, share_of
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -93,9 +94,10 @@ class Validation(Generic[Network]):
         self.standing = standing or Standing()
 
     def __call__(self, network: Network, step: int) -> None:
-        """Evaluates, tells, and keeps the network if ``Standing.hear`` says so."""
-        answers = detect_records(self.wrap(network), self.data.images)
-        numbers = coco_map(self.data, answers.detections).summary
+        """Evaluates, tells, and keeps the network if ``Standing.hear`` says so; each process looks at its part."""
+        own = detect_records(self.wrap(network), share_of(self.data.images)).detections
+        detections = {image: found for part in gather(own) for image, found in part.items()}
+        numbers = coco_map(self.data, detections).summary
         self.log(step, numbers)
         if self.standing.hear(numbers[self.metric]):
             self.keep(network, step, numbers)

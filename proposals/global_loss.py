@@ -14,6 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from proposals.global_coder import encode_corners
 from proposals.matching import IGNORED
 from proposals.multibox_loss import MultiBoxLosses
+from proposals.normalizer import normalizer
 from proposals.structures import MultiBoxOutput
 
 ALPHA = 0.3
@@ -48,7 +49,7 @@ def global_multibox_loss(
     """
     gt_index = torch.stack(list(matches))
     positive = gt_index >= 0
-    num_positive = positive.sum().clamp(min=1)
+    num_positive = normalizer(positive.sum())
     matched = torch.cat([boxes[index[index >= 0]] for boxes, index in zip(gt_boxes_norm, gt_index, strict=True)])
     residuals = encode_corners(matched, priors_norm.expand(len(gt_index), -1, -1)[positive])
     localization = alpha / 2 * (output.offsets[positive] - residuals).square().sum()

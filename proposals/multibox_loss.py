@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from proposals.box_coder import decode
 from proposals.box_ops import paired_giou, paired_iou
 from proposals.matching import IGNORED
+from proposals.normalizer import normalizer
 from proposals.structures import MultiBoxOutput
 
 
@@ -44,7 +45,7 @@ def multibox_loss(
     """
     gt_index = torch.stack(list(matches))
     positive = gt_index >= 0
-    num_positive = positive.sum().clamp(min=1)
+    num_positive = normalizer(positive.sum())
     matched = torch.cat([boxes[index[index >= 0]] for boxes, index in zip(gt_boxes, gt_index, strict=True)])
     boxes = decode(output.offsets[positive], priors.expand(len(gt_index), -1, -1)[positive])
     quality = torch.zeros_like(output.logits)

@@ -22,6 +22,7 @@ from configs.pretraining import PretrainConfig
 from configs.schema import Config
 from detection import build_training
 from detection.build import load_detector
+from detection.chance import StepChance
 from detection.classification import build as build_classifier
 from detection.data.image import read_image
 from detection.data.source import list_source
@@ -30,9 +31,8 @@ from detection.errors import InputError
 from detection.schedule import StepBudget
 from detection.timing import time_stages
 from tools.cli import run_alone
-from tools.reading import pack_images, read_data
+from tools.reading import pack_images, read_data, training_split
 from tools.run_folder import start_accelerator
-from tools.train import training_split
 from tools.training_run import RunData, search_regions, shared_learner
 from tools.training_speed import measure_training
 
@@ -150,7 +150,7 @@ def _benchmark_detector_training(config: Config, data: Path, steps: int) -> None
         images, targets, given = next(batches).inputs(accelerator.device)
 
         def bare() -> None:
-            losses = trainer.objective(images, targets, given, torch.Generator().manual_seed(0))
+            losses = trainer.objective(images, targets, given, StepChance(0, 0))
             accelerator.backward(torch.stack(list(losses.values())).sum())
             trainer.optimizer.zero_grad()
 

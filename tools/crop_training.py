@@ -24,7 +24,7 @@ from detection.device import Compute, choose_compute
 from detection.errors import InputError
 from detection.network import DetectionNetwork
 from detection.regions import RegionSource
-from tools.run_folder import EXIT_STOPPED, check_run_folder, goes_on, write_config
+from tools.run_folder import EXIT_STOPPED, check_run_folder, goes_on, refuse_several, write_config
 from tools.training_run import Learner, RunData, TrainingRun, search_regions, shared_learner
 
 PROPOSER = "proposer"
@@ -46,6 +46,7 @@ def train_crop(
     Raises:
         InputError: If the folder holds a run and ``resume`` is not asked for, or its run is another one.
     """
+    refuse_several("classifier.form crop")
     check_run_folder(out, config, resume=resume)
     stages = CropStages(out, config, data, minutes=minutes, resume=resume, console=console)
     stages.check_start()

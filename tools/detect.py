@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -17,18 +16,25 @@ from rich.console import Console
 from torch import Tensor
 
 from detection.atomic import atomic_path, remove_drafts
-from detection.calibration import THRESHOLDS
-from detection.checkpoint import model_file
-from detection.detector import Detector
+from detection.calibration import THRESHOLDS, lowest_scores
 from detection.errors import InputError
 from detection.exports import output_paths, write_csv, write_voc, write_yolo
-from detection.image_detector import ImageDetector
+from detection.image_detector import ImageDetector, ModelDetector
 from detection.journal import Journal, JournalEntry
 from detection.predictions import ImageDetections, write_coco
 from detection.structures import Detections
 from detection.visualize import draw_detections
 from tools.cli import run_alone
-from tools.detectors import CacheOption, TileOption, TtaOption, combine, load_models, tell_if_uncut
+from tools.detectors import (
+    CacheOption,
+    EngineOption,
+    TileOption,
+    TtaOption,
+    combine,
+    load_models,
+    model_digest,
+    tell_if_uncut,
+)
 from tools.image_source import ImageFiles, VideoFrames, open_source
 from tools.progress import counting
 from tools.reading import split_models
@@ -59,6 +65,7 @@ def detect(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    engine: EngineOption = None,
     tile: TileOption = None,
     tta: TtaOption = False,
     cache: CacheOption = None,
@@ -74,18 +81,21 @@ def detect(
     Example: multibox detect runs/first street.mp4 --out found --images
 
     Example: multibox detect runs/a runs/b aerial --tile 640 --tta --out found
+
+    Example: multibox detect exported photos --engine openvino --out found
     """
     models, source = split_models(
         paths, "give one model or more, then an image or a folder: multibox detect MODEL... SOURCE --out DIR"
     )
     chosen = _parse_formats(formats)
     wanted = open_source(source)
-    loaded = load_models(console, models, device=device, cache=cache)
+    loaded = load_models(console, models, engine=engine, device=device, cache=cache)
     detector = combine(loaded, tile=tile, tta=tta)
     if thresholds is not None and detector is not loaded[0]:
         raise InputError("--thresholds: they hold for one model in one pass; leave out --tile, --tta and other models")
     lowest = _lowest_scores(loaded[0], threshold, thresholds)
-    settings = _identify(models, source, tile=tile, tta=tta)
+    digests = [model_digest(model, engine) for model in models]
+    settings = _identify(digests, source, tile=tile, tta=tta)
     longest_side = 0
     started, before = time.monotonic(), 0
     with closing(Journal(out / "journal.jsonl", settings, resume=resume)) as journal:
@@ -114,9 +124,8 @@ def detect(
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _identify(models: list[Path], source: Path, *, tile: int | None, tta: bool) -> dict[str, str]:
+def _identify(digests: list[str], source: Path, *, tile: int | None, tta: bool) -> dict[str, str]:
     """What the detections depend on, for the journal; what is not asked for is left out."""
-    digests = [hashlib.sha256(model_file(model).read_bytes()).hexdigest() for model in models]
     options = {"tile": str(tile or ""), "tta": "yes" if tta else ""}
     asked = {name: value for name, value in options.items() if value}
     return {"model": " ".join(digests), "source": str(source.resolve()), **asked}
@@ -129,7 +138,7 @@ def _parse_formats(text: str) -> set[str]:
     return chosen
 
 
-def _lowest_scores(detector: Detector, threshold: float, kind: str | None) -> Tensor:
+def _lowest_scores(detector: ModelDetector, threshold: float, kind: str | None) -> Tensor:
     """(C,) lowest score of each class in results for people; ``threshold`` where the model has none of that kind.
 
     Raises:
@@ -139,11 +148,11 @@ def _lowest_scores(detector: Detector, threshold: float, kind: str | None) -> Te
         return torch.full((len(detector.class_names),), threshold, dtype=torch.float32)
     if kind not in THRESHOLDS:
         raise InputError(f"--thresholds: {kind} is not known; choose from {', '.join(THRESHOLDS)}")
-    if detector.calibration is None:
+    if kind not in detector.thresholds:
         raise InputError(
             f"--thresholds {kind}: this model has none; let `multibox calibrate MODEL DATA --split NAME` fit them"
         )
-    return detector.calibration.lowest_scores(kind, missing=threshold)
+    return lowest_scores(detector.thresholds[kind], missing=threshold)
 
 
 def _write_results(

@@ -10,9 +10,12 @@ import typer
 from rich.console import Console
 
 from detection.build import load_detector
+from detection.checkpoint import sha256_of
 from detection.detector import Detector
+from detection.errors import InputError
+from detection.export.engine import engine_file, engine_files, load_exported
 from detection.fused_detectors import FusedDetectors, check_same_classes
-from detection.image_detector import ImageDetector
+from detection.image_detector import ImageDetector, ModelDetector
 from detection.tiling import OVERLAP, TiledDetector
 from detection.views import SCALE, augmented_views
 
@@ -31,8 +34,13 @@ TtaOption = Annotated[
         "--tta", help="Look at each image, its mirror image and both enlarged, and fuse the answers: 5 times the time."
     ),
 ]
-
-
+EngineOption = Annotated[
+    str | None,
+    typer.Option(
+        help="torch, openvino or onnx; the latter two run what `multibox export` wrote. "
+        "[default: what the file is for; torch in a folder with several]"
+    ),
+]
 CacheOption = Annotated[
     Path | None,
     typer.Option(
@@ -41,22 +49,43 @@ CacheOption = Annotated[
 ]
 
 
-def load_models(console: Console, paths: Sequence[Path], *, device: str, cache: Path | None = None) -> list[Detector]:
+def open_model(path: Path, *, engine: str | None, device: str, cache: Path | None = None) -> ModelDetector:
+    """Loads a model file, or that of a folder, for the engine that runs it.
+
+    Raises:
+        InputError: If there is none for the engine, it cannot be loaded, or an option does not go with it.
+    """
+    chosen, file = engine_file(path, engine)
+    if chosen == "torch":
+        return load_detector(file, device=device, cache=cache)
+    if device not in ("auto", "cpu"):
+        raise InputError(f"--device {device}: exported files run on the processor; leave it out, or use --engine torch")
+    return load_exported(file)
+
+
+def model_digest(path: Path, engine: str | None) -> str:
+    """SHA-256 of the files of a model; arguments as for ``open_model``."""
+    return sha256_of(engine_files(*engine_file(path, engine)))
+
+
+def load_models(
+    console: Console, paths: Sequence[Path], *, engine: str | None, device: str, cache: Path | None = None
+) -> list[ModelDetector]:
     """Loads models that answer together, and says which is which if there are several.
 
     Raises:
         InputError: If one cannot be loaded, or their classes or category ids differ.
     """
-    models = []
+    models: list[ModelDetector] = []
     for number, path in enumerate(paths, start=1):
         if len(paths) > 1:
             console.print(f"model {number}: {path}")
-        models.append(load_detector(path, device=device, cache=cache))
+        models.append(open_model(path, engine=engine, device=device, cache=cache))
     check_same_classes(models)
     return models
 
 
-def combine(models: Sequence[Detector], *, tile: int | None, tta: bool) -> ImageDetector:
+def combine(models: Sequence[ModelDetector], *, tile: int | None, tta: bool) -> ImageDetector:
     """One detector that asks all models, in all views; one model in one view is it itself.
 
     Tiles come last: each tile is a question to all models and views, so parts are joined once, of fused boxes.
@@ -65,11 +94,21 @@ def combine(models: Sequence[Detector], *, tile: int | None, tta: bool) -> Image
         models: Of the same classes.
         tile: Side of the tiles; None cuts nothing.
         tta: Whether every model also sees mirrored and enlarged images.
+
+    Raises:
+        InputError: If an exported model shall see enlarged images: its graph scales all to one size.
     """
     views: list[ImageDetector] = []
     for model in models:
-        views.extend(augmented_views(model) if tta else [model])
-    most = max(model.network.detection_settings.max_detections for model in models)
+        if not tta:
+            views.append(model)
+        elif isinstance(model, Detector):
+            views.extend(augmented_views(model))
+        else:
+            raise InputError(
+                "--tta: an exported file scales all images to one size; leave it out, or use --engine torch"
+            )
+    most = max(model.max_detections for model in models)
     combined: ImageDetector = views[0] if len(views) == 1 else FusedDetectors(views, max_detections=most)
     return combined if tile is None else TiledDetector(combined, tile=tile)
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from detection.build import load_detector
+from detection.checkpoint import sha256_of
 from detection.data.classes import UnknownClasses
 from detection.data.records import DetectionData, ImageRecord
 from detection.detector import Detector
@@ -25,12 +26,23 @@ from detection.evaluation.report_view import estimate_text, number_text
 from detection.evaluation.size_bands import parse_bands
 from detection.evaluation.stage_blame import BLAMES, Examined, examine
 from detection.evaluation.summary import Evaluation, EvaluationSettings, evaluate_detections
-from detection.image_detector import ImageDetector
+from detection.export.document import ExportDocument
+from detection.export.engine import ExportedDetector
+from detection.image_detector import ImageDetector, ModelDetector
 from detection.inference import SplitAnswers, detect_records
 from detection.predictions import read_detections
 from detection.tracing import Trace
 from tools.cli import run_alone
-from tools.detectors import CacheOption, TileOption, TtaOption, combine, describe_passes, tell_if_uncut
+from tools.detectors import (
+    CacheOption,
+    EngineOption,
+    TileOption,
+    TtaOption,
+    combine,
+    describe_passes,
+    open_model,
+    tell_if_uncut,
+)
 from tools.progress import counting
 from tools.reading import evaluation_split, read_data, warn_of_learnt_images
 
@@ -41,13 +53,14 @@ console = Console(soft_wrap=True, markup=False, highlight=False)
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="model.safetensors of a run, or COCO results (.json) of any tool.")],
+    model: Annotated[Path, typer.Argument(help="A model, exported or not, or COCO results (.json) of any tool.")],
     data: Annotated[Path, typer.Argument(help="Folder of the data set.")],
     out: Annotated[Path, typer.Option(help="Folder for report.html and metrics.json.")],
     split: Annotated[
         str | None, typer.Option(help="Part to evaluate on. [default: test, else val..., else the only one]")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    engine: EngineOption = None,
     drop_unknown: Annotated[
         bool, typer.Option("--drop-unknown", help="Leave out objects of classes that the model does not know.")
     ] = False,
@@ -68,7 +81,8 @@ def evaluate(
 
     The report says which kinds of error cost how much, and for a model also which stage lost each missed object.
 
-    With --tile or --tta a model makes several passes: there is no recall of proposals and no stage to blame.
+    With --tile or --tta a model makes several passes: there is no recall of proposals and no stage to blame. Nor is
+    there of an exported file; beside its numbers stand those of the model that it was made of, where that is found.
 
     Example: multibox evaluate runs/first/model.safetensors my-data --split test --out report
 
@@ -86,22 +100,26 @@ def evaluate(
         settings = EvaluationSettings(coco, precision)
         evaluation = evaluate_detections(labelled, found.detections, warnings=found.warnings, settings=settings)
     else:
-        detector = load_detector(model, device=device, cache=cache)
+        detector = open_model(model, engine=engine, device=device, cache=cache)
         labelled = read_data(console, data, split, class_names=detector.class_names, unknown_classes=unknown)
         tell_if_uncut(console, max(max(record.size_hw) for record in labelled.images), tile=tile)
         chosen = combine([detector], tile=tile, tta=tta)
-        examined = {} if chosen is detector else None
+        whole = isinstance(chosen, Detector)  # one pass of one network, whose stages can be followed
+        examined = {} if whole else None
         answers = _detect(chosen, labelled, examined)
         described = _describe(detector) | describe_passes(tile=tile, tta=tta)
-        limit = sys.maxsize if tile else detector.network.detection_settings.max_detections
+        limit = sys.maxsize if tile else detector.max_detections
         evaluation = evaluate_detections(
             labelled,
             answers.detections,
-            proposals=_recall(labelled, answers) if chosen is detector else None,
+            proposals=_recall(labelled, answers) if whole else None,
             failures=answers.failures,
             settings=EvaluationSettings(coco, precision, detector_limit=limit),
         )
-        warn_of_learnt_images(console, model, split)
+        if isinstance(detector, ExportedDetector):
+            _compare_with_source(detector.document, labelled, evaluation)
+        else:
+            warn_of_learnt_images(console, model, split)
     explanation = explain(labelled, answers.detections, evaluation, examined)
     context = {"model": str(model), "data": str(data), "split": split, **described}
     write_report(out, labelled, evaluation, explanation, title=f"{data.name} · {split}", context=context)
@@ -125,8 +143,16 @@ def _tell_unused(*, tile: int | None, tta: bool) -> None:
         console.print(f"note: {' and '.join(unused)} had no effect: the results in the file are evaluated as they are")
 
 
-def _describe(detector: Detector) -> dict[str, str]:
+def _describe(detector: ModelDetector) -> dict[str, str]:
     """What the numbers depend on besides model and data."""
+    if isinstance(detector, ExportedDetector):
+        return {
+            "lowest score": f"{detector.document.score_threshold:g}",
+            "detections an image": f"at most {detector.max_detections}",
+            "input": f"longer side {detector.document.longest_side} pixels",
+            "exported from": detector.document.source,
+        }
+    assert isinstance(detector, Detector)
     kept, proposals = detector.network.detection_settings, detector.network.proposal_settings
     own = [] if detector.network.multibox is None else [f"the {proposals.num_proposals} best of MultiBox"]
     return {
@@ -143,6 +169,20 @@ def _describe_scores(detector: Detector) -> str:
     if detector.calibration is None:
         return "as the network gives them"
     return f"calibrated on '{detector.calibration.fitted_on.get('split')}'"
+
+
+def _compare_with_source(document: ExportDocument, data: DetectionData, evaluation: Evaluation) -> None:
+    """Evaluates the model that an export was made of, and says how far the two are apart."""
+    source = Path(document.source)
+    if not source.is_file() or sha256_of([source]) != document.source_sha256:
+        console.print(f"note: {source}: not the model that was exported, or not there; so no numbers of torch beside")
+        return
+    answers = _detect(load_detector(source, device="cpu", precision="float32"), data, None)
+    beside = evaluate_detections(data, answers.detections, settings=evaluation.settings)
+    for name in ("AP", "AP50"):
+        here, there = evaluation.coco[name], beside.coco[name]
+        apart = "" if here is None or there is None else f", {here - there:+.4f}"
+        console.print(f"{name} {number_text(here)}; of torch, {source}: {number_text(there)}{apart}")
 
 
 def _detect(detector: ImageDetector, data: DetectionData, examined: dict[int, Examined] | None) -> SplitAnswers:

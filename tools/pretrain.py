@@ -17,7 +17,7 @@ from detection.errors import InputError
 from tools.cli import run_alone
 from tools.pretraining_run import PretrainingRun
 from tools.reading import pack_images, tell_unused
-from tools.run_folder import check_run_folder
+from tools.run_folder import check_run_folder, refuse_several
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
 
@@ -52,6 +52,7 @@ def pretrain(
     overrides = list(set_ or []) + ([f"train.epochs={epochs}"] if epochs else [])
     settings = load_config(config, overrides, schema=PretrainConfig)
     tell_unused(console, settings, config_origins(config, overrides, schema=PretrainConfig))
+    refuse_several("multibox pretrain")
     check_run_folder(out, settings, resume=resume)
     choose_compute(settings.train.device, settings.train.precision)  # a wrong name is told before the decoding
     folder, shorter_side = cache or out / "images", build.stored_side(settings)

@@ -68,6 +68,23 @@ def read_data(
     return data
 
 
+def training_split(data: Path, val: str | None) -> str:
+    """The part to learn from when none is named: ``trainval``, else ``train...``, else the only one.
+
+    With a validation part ``train`` comes first, since ``trainval`` usually contains it.
+
+    Raises:
+        InputError: If no part is called so.
+    """
+    splits = list_splits(data)
+    named = sorted(name for name in splits if name.startswith("train"))
+    if len(splits) == 1:
+        return splits[0]
+    if not named:
+        raise InputError(f"{data}: has the parts {', '.join(splits)}, none called train; name one with --split")
+    return "trainval" if "trainval" in splits and val is None else named[0]
+
+
 def evaluation_split(data: Path) -> str:
     """The part to evaluate on when none is named: ``test``, else ``val...``, else the only one.
 

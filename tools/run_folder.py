@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -14,7 +15,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 import typer
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from rich.console import Console
 from torch import nn
 
@@ -25,8 +26,9 @@ from detection.device import Compute, choose_compute
 from detection.engine import Evaluate, StepReport, Trainer
 from detection.errors import InputError
 from detection.memory import peak_gib
+from detection.processes import are_several, launched_place
 from detection.schedule import Budget, StepBudget, TimeBudget
-from detection.training_log import TrainingLog
+from detection.training_log import Log
 from detection.validation import Validation
 from tools.progress import TrainingDisplay
 
@@ -72,7 +74,7 @@ def check_run_folder(out: Path, config: RootConfig, *, resume: bool) -> None:
         InputError: If the folder holds a run and ``resume`` is not asked for, or the run has another configuration.
     """
     path = out / _CONFIG_NAME
-    if not path.exists():
+    if launched_place().rank or not path.exists():  # the first process looks for all, before it writes
         return
     if not resume:
         raise InputError(f"{out}: holds a run already; add --resume to go on, or give another --out")
@@ -89,20 +91,35 @@ def write_config(out: Path, config: RootConfig) -> None:
 
 
 def start_accelerator(device_name: str, precision_name: str) -> tuple[Accelerator, Compute]:
-    """Device and precision as the training loop wants them.
+    """Device and precision as the training loop wants them; processes that were started together meet here.
 
     Raises:
-        InputError: If the device is not there, or several processes were started.
+        InputError: If the device is not there.
     """
     compute = choose_compute(device_name, precision_name)
     device = compute.device
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     mixed = "bf16" if compute.precision == torch.bfloat16 else "no"
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
-    if accelerator.num_processes > 1:
-        raise InputError("training on several processes is not there yet; start a single process")
+    # Statistics of batch normalisation are the same everywhere already: nothing is to be sent.
+    handler = DistributedDataParallelKwargs(broadcast_buffers=False)
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=mixed, kwargs_handlers=[handler])
     return accelerator, compute._replace(device=accelerator.device)
+
+
+def refuse_several(what: str) -> None:
+    """For trainings that one process does.
+
+    Raises:
+        InputError: If several were started.
+    """
+    if launched_place().processes > 1:
+        raise InputError(f"{what} runs in one process; start it without accelerate launch or torchrun")
+
+
+def is_first() -> bool:
+    """Whether this process is the one that tells and writes."""
+    return launched_place().rank == 0
 
 
 def goes_on(out: Path, *, resume: bool) -> bool:
@@ -139,7 +156,7 @@ class Ending(NamedTuple):
 
 
 def follow(
-    trainer: Trainer[Network], console: Console, log: TrainingLog, evaluate: Evaluate | None, *, evaluate_every: int
+    trainer: Trainer[Network], console: Console, log: Log, evaluate: Evaluate | None, *, evaluate_every: int
 ) -> Ending:
     """Tries the largest batch, then trains, shows and logs every step, and saves at a signal."""
     _rehearse(trainer, console)
@@ -156,9 +173,23 @@ def follow(
             display.show(report)
             log.write("train", report.step, {**report.losses, **report.course})
 
-        with stopping_on_signals(stop):
+        with stopping_on_signals(stop), _telling_lost_processes():
             finished = trainer.fit(listen, evaluate, evaluate_every=evaluate_every)
     return Ending(finished, signalled)
+
+
+@contextmanager
+def _telling_lost_processes() -> Iterator[None]:
+    """Says so when one of several processes is gone, which the others notice as a fault of their connection."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not are_several() or not re.search("connection|peer|timed out|timeout", str(error), re.IGNORECASE):
+            raise
+        raise InputError(
+            "another process of this training is gone (its own message says why); the last saved state is kept: start "
+            "the same command with --resume"
+        ) from error
 
 
 def _rehearse(trainer: Trainer[Network], console: Console) -> None:

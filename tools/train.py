@@ -11,12 +11,12 @@ from rich.console import Console
 from configs.load import config_origins, load_config
 from configs.schema import Config
 from detection.data.classes import UnknownClasses
-from detection.data.discover import list_splits
 from detection.data.records import DetectionData
 from detection.errors import InputError
 from tools.cli import run_alone
 from tools.crop_training import train_crop
-from tools.reading import read_data, tell_unused
+from tools.reading import read_data, tell_unused, training_split
+from tools.run_folder import is_first
 from tools.training_run import RunData, train_shared
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
@@ -49,7 +49,10 @@ def train(
     Exit code: 0 done, 2 wrong input, 75 stopped by Ctrl-C or SIGTERM and saved.
 
     Example: multibox train my-data --out runs/first --minutes 15
+
+    Example: torchrun --nproc-per-node 2 -m tools.train my-data --out runs/first --epochs 40
     """
+    console.quiet = not is_first()
     if minutes is not None and epochs is not None:
         raise InputError("--minutes and --epochs exclude each other; give one of them")
     overrides = list(set_ or []) + ([f"train.epochs={epochs}"] if epochs else [])
@@ -84,23 +87,6 @@ def read_validation(data: Path, val: str, training_data: DetectionData, drop_unk
             f"name parts without common images with --split and --val"
         )
     return part
-
-
-def training_split(data: Path, val: str | None) -> str:
-    """The part to learn from when none is named: ``trainval``, else ``train...``, else the only one.
-
-    With a validation part ``train`` comes first, since ``trainval`` usually contains it.
-
-    Raises:
-        InputError: If no part is called so.
-    """
-    splits = list_splits(data)
-    named = sorted(name for name in splits if name.startswith("train"))
-    if len(splits) == 1:
-        return splits[0]
-    if not named:
-        raise InputError(f"{data}: has the parts {', '.join(splits)}, none called train; name one with --split")
-    return "trainval" if "trainval" in splits and val is None else named[0]
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ from detection.detector import Detector
 from detection.device import Compute
 from detection.engine import StateFile, Trainer, TrainingTask
 from detection.network import DetectionNetwork
+from detection.processes import place
 from detection.regions import RegionSource, search_all
-from detection.training_log import TrainingLog
+from detection.training_log import Log, NoLog, TrainingLog
 from detection.validation import Standing, Validation
 from tools.progress import counting
 from tools.run_folder import (
@@ -119,12 +120,12 @@ class TrainingRun(Generic[Network]):
         Raises:
             InputError: If the folder's run is another one.
         """
-        remove_drafts(self.out)
+        if self.accelerator.is_main_process:
+            remove_drafts(self.out)
         learner = self.learn(self.compute, not goes_on(self.out, resume=resume))
         trainer = self._build_trainer(learner, minutes)
         restored = resume and restore_state(trainer, self.console)
-        write_config(self.out, self.config)
-        log = TrainingLog(self.out, trainer.step)
+        log = self._start_log(trainer.step)
         validation = self._validation(learner, log, restored) if self.validation_data else None
         evaluate = until_exhausted(validation, trainer) if validation else None
         ending = follow(trainer, self.console, log, evaluate, evaluate_every=self.config.train.evaluate_every)
@@ -136,13 +137,23 @@ class TrainingRun(Generic[Network]):
         self._tell_end(trainer, finished)
         return ending.signalled
 
+    def _start_log(self, done: int) -> Log:
+        """Writes the configuration and opens the log; the other processes go on when they are there."""
+        log: Log = NoLog()
+        if self.accelerator.is_main_process:
+            write_config(self.out, self.config)
+            log = TrainingLog(self.out, done)
+        self.accelerator.wait_for_everyone()
+        return log
+
     def _build_trainer(self, learner: Learner[Network], minutes: float | None) -> Trainer[Network]:
         config, data = self.config, self.training_data
-        source = build_training.build_batches(config, data.images, self.regions)
+        source = build_training.build_batches(config, data.images, self.regions, place())
         steps = config.train.epochs * source.steps_per_epoch
         budget = choose_budget(self.console, self.compute, minutes=minutes, steps=steps)
         identity = {
             "budget": budget.describe(),
+            "images a step": str(source.step_size),
             "split": data.split,
             "classes": ", ".join(data.class_names),
             "images": image_identity([record.file_name for record in data.images]),
@@ -160,7 +171,7 @@ class TrainingRun(Generic[Network]):
         val = self.validation_data
         return "none" if val is None else f"{val.split}, {image_identity([r.file_name for r in val.images])}"
 
-    def _validation(self, learner: Learner[Network], log: TrainingLog, restored: bool) -> Validation[Network]:
+    def _validation(self, learner: Learner[Network], log: Log, restored: bool) -> Validation[Network]:
         assert self.validation_data is not None
         metric = self.config.train.best_metric
         best = None
@@ -198,13 +209,15 @@ class TrainingRun(Generic[Network]):
         detector.prepare()
         return detector
 
-    def _tell_validation(self, log: TrainingLog, step: int, numbers: Mapping[str, Any]) -> None:
+    def _tell_validation(self, log: Log, step: int, numbers: Mapping[str, Any]) -> None:
         log.write("validation", step, numbers)
         shown = "  ".join(f"{name} {numbers[name]:.3f}" for name in ("AP", "AP50", "AP75") if numbers[name] is not None)
         self.console.print(f"validation after step {step}: {shown or 'no objects to find'}")
 
     def _keep(self, network: DetectionNetwork | CropNetwork, step: int, numbers: Mapping[str, Any]) -> None:
-        """Writes the model file."""
+        """Writes the model file; one process does it for all."""
+        if not self.accelerator.is_main_process:
+            return
         header = ModelHeader(
             config=self.config.model_dump(mode="json"),
             class_names=self.training_data.class_names,

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from backbone.googlenet import GoogLeNet
 from backbone.normalization import ColourNormalization
+from detection.chance import StepChance
 
 
 class ClassificationObjective(nn.Module):
@@ -26,13 +27,13 @@ class ClassificationObjective(nn.Module):
         self.label_smoothing = label_smoothing
         self.auxiliary_weight = auxiliary_weight
 
-    def forward(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, labels: Tensor, chance: StepChance) -> dict[str, Tensor]:
         """One training pass.
 
         Args:
             images: (B, 3, S, S) uint8 RGB.
             labels: (B,) int64 in [0, C).
-            generator: Not used: only dropout is random here.
+            chance: Not used: only dropout is random here.
 
         Returns:
             Name -> weighted scalar loss; their sum is the objective.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from detection.chance import StepChance
 from detection.crop.classifier import CropClassifier
 from detection.crop.network import place_regions
 from detection.crop.warp import CropShape, warp_regions
@@ -67,7 +68,7 @@ class CropObjective(nn.Module):
         images: Tensor,
         targets: Sequence[Target],
         given: Sequence[Proposals] | None,
-        generator: torch.Generator,
+        chance: StepChance,
     ) -> dict[str, Tensor]:
         """One training pass.
 
@@ -75,7 +76,7 @@ class CropObjective(nn.Module):
             images: (B, 3, H, W) uint8 RGB, padded.
             targets: B targets in pixels of the input.
             given: B lists of proposals of another method, in the same pixels; None without one.
-            generator: Source of chance, on the CPU.
+            chance: That of the step.
 
         Returns:
             Name -> weighted scalar loss; their sum is the objective. Images of which nothing can be learnt give 0.
@@ -84,8 +85,9 @@ class CropObjective(nn.Module):
         sizes = InputSizes((images.shape[-2], images.shape[-1]), [target.image_size_hw for target in targets])
         proposals = self.propose(images, sizes, given)
         sampling = share_out(s.sampling, len(targets))
+        generators = [chance.of_image(row) for row in range(len(targets))]
         sampled = sample_batch(
-            proposals, targets, num_classes=member.num_classes, settings=sampling, generator=generator
+            proposals, targets, num_classes=member.num_classes, settings=sampling, generators=generators
         )
         rois = concatenate_rois(sampled)
         if not len(rois.boxes):  # batch normalisation has no statistics of nothing

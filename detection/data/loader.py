@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from detection.data.records import ImageRecord
 from detection.data.scene import Scene, blank_scene, make_scene
 from detection.errors import InputError
 from detection.preprocess import Image, resize, resized_size, stack_images
+from detection.processes import ALONE, Place
 from detection.schedule import ResolutionPhase, draw_side, side_at, sides_around
 from detection.structures import Target
 from detection.workers import start_worker
@@ -236,6 +237,25 @@ class BatchPlan(Sampler[list[SampleKey]]):
                 step += 1
 
 
+class OwnPart(Sampler[list[SampleKey]]):
+    """One process's equal part of each batch of a plan.
+
+    Args:
+        plan: Batches of all processes.
+        place: Which of them this is.
+    """
+
+    def __init__(self, plan: BatchPlan, place: Place) -> None:
+        self.plan = plan
+        self.place = place
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        """Yields the keys of one step after the other."""
+        for keys in self.plan:
+            own = len(keys) // self.place.processes
+            yield keys[self.place.rank * own :][:own]
+
+
 def view_seed(seed: int, step: int, row: int) -> int:
     """A seed for one view, well spread over 32 bits."""
     return int(np.random.SeedSequence((seed, step, row)).generate_state(1)[0])
@@ -254,6 +274,7 @@ class DetectionBatches:
         multi_scale: Each batch has a side up to this share smaller or larger than its phase's.
         mosaic: Probability that a view is a mosaic.
         mosaic_until: Share of the run with mosaics; the rest shows single images.
+        place: Which of how many training processes takes these B images of each step.
     """
 
     training_set: TrainingSet
@@ -264,11 +285,17 @@ class DetectionBatches:
     multi_scale: float = 0.0
     mosaic: float = 0.0
     mosaic_until: float = 1.0
+    place: Place = ALONE
+
+    @property
+    def step_size(self) -> int:
+        """Images of a step, of all processes."""
+        return self.batch_size * self.place.processes
 
     @property
     def steps_per_epoch(self) -> int:
         """Steps of one pass over the images."""
-        return steps_per_epoch(len(self.training_set), self.batch_size)
+        return steps_per_epoch(len(self.training_set), self.step_size)
 
     def batches(self, first_step: int, progress_at: Callable[[int], float]) -> Iterable[Batch]:
         """Batches without end; one loader for all of them, so that workers and their caches live as long."""
@@ -280,13 +307,13 @@ class DetectionBatches:
 
         plan = BatchPlan(
             np.array([record.size_hw[0] / record.size_hw[1] for record in records]),
-            batch_size=self.batch_size,
+            batch_size=self.step_size,
             seed=self.seed,
             first_step=first_step,
             side_at=side,
             mosaic_at=lambda step: self.mosaic if progress_at(step) < self.mosaic_until else 0.0,
         )
-        return make_loader(self.training_set, plan, collate, workers=self.workers)
+        return make_loader(self.training_set, OwnPart(plan, self.place), collate, workers=self.workers)
 
     def largest_batch(self) -> Batch:
         """Half of it the squarest images, which fill their padded place most, half those with the most objects."""
@@ -301,7 +328,7 @@ class DetectionBatches:
 
 
 def make_loader(
-    dataset: Dataset[SampleT], plan: BatchPlan, collate: Callable[[Sequence[SampleT]], BatchT], *, workers: int
+    dataset: Dataset[SampleT], plan: Sampler[Any], collate: Callable[[Sequence[SampleT]], BatchT], *, workers: int
 ) -> Iterable[BatchT]:
     """A loader over a whole run; 0 workers read in this process."""
     return DataLoader(dataset, batch_sampler=plan, collate_fn=collate, num_workers=workers, worker_init_fn=start_worker)

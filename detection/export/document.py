@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from detection.checkpoint import sha256_of
 from detection.detector import Detector
 
 KEY = "multibox-rcnn"
@@ -24,28 +26,33 @@ class ExportDocument:
         category_ids: C ids of the training data.
         longest_side: Longer side to which the graph scales its images, in pixels.
         score_threshold: Weaker detections never leave the graph.
+        max_detections: Nor do more than these of an image.
         thresholds: Kind -> lowest score of each class, where the model was calibrated; see ``detection.calibration``.
-        source: Which model it was made of.
+        source: Which model file it was made of.
+        source_sha256: Of that file.
     """
 
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
     longest_side: int
     score_threshold: float
+    max_detections: int
     thresholds: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     source: str = ""
+    source_sha256: str = ""
 
     @classmethod
-    def of(cls, detector: Detector, source: str) -> ExportDocument:
-        """The document of a detector."""
-        calibration = detector.calibration
+    def of(cls, detector: Detector, source: Path) -> ExportDocument:
+        """The document of a detector that was read from a file."""
         return cls(
             class_names=detector.class_names,
             category_ids=detector.category_ids,
             longest_side=detector.longest_side,
             score_threshold=detector.network.detection_settings.score_threshold,
-            thresholds={} if calibration is None else dict(calibration.thresholds),
-            source=source,
+            max_detections=detector.max_detections,
+            thresholds=dict(detector.thresholds),
+            source=str(source),
+            source_sha256=sha256_of([source]),
         )
 
     def to_text(self) -> str:

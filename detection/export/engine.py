@@ -1,4 +1,4 @@
-"""A detector in an exported file, run by ONNX Runtime or OpenVINO: an ``ImageDetector`` like any other.
+"""A detector in an exported file, run by ONNX Runtime or OpenVINO: a ``ModelDetector`` like that of torch.
 
 Legend: B images of one size.
 """
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from detection.checkpoint import MODEL_NAME
 from detection.errors import InputError
 from detection.export.document import KEY, ExportDocument
 from detection.export.files import INPUT, needed
@@ -22,8 +23,43 @@ Arrays = Mapping[str, npt.NDArray[np.generic]]
 Run = Callable[[npt.NDArray[np.uint8]], Arrays]
 """(B, H, W, 3) uint8 -> the outputs of the graph by name."""
 
-SUFFIXES = (".onnx", ".xml")
-"""Of exported files: ONNX, OpenVINO."""
+ENGINE_FILES = {"torch": MODEL_NAME, "openvino": "model.xml", "onnx": "model.onnx"}
+"""Engine -> the file it reads, in a folder of a run or of an export; its suffix tells files of other names apart."""
+
+
+def engine_file(path: Path, engine: str | None) -> tuple[str, Path]:
+    """Which engine runs what a user names, and the file that it reads.
+
+    Args:
+        path: A model file of any engine, or a folder with one or several.
+        engine: The one wanted; None takes what there is, torch first.
+
+    Returns:
+        Engine and file; the file of torch need not exist.
+
+    Raises:
+        InputError: If the engine is unknown, or there is no file for it.
+    """
+    if engine is not None and engine not in ENGINE_FILES:
+        raise InputError(f"--engine {engine}: is not known; choose from {', '.join(ENGINE_FILES)}")
+    if path.is_dir():
+        there = [name for name, file in ENGINE_FILES.items() if (path / file).is_file()]
+        chosen = engine or (there[0] if there else "torch")
+        file = path / ENGINE_FILES[chosen]
+    else:
+        of_suffix = {Path(file).suffix: name for name, file in ENGINE_FILES.items()}
+        there = [of_suffix.get(path.suffix, "torch")]
+        chosen, file = engine or there[0], path
+    if chosen not in there and chosen != "torch":
+        raise InputError(f"{path}: no file for {chosen}; `multibox export MODEL --to {chosen} --out DIR` writes one")
+    if chosen not in there and not path.is_dir():
+        raise InputError(f"{path}: a file for {there[0]}; leave out --engine, or give the model.safetensors of its run")
+    return chosen, file
+
+
+def engine_files(engine: str, file: Path) -> list[Path]:
+    """All files of a model: OpenVINO keeps the weights beside the graph."""
+    return [file, file.with_suffix(".bin")] if engine == "openvino" else [file]
 
 
 class ExportedDetector:
@@ -48,6 +84,16 @@ class ExportedDetector:
     def category_ids(self) -> tuple[int, ...]:
         """C ids of the training data."""
         return self.document.category_ids
+
+    @property
+    def max_detections(self) -> int:
+        """Detections of an image at most."""
+        return self.document.max_detections
+
+    @property
+    def thresholds(self) -> Mapping[str, tuple[float | None, ...]]:
+        """Kind -> lowest score of each class; empty where the model was not calibrated."""
+        return self.document.thresholds
 
     def detect_images(self, images: Sequence[Image]) -> list[Detections]:
         """(H, W, 3) uint8 RGB images of any sizes -> detections in the pixels of each; those of one size together."""

@@ -6,6 +6,7 @@ import warnings
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -72,5 +73,10 @@ def write_openvino(onnx_path: Path, document: ExportDocument, path: Path) -> Non
     openvino = needed("openvino", "openvino")
     model = openvino.convert_model(str(onnx_path))
     model.set_rt_info(document.to_text(), [KEY])
+    save_openvino(model, path)
+
+
+def save_openvino(model: Any, path: Path) -> None:
+    """Writes an OpenVINO model as ``path`` (xml) and the weights beside it (bin), in full precision."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    openvino.save_model(model, str(path), compress_to_fp16=False)
+    needed("openvino", "openvino").save_model(model, str(path), compress_to_fp16=False)

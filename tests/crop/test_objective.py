@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from detection.chance import StepChance
 from detection.crop import build as crop
 from detection.crop import objective as objective_module
 from detection.crop.objective import CropObjective, share_out
@@ -34,7 +35,7 @@ def make_objective(*, box_regression: bool = True) -> CropObjective:
 
 def run(objective: CropObjective, targets: list[Target], given: list[Proposals], seed: int = 0):  # type: ignore[no-untyped-def]
     images = stack_images([random_pixels((96, 96), seed=row) for row in range(len(targets))])
-    return objective(images, targets, given, torch.Generator().manual_seed(seed))
+    return objective(images, targets, given, StepChance(seed, 0))
 
 
 @pytest.fixture

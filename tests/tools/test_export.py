@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,11 @@ import pytest
 import torch
 
 from detection.checkpoint import ModelHeader, save_model
+from detection.data.image import read_image
 from detection.errors import InputError
 from detection.export import files, parity
-from detection.export.engine import load_exported
-from tests.builders import random_pixels, save_image
+from detection.export.engine import engine_file, load_exported
+from tests.builders import ToyImage, ToyObject, random_pixels, save_image, write_voc
 from tests.detection.lively import detector_of, make_lively_network
 from tests.detection.tiny import CLASSES, tiny_config
 from tests.tools.running import run_main as run
@@ -88,7 +91,7 @@ def test_wrong_input_is_answered_in_words(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("export", work / "model.safetensors", "--to", "tflite", "--out", tmp_path) == 2
-    assert "choose from onnx, openvino" in capsys.readouterr().err
+    assert "choose from openvino, onnx" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"nowhere\.onnx: no such file"):
         load_exported(tmp_path / "nowhere.onnx")
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
@@ -96,3 +99,69 @@ def test_wrong_input_is_answered_in_words(
         load_exported(tmp_path / "broken.onnx")
     with pytest.raises(InputError, match=r"absent_package is not installed; pip install 'multibox-rcnn\[onnx\]'"):
         files.needed("absent_package", "onnx")
+
+
+def test_detect_and_evaluate_run_the_exported_file(
+    exported: Path, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same boxes as in Python, by journal and resume; and AP beside that of the model it was made of."""
+    assert run("detect", exported, work / "photos", "--out", tmp_path / "export") == 0
+    found = json.loads((tmp_path / "export/detections.json").read_text())
+    pixels = [read_image(work / f"photos/{number}.png") for number in range(len(SIZES))]
+    expected = load_exported(exported).detect_images(pixels)
+    assert len(found) == sum(map(len, expected)) > 0
+    assert [each["score"] for each in found][: len(expected[0])] == pytest.approx(expected[0].scores.tolist())
+    engine = "onnx" if exported.suffix == ".onnx" else "openvino"
+    assert run("detect", exported.parent, work / "photos", "--out", tmp_path / "export", "--resume") == 0
+    assert run("detect", exported.parent, work / "photos", "--out", tmp_path / "again", "--engine", engine) == 0
+    assert (tmp_path / "again/detections.json").read_bytes() == (tmp_path / "export/detections.json").read_bytes()
+
+    images = [ToyImage(str(n), hw, (ToyObject("cat", (5, 5, 50, 50)),)) for n, hw in enumerate(SIZES)]
+    data = write_voc(tmp_path / "data", {"test": images})
+    capsys.readouterr()
+    assert run("evaluate", exported, data, "--out", tmp_path / "report") == 0
+    assert f"of torch, {work / 'model.safetensors'}: " in capsys.readouterr().out
+    assert (tmp_path / "report/metrics.json").is_file()
+
+
+def test_an_export_says_when_its_source_is_gone(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moved = shutil.copy(work / "model.safetensors", tmp_path / "model.safetensors")
+    assert run("export", moved, "--to", "onnx", "--out", tmp_path, "--images", work / "photos") == 0
+    Path(moved).unlink()
+    data = write_voc(tmp_path / "data", {"test": [ToyImage("a", (96, 96), (ToyObject("cat", (5, 5, 50, 50)),))]})
+    assert run("evaluate", tmp_path, data, "--out", tmp_path / "report") == 0
+    assert "not the model that was exported, or not there" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--tta"], "--tta: an exported file scales all images to one size"),
+        (["--device", "cuda"], "exported files run on the processor"),
+        (["--engine", "torch"], "a file for "),
+        (["--engine", "tflite"], "choose from torch, openvino, onnx"),
+        (["--thresholds", "best"], "multibox calibrate"),
+    ],
+)
+def test_options_that_an_exported_file_has_no_use_for(
+    exported: Path, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert run("detect", exported, work / "photos", "--out", tmp_path / "out", *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_which_engine_runs_what(tmp_path: Path) -> None:
+    assert engine_file(tmp_path, None) == ("torch", tmp_path / "model.safetensors")  # whose reader says what is missing
+    (tmp_path / "model.onnx").touch()
+    assert engine_file(tmp_path, None) == ("onnx", tmp_path / "model.onnx")
+    (tmp_path / "model.xml").touch()
+    assert engine_file(tmp_path, None)[0] == "openvino"
+    assert engine_file(tmp_path, "onnx")[0] == "onnx"
+    (tmp_path / "model.safetensors").touch()
+    assert engine_file(tmp_path, None)[0] == "torch"
+    assert engine_file(tmp_path / "small.xml", None) == ("openvino", tmp_path / "small.xml")
+    with pytest.raises(InputError, match=r"model\.safetensors: no file for onnx; `multibox export MODEL --to onnx"):
+        engine_file(tmp_path / "model.safetensors", "onnx")
+    (tmp_path / "model.xml").unlink()
+    with pytest.raises(InputError, match="no file for openvino"):
+        engine_file(tmp_path, "openvino")

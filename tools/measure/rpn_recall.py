@@ -31,8 +31,7 @@ from detection.preprocess import Image
 from proposals.structures import Proposals
 from tools.cli import run_alone
 from tools.proposal_sources import SourceOptions, open_source
-from tools.reading import evaluation_split, read_data
-from tools.train import training_split
+from tools.reading import evaluation_split, read_data, training_split
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
 

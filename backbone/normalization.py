@@ -20,9 +20,10 @@ class ColourNormalization(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD) * 255, persistent=False)
 
     def forward(self, images: Tensor, dtype: torch.dtype) -> Tensor:
-        """(B, 3, H, W) uint8 RGB -> normalised, in ``dtype`` and channels-last memory."""
+        """(B, 3, H, W) RGB from 0 to 255, uint8 or float32 -> normalised, in ``dtype`` and channels-last memory."""
         batch, channels, height, width = images.shape
         # Rows of W * 3 numbers instead of pixels of 3: loops long enough for vector instructions.
-        rows = images.permute(0, 2, 3, 1).reshape(batch, height, width * channels).float()
+        rows = images.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
+        rows = rows.to(torch.float32, copy=True)  # the images themselves are the caller's
         rows = rows.sub_(self.mean.repeat(width)).div_(self.std.repeat(width))
         return rows.to(dtype).view(batch, height, width, channels).permute(0, 3, 1, 2)

@@ -20,7 +20,7 @@ from detection.device import Compute
 from detection.ensemble import MemberHeads
 from detection.errors import InputError
 from detection.network import Answer, DetectionNetwork, Judgement, conclude
-from detection.preprocess import Image, original_boxes, padded_size, resize, resized_size, stack_images
+from detection.preprocess import Image, original_boxes, padded_size, resized_size, scale_and_stack
 from detection.regions import RegionSource
 from detection.structures import Detections
 from proposals.structures import Proposals
@@ -135,7 +135,7 @@ class Detector:
             by_shape.setdefault(padded_size(size_hw), []).append(index)
         answers: dict[int, Answer] = {}
         for rows in by_shape.values():
-            batch = stack_images([resize(images[row], sizes[row]) for row in rows]).to(self.device)
+            batch = scale_and_stack([images[row] for row in rows], [sizes[row] for row in rows]).to(self.device)
             given = None if self.regions is None else [self.given(images[row], sizes[row]) for row in rows]
             with self._autocast():
                 found = self.network(batch, [sizes[row] for row in rows], given)
@@ -154,7 +154,7 @@ class Detector:
             What ``answer`` gives, and the judgement in pixels of the network's input, on its device.
         """
         size_hw = resized_size((image.shape[0], image.shape[1]), self.longest_side)
-        batch = stack_images([resize(image, size_hw)]).to(self.device)
+        batch = scale_and_stack([image], [size_hw]).to(self.device)
         given = None if self.regions is None else [self.given(image, size_hw)]
         with self._autocast():
             (judgement,) = self.network.judge(batch, [size_hw], given)

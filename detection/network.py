@@ -85,7 +85,7 @@ class DetectionNetwork(nn.Module):
         self.normalize = ColourNormalization()
 
     def extract(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) uint8 RGB -> L pyramid maps (B, F, H / stride, W / stride)."""
+        """(B, 3, H, W) RGB from 0 to 255, uint8 or float32 -> L pyramid maps (B, F, H / stride, W / stride)."""
         dtype = self.backbone.conv1.conv.weight.dtype  # bfloat16 in a prepared detector
         return self.pyramid(self.backbone.features(self.normalize(images, dtype)))
 
@@ -120,7 +120,7 @@ class DetectionNetwork(nn.Module):
         """Detects objects; for inference.
 
         Args:
-            images: (B, 3, H, W) uint8 RGB, padded to multiples of the largest stride.
+            images: (B, 3, H, W) RGB from 0 to 255, uint8 or float32, padded to multiples of the largest stride.
             image_sizes_hw: B sizes of the images inside their padding.
             given: B lists of proposals of another method, in pixels of the input; see ``propose``.
 

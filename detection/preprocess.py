@@ -7,6 +7,7 @@ alone, never on its batch. Legend: B images, H/W padded size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ PAD_COLOUR = (124, 116, 104)
 """The mean colour: after normalisation the padding is about 0."""
 
 Image = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.float32]
 
 
 def resized_size(size_hw: tuple[int, int], longest_side: int) -> tuple[int, int]:
@@ -43,17 +45,29 @@ def resize(image: Image, size_hw: tuple[int, int]) -> Image:
 
     Above that bilinear samples still see every pixel, at a sixth of the time.
     """
-    if image.shape[:2] == size_hw:
-        return image
-    shrinks = 2 * size_hw[0] < image.shape[0]
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, size_hw[::-1], interpolation=interpolation), dtype=np.uint8)
+    return image if image.shape[:2] == size_hw else np.asarray(_scaled(image, size_hw), dtype=np.uint8)
 
 
-def stack_images(images: Sequence[Image]) -> Tensor:
-    """Pads images to the smallest common size that the pyramid divides: B x (h, w, 3) -> (B, 3, H, W) uint8."""
+def resize_exactly(image: Image, size_hw: tuple[int, int]) -> Pixels:
+    """The same in float32, without rounding: what other engines can repeat (OpenCV scales bytes in fixed point)."""
+    pixels = image.astype(np.float32)
+    return pixels if image.shape[:2] == size_hw else np.asarray(_scaled(pixels, size_hw), dtype=np.float32)
+
+
+def _scaled(pixels: npt.NDArray[Any], size_hw: tuple[int, int]) -> npt.NDArray[Any]:
+    shrinks = 2 * size_hw[0] < pixels.shape[0]
+    return np.asarray(cv2.resize(pixels, size_hw[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
+
+
+def scale_and_stack(images: Sequence[Image], sizes_hw: Sequence[tuple[int, int]]) -> Tensor:
+    """The network's input: each image scaled to its size, then padded: B x (H, W, 3) -> (B, 3, h, w) float32."""
+    return stack_images([resize_exactly(*each) for each in zip(images, sizes_hw, strict=True)])
+
+
+def stack_images(images: Sequence[npt.NDArray[Any]]) -> Tensor:
+    """Pads images to the smallest common size that the pyramid divides: B x (h, w, 3) -> (B, 3, H, W), type kept."""
     height, width = padded_size((max(i.shape[0] for i in images), max(i.shape[1] for i in images)))
-    batch = np.empty((len(images), height, width, 3), dtype=np.uint8)
+    batch = np.empty((len(images), height, width, 3), dtype=images[0].dtype)
     for row, image in zip(batch, images, strict=True):
         row[: image.shape[0], : image.shape[1]] = image
         row[image.shape[0] :] = row[: image.shape[0], image.shape[1] :] = PAD_COLOUR

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from detection.detector import Detector
-from detection.preprocess import Image, original_boxes, padded_size, resize, resized_size, stack_images
+from detection.preprocess import Image, original_boxes, padded_size, resized_size, scale_and_stack
 from proposals.generator import generate_proposals
 from proposals.merging import merge_proposals
 from proposals.multibox import InputSizes
@@ -62,7 +62,7 @@ class FirstStage:
         size_hw = image.shape[0], image.shape[1]
         scaled_hw = resized_size(size_hw, self.detector.longest_side)
         sizes = InputSizes(padded_size(scaled_hw), [scaled_hw])
-        batch = stack_images([resize(image, scaled_hw)]).to(self.detector.device)
+        batch = scale_and_stack([image], [scaled_hw]).to(self.detector.device)
         output = network.multibox(network.extract(batch), sizes)
         (found,) = generate_proposals(network.multibox, output, sizes, self.settings)
         return Proposals(original_boxes(found.boxes, scaled_hw, size_hw).cpu(), found.scores.cpu(), size_hw)

@@ -13,7 +13,7 @@ from detection.ensemble import mean_offsets, mean_probabilities
 from detection.errors import InputError
 from detection.network import DetectionNetwork
 from detection.postprocess import select_detections
-from detection.preprocess import Image, padded_size, resize, resized_size, stack_images
+from detection.preprocess import Image, padded_size, resized_size, scale_and_stack
 from proposals.multibox import InputSizes
 from proposals.structures import Proposals
 
@@ -64,7 +64,7 @@ def _time_one(detector: Detector, image: Image, size_hw: tuple[int, int], second
         return result
 
     sizes = InputSizes(padded_size(size_hw), [size_hw])
-    batch = timed("scale", lambda: stack_images([resize(image, size_hw)]).to(detector.device))
+    batch = timed("scale", lambda: scale_and_stack([image], [size_hw]).to(detector.device))
     dtype = network.backbone.conv1.conv.weight.dtype
     features = timed("backbone", lambda: network.backbone.features(network.normalize(batch, dtype)))
     pyramid = timed("pyramid", lambda: network.pyramid(features))

@@ -56,7 +56,7 @@ class CropNetwork(nn.Module):
         return None if self.proposer is None else self.proposer.multibox
 
     def extract(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) uint8 RGB -> the features that MultiBox proposes from.
+        """(B, 3, H, W) RGB from 0 to 255, uint8 or float32 -> the features that MultiBox proposes from.
 
         Raises:
             ValueError: If the proposals are always given.
@@ -110,7 +110,7 @@ def propose_regions(
 
     Args:
         proposer: In evaluation mode; None where proposals are given.
-        images: (B, 3, H, W) uint8 RGB, padded.
+        images: (B, 3, H, W) RGB from 0 to 255, uint8 or float32, padded.
         sizes: Of the B images.
         given: B lists of another method, in pixels of the input; None without one.
         settings: How many of the proposer's.

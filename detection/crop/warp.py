@@ -33,7 +33,7 @@ def warp_regions(
     region. What lies outside the image, padding included, has the mean colour, which normalisation makes 0.
 
     Args:
-        images: (B, 3, H, W) uint8 RGB, padded.
+        images: (B, 3, H, W) RGB from 0 to 255, uint8 or float32, padded.
         image_sizes_hw: B sizes of the images inside their padding.
         boxes: (R, 4) float32 xyxy pixels of the input, with area.
         rows: (R,) int64 in [0, B), which image each region lies in; in any order.

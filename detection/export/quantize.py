@@ -1,7 +1,7 @@
 """int8 by post-training quantisation: the convolutions of an OpenVINO graph in whole numbers, scaled on real images.
 
-NNCF looks at the activations of some training images and chooses the scale of each. Only convolutions and the linear
-layers behind them are touched; boxes are decoded, suppressed and scaled back in float32 as before.
+NNCF looks at the activations of some training images and chooses the scale of each. Only convolutions are touched:
+boxes are judged, decoded, suppressed and scaled back in float32 as before.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_DROP = 0.005
 SUBSET = 300
 """Training images whose activations are looked at, at most; NNCF's own default."""
 
-_LEFT_ALONE = ("Multiply", "Add", "Subtract", "Divide", "ROIAlign", "Interpolate", "ReduceMean", "Gather")
+_LEFT_ALONE = ("MatMul", "Multiply", "Add", "Subtract", "Divide", "ROIAlign", "Interpolate", "ReduceMean", "Gather")
 """Operations that NNCF would quantise too: of boxes, scores and pixels here, where 256 steps are too few."""
 
 
@@ -40,12 +40,15 @@ def quantize_openvino(source: Path, path: Path, document: ExportDocument, images
         raise InputError("int8 needs training images to find the range of each layer; the split has none to read")
     openvino, nncf = needed("openvino", "int8"), needed("nncf", "int8")
     model = openvino.Core().read_model(str(source))
+    # Images of one kind take one branch only of the scaling: of the other NNCF would learn nothing, and stop.
+    branches = [op.get_function(way) for op in model.get_ops() if op.get_type_name() == "If" for way in (0, 1)]
+    scaling = [op.get_friendly_name() for branch in branches for op in branch.get_ops()]
     quantized = nncf.quantize(
         model,
         nncf.Dataset(images, lambda image: image[None]),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=min(SUBSET, len(images)),
-        ignored_scope=nncf.IgnoredScope(types=list(_LEFT_ALONE), validate=False),
+        ignored_scope=nncf.IgnoredScope(names=scaling, types=list(_LEFT_ALONE), validate=False),
     )
     quantized.set_rt_info(document.to_text(), [KEY])
     save_openvino(quantized, path)

@@ -24,15 +24,13 @@ def area_weights(length: int, scaled: int) -> Tensor:
 
 @torch.jit.script_if_tracing  # type: ignore[untyped-decorator]
 def scale_pixels(pixels: Tensor, size_hw: Tensor) -> Tensor:
-    """Scales (B, 3, H, W) float32 pixels as ``detection.preprocess.resize`` does, to a (2,) int64 height and width.
+    """Scales (B, 3, H, W) float32 pixels as ``detection.preprocess.resize_exactly``, to a (2,) int64 height and width.
 
-    Bilinear, or averaging where the image shrinks by more than half; rounded to whole numbers as there.
+    Bilinear, or averaging where the image shrinks by more than half.
     """
     height, width = int(size_hw[0]), int(size_hw[1])
     if 2 * height < pixels.shape[2]:
         rows = area_weights(pixels.shape[2], height)
         columns = area_weights(pixels.shape[3], width)
-        scaled = torch.matmul(torch.matmul(rows, pixels), columns.transpose(0, 1))
-    else:
-        scaled = torch.nn.functional.interpolate(pixels, size=[height, width], mode="bilinear", align_corners=False)
-    return scaled.round().clamp(0, 255)
+        return torch.matmul(torch.matmul(rows, pixels), columns.transpose(0, 1))
+    return torch.nn.functional.interpolate(pixels, size=[height, width], mode="bilinear", align_corners=False)

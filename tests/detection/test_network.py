@@ -15,7 +15,15 @@ from detection.data.records import DetectionData
 from detection.errors import InputError
 from detection.inference import detect_records
 from detection.network import DetectionNetwork
-from detection.preprocess import PAD_COLOUR, original_boxes, padded_size, resize, resized_size, stack_images
+from detection.preprocess import (
+    PAD_COLOUR,
+    original_boxes,
+    padded_size,
+    resize,
+    resize_exactly,
+    resized_size,
+    stack_images,
+)
 from detection.structures import Detections
 from tests.builders import random_pixels, save_image, toy_images, write_voc
 from tests.detection.lively import detector_of, make_lively_network
@@ -141,3 +149,11 @@ def test_resize_keeps_an_image_of_the_right_size() -> None:
     image = random_pixels((20, 30))
     assert resize(image, (20, 30)) is image
     assert resize(image, (10, 15)).shape == (10, 15, 3)
+
+
+@pytest.mark.parametrize("size_hw", [(20, 30), (13, 20), (40, 60), (5, 8)])
+def test_the_exact_resize_differs_by_rounding_only(size_hw: tuple[int, int]) -> None:
+    image = random_pixels((20, 30))
+    exact = resize_exactly(image, size_hw)
+    assert exact.dtype == np.float32
+    assert np.abs(exact - resize(image, size_hw)).max() <= 1  # bytes are scaled in fixed point, then rounded

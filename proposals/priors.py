@@ -8,6 +8,7 @@ Legend: N training boxes, L pyramid levels, A priors per cell, K = sum over leve
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +80,26 @@ def lay_priors(prior_sizes: Tensor, *, strides: Sequence[int], input_size_hw: tu
 
     Returns:
         (K, 4) float32 xyxy pixels of the input, by level, then row, column and prior: the order of the head's output.
+        Equal arguments may give the same tensor again: it is not to be changed in place.
     """
+    if any(isinstance(side, Tensor) for side in input_size_hw):  # traced: the graph must lay them itself
+        return _lay(prior_sizes, strides, input_size_hw)
+    sizes = tuple(tuple(tuple(wh) for wh in level) for level in prior_sizes.tolist())
+    return _laid_before(sizes, tuple(strides), input_size_hw, prior_sizes.device, torch.is_inference_mode_enabled())
+
+
+@lru_cache(maxsize=16)  # images of a folder have few shapes
+def _laid_before(
+    sizes: tuple[tuple[tuple[float, float], ...], ...],
+    strides: tuple[int, ...],
+    input_size_hw: tuple[int, int],
+    device: torch.device,
+    inference: bool,  # no training can use a tensor that was made in inference mode
+) -> Tensor:
+    return _lay(torch.tensor(sizes, dtype=torch.float32, device=device), strides, input_size_hw)
+
+
+def _lay(prior_sizes: Tensor, strides: Sequence[int], input_size_hw: tuple[int, int]) -> Tensor:
     height, width = input_size_hw
     levels = []
     for sizes, stride in zip(prior_sizes, strides, strict=True):

@@ -43,18 +43,23 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+PAGES = ("tutorial.md", "commands.md", "deployment.md")
+"""In the order of their reading: later ones use what earlier ones made."""
+
+
 @pytest.mark.slow
-def test_the_tutorial_and_the_python_page(desk: Path) -> None:
-    lines = [line for block in blocks("tutorial.md", "sh") for line in block.splitlines() if line]
-    assert len(lines) >= 10
+def test_every_command_and_snippet_of_the_pages(desk: Path) -> None:
+    lines = [line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines() if line]
+    assert len(lines) >= 20
     for line in lines:
         assert line.startswith("multibox ")
         arguments = shortened(line)
         assert run_main(*arguments) in ({0, 1} if arguments[0] in MAY_FIND_SOMETHING else {0}), line
     assert (desk / "report/report.html").is_file()
     assert (desk / "compared").is_dir()
-    snippets = blocks("python.md", "python")
-    assert len(snippets) == 2
+    assert (desk / "exported/int8/model.xml").is_file()
+    snippets = blocks("python.md", "python") + blocks("deployment.md", "python")
+    assert len(snippets) == 4
     for snippet in snippets:
         exec(compile(snippet, "python.md", "exec"), {})
 

@@ -168,7 +168,16 @@ class PostprocessConfig(Section):
     """From scored regions to detections."""
 
     score_threshold: Share = Field(default=0.01, description="Weaker detections are dropped.")
-    nms_iou_threshold: Share = Field(default=0.5, description="Of two boxes of a class with more overlap one stays.")
+    nms_sigma: float | None = Field(
+        default=0.3,
+        gt=0.0,
+        le=10.0,
+        description="A detection loses score by its overlap with a better one of its class, exp(-IoU^2 / this) (Matrix "
+        "NMS); null = it is removed above nms_iou_threshold instead.",
+    )
+    nms_iou_threshold: Share = Field(
+        default=0.5, description="Of two boxes of a class with more overlap one stays, if nms_sigma is null."
+    )
     max_detections: int = Field(default=100, ge=1, le=10_000, description="Detections per image, best first.")
     objectness_power: float = Field(
         default=0.5, ge=0.0, le=4.0, description="Final score = class score x objectness ** this; 0 leaves it out."

@@ -53,6 +53,11 @@ _RULES = (
         "is for proposals.method selective-search and combined",
     ),
     _Rule(
+        ("postprocess.nms_iou_threshold",),
+        lambda c: c.postprocess.nms_sigma is not None,
+        "is for postprocess.nms_sigma null",
+    ),
+    _Rule(
         ("postprocess.objectness_power",),
         lambda c: c.proposals.method in ("selective-search", "combined"),
         "is for objectness that is learnt for every proposal; ranks of selective search have no part in the score",

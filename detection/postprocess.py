@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from detection.matrix_nms import decay_scores, num_candidates
 from detection.structures import Detections
 from proposals.box_coder import decode
 from proposals.box_ops import clip, is_valid
@@ -23,15 +25,26 @@ class DetectionSettings:
 
     Attributes:
         score_threshold: Detections below are dropped.
-        nms_iou_threshold: Overlap above which the lower-scored of two boxes of one class goes.
+        nms_sigma: Of Matrix NMS; None removes boxes instead, see ``nms_iou_threshold``.
+        nms_iou_threshold: Overlap above which the lower-scored of two boxes of one class goes, without ``nms_sigma``.
         max_detections: D at most.
         objectness_power: Exponent of the objectness in the score; 0 ignores it.
     """
 
     score_threshold: float
+    nms_sigma: float | None
     nms_iou_threshold: float
     max_detections: int
     objectness_power: float
+
+    @property
+    def overlap_lost(self) -> float:
+        """Overlap from which a better detection of its class costs another its place, or half its score."""
+        return self.nms_iou_threshold if self.nms_sigma is None else math.sqrt(self.nms_sigma * math.log(2))
+
+    def describe_suppression(self) -> str:
+        """For a report."""
+        return f"IoU {self.nms_iou_threshold:g}" if self.nms_sigma is None else f"Matrix NMS, sigma {self.nms_sigma:g}"
 
 
 def score_regions(proposals: Proposals, probabilities: Tensor, settings: DetectionSettings) -> Tensor:
@@ -70,7 +83,7 @@ def select_detections(
     offsets: Tensor | None,
     settings: DetectionSettings,
 ) -> Detections:
-    """Scores every region for every class, refines, suppresses duplicates per class and keeps the best.
+    """Scores every region for every class, refines, lowers or removes duplicates per class and keeps the best.
 
     The score is the ensemble's mean probability times a power of the objectness: the classifier knows what it
     is, the proposal stage knows how well the box fits.
@@ -90,5 +103,15 @@ def select_detections(
     boxes = refine_boxes(proposals.boxes[rows], chosen, proposals.image_size_hw)
     kept = is_valid(boxes)
     boxes, scores, labels = boxes[kept], scores[rows, labels][kept], labels[kept]
-    keep = batched_nms(boxes, scores, labels, settings.nms_iou_threshold)[: settings.max_detections]
-    return Detections(boxes[keep], scores[keep], labels[keep], proposals.image_size_hw)
+    found = Detections(boxes, scores, labels, proposals.image_size_hw)
+    if settings.nms_sigma is None:
+        return found[batched_nms(boxes, scores, labels, settings.nms_iou_threshold)[: settings.max_detections]]
+    return _lower_repeats(found, settings.nms_sigma, settings)
+
+
+def _lower_repeats(found: Detections, sigma: float, settings: DetectionSettings) -> Detections:
+    """Matrix NMS: lowers the scores of what repeats better detections, and keeps the best of what is left."""
+    best = found[found.scores.argsort(descending=True, stable=True)[: num_candidates(settings.max_detections)]]
+    lowered = replace(best, scores=decay_scores(best.boxes, best.scores, best.labels, sigma))
+    order = lowered.scores.argsort(descending=True, stable=True)
+    return lowered[order[lowered.scores[order] >= settings.score_threshold]][: settings.max_detections]

@@ -35,7 +35,7 @@ class Trace:
         found: (D, 4) boxes of the detections.
         found_scores: (D,) their scores.
         found_labels: (D,) their classes.
-        nms_iou_threshold: Overlap above which a better detection of the same class removes another.
+        overlap_lost: Overlap from which a better detection of the same class costs another its place.
         is_full: Whether there are as many detections as an image may have, so that more may have been cut off.
     """
 
@@ -46,7 +46,7 @@ class Trace:
     found: Floats
     found_scores: Floats
     found_labels: Ints
-    nms_iou_threshold: float
+    overlap_lost: float
     is_full: bool
 
 
@@ -72,7 +72,7 @@ def trace_image(detector: Detector, image: Image) -> tuple[Answer, Trace]:
         found=_array(found.boxes),
         found_scores=_array(found.scores),
         found_labels=found.labels.numpy(),
-        nms_iou_threshold=settings.nms_iou_threshold,
+        overlap_lost=settings.overlap_lost,
         is_full=len(found) >= settings.max_detections,
     )
     return answer, trace

@@ -157,7 +157,7 @@ def _describe(detector: ModelDetector) -> dict[str, str]:
     own = [] if detector.network.multibox is None else [f"the {proposals.num_proposals} best of MultiBox"]
     return {
         "lowest score": f"{kept.score_threshold:g}",
-        "NMS IoU": f"{kept.nms_iou_threshold:g}",
+        "NMS": kept.describe_suppression(),
         "detections an image": f"at most {kept.max_detections}",
         "proposals": " and ".join([*own, *([] if detector.regions is None else ["those of selective search"])]),
         "input": f"longer side {detector.longest_side} pixels",

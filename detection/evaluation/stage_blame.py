@@ -26,7 +26,7 @@ BLAMES = {
     "wrong_class": "the classifier said another class",
     "poor_box": "right class, but the refined box fits badly or fits a neighbour",
     "below_threshold": "right class and box, score below the threshold",
-    "nms": "removed by a better detection (NMS)",
+    "nms": "lost its place or its score to a better detection (NMS)",
     "limit": "cut off: the image has as many detections as it may",
     "unread": "the image could not be read",
 }
@@ -135,7 +135,7 @@ def _is_suppressed(trace: Trace, region: int, label: int) -> bool:
     """Whether NMS took a region: if not, the limit did, and then no better detection of its class overlaps it."""
     better = (trace.found_labels == label) & (trace.found_scores >= trace.scores[region, label])
     iou = pairwise_iou(trace.boxes[region, label][None], trace.found[better])
-    return not trace.is_full or bool((iou > trace.nms_iou_threshold - _IOU_ROUNDING).any())
+    return not trace.is_full or bool((iou > trace.overlap_lost - _IOU_ROUNDING).any())
 
 
 def blame_missed(

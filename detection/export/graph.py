@@ -19,6 +19,7 @@ from detection.detector import Detector
 from detection.ensemble import mean_offsets, mean_probabilities
 from detection.errors import InputError
 from detection.export.resizing import scale_pixels
+from detection.matrix_nms import decay_scores, num_candidates
 from detection.network import DetectionNetwork
 from detection.postprocess import OFFSET_SCALE
 from detection.preprocess import PAD_COLOUR, PAD_MULTIPLE
@@ -28,6 +29,7 @@ from proposals.box_ops import enlarge
 from proposals.multibox import ConvolutionalMultiBox, InputSizes
 
 _NEVER = -1e4  # A logit that no prior has.
+_LEAST = 1e-12  # A score of 0 marks a place without a detection.
 
 
 class GraphDetections(NamedTuple):
@@ -152,8 +154,10 @@ class DetectionGraph(nn.Module):
         sizes: tuple[Tensor, Tensor],
     ) -> GraphDetections:
         """Scores, refines, suppresses by class, keeps the best of each image, and goes back to the images' pixels."""
+        if self.network.detection_settings.nms_sigma is not None:
+            return self._select_softly(boxes, objectness, probabilities, offsets, sizes)
         settings = self.network.detection_settings
-        original, scaled = sizes
+        _, scaled = sizes
         flat_objectness = objectness.flatten()
         scores = probabilities[:, :-1] * flat_objectness.pow(settings.objectness_power)[:, None]
         passed = (scores >= settings.score_threshold) & (flat_objectness > 0)[:, None]
@@ -171,11 +175,49 @@ class DetectionGraph(nn.Module):
         own = images[kept][:, None] == torch.arange(objectness.shape[0], device=images.device)[None, :]
         rank = (own.to(torch.int64).cumsum(dim=0) * own).sum(dim=1)  # place among those of its image, from 1
         kept = kept[(rank <= settings.max_detections).nonzero(as_tuple=True)[0]]
+        return self._finish(GraphDetections(chosen[kept], chosen_scores[kept], labels[kept], images[kept]), sizes)
+
+    def _select_softly(
+        self,
+        boxes: Tensor,
+        objectness: Tensor,
+        probabilities: Tensor,
+        offsets: Tensor | None,
+        sizes: tuple[Tensor, Tensor],
+    ) -> GraphDetections:
+        """The same with Matrix NMS: a fixed number of candidates of each image, all images side by side."""
+        settings, (images, proposals) = self.network.detection_settings, objectness.shape
+        assert settings.nms_sigma is not None
+        classes = probabilities.shape[1] - 1
+        scores = probabilities[:, :-1] * objectness.flatten().pow(settings.objectness_power)[:, None]
+        scores = scores * ((scores >= settings.score_threshold) & (objectness.flatten() > 0)[:, None])
+        candidates = min(
+            num_candidates(settings.max_detections), self.network.proposal_settings.num_proposals * classes
+        )
+        best, places = scores.view(images, proposals * classes).topk(candidates, dim=1)
+        labels, rows = places % classes, torch.div(places, classes, rounding_mode="floor")
+        chosen = boxes.gather(1, rows[..., None].expand(-1, -1, 4))
+        if offsets is not None:
+            by_place = offsets.view(images, proposals * classes, 4)
+            refined = decode(by_place.gather(1, places[..., None].expand(-1, -1, 4)) * OFFSET_SCALE, chosen)
+            chosen = torch.minimum(refined.clamp(min=0), _limits(sizes[1]))
+        best = best * ((chosen[..., 2:] - chosen[..., :2]) > 0).all(dim=-1)
+        lowered = decay_scores(chosen, best, labels, settings.nms_sigma)
+        final, order = lowered.topk(min(settings.max_detections, candidates), dim=1)
+        image, place = (final >= max(settings.score_threshold, _LEAST)).nonzero(as_tuple=True)
+        kept = order[image, place]
+        return self._finish(
+            GraphDetections(chosen[image, kept], final[image, place], labels[image, kept], image), sizes
+        )
+
+    def _finish(self, found: GraphDetections, sizes: tuple[Tensor, Tensor]) -> GraphDetections:
+        """Back to the pixels of the images, calibrated, best first."""
+        original, scaled = sizes
         factors = original.to(torch.float32) / scaled.to(torch.float32)
-        mapped = torch.minimum(chosen[kept] * factors.flip(0).repeat(2), _limits(original))
-        calibrated = self._calibrate(chosen_scores[kept], labels[kept])
+        mapped = torch.minimum(found.boxes * factors.flip(0).repeat(2), _limits(original))
+        calibrated = self._calibrate(found.scores, found.labels)
         order = calibrated.argsort(descending=True)
-        return GraphDetections(mapped[order], calibrated[order], labels[kept][order], images[kept][order])
+        return GraphDetections(mapped[order], calibrated[order], found.labels[order], found.images[order])
 
     def _calibrate(self, scores: Tensor, labels: Tensor) -> Tensor:
         """As ``Calibration.apply``, in single precision, which engines are made for."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+import pytest
 import torch
+from torchvision.ops import box_iou
 
+from detection.matrix_nms import decay_scores
 from detection.postprocess import OFFSET_SCALE, DetectionSettings, refine_boxes, score_regions, select_detections
 from detection.structures import Detections
 from proposals.box_coder import encode
@@ -16,7 +20,10 @@ def proposals_of(*boxes: list[float], scores: list[float]) -> Proposals:
     return Proposals(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4), torch.tensor(scores), (100, 200))
 
 
-SETTINGS = DetectionSettings(score_threshold=0.1, nms_iou_threshold=0.5, max_detections=3, objectness_power=0.5)
+SETTINGS = DetectionSettings(
+    score_threshold=0.1, nms_sigma=None, nms_iou_threshold=0.5, max_detections=3, objectness_power=0.5
+)
+SOFT = replace(SETTINGS, nms_sigma=0.3)
 
 
 def select(proposals: Proposals, probabilities: torch.Tensor, offsets: torch.Tensor | None = None) -> Detections:
@@ -82,3 +89,59 @@ def test_no_proposals() -> None:
     found = select(proposals_of(scores=[]), torch.zeros(0, 3), torch.zeros(0, 2, 4))
     assert len(found) == 0
     assert found.boxes.shape == (0, 4)
+
+
+def test_a_repeat_loses_score_by_its_overlap_and_others_do_not() -> None:
+    """The better box of a class suppresses, not one of another class, nor one far away."""
+    proposals = proposals_of([0, 0, 40, 40], [0, 0, 40, 30], [0, 0, 40, 39], [100, 0, 140, 40], scores=[1.0] * 4)
+    probabilities = torch.tensor([[0.9, 0.0, 0.1], [0.8, 0.0, 0.2], [0.0, 0.7, 0.3], [0.6, 0.0, 0.4]])
+    found = select_detections(proposals, probabilities, None, replace(SOFT, max_detections=4))
+    repeat = 0.8 * math.exp(-(0.75**2) / 0.3)  # IoU 1200 / 1600
+    torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.7, 0.6, repeat]))
+    assert found.labels.tolist() == [0, 1, 0, 0]
+    assert found.boxes[3].tolist() == [0, 0, 40, 30]
+
+
+def test_what_falls_below_the_threshold_is_dropped_and_few_are_kept() -> None:
+    proposals = proposals_of([0, 0, 40, 40], [0, 0, 40, 39], scores=[1.0, 1.0])
+    probabilities = torch.tensor([[0.9, 0.1], [0.8, 0.2]])
+    assert len(select_detections(proposals, probabilities, None, SOFT)) == 1
+    boxes = [[x * 20.0, 0.0, x * 20.0 + 10, 10.0] for x in range(5)]
+    found = select_detections(
+        proposals_of(*boxes, scores=[1.0] * 5),
+        torch.tensor([[p, 1 - p] for p in (0.2, 0.9, 0.5, 0.3, 0.7)]),
+        None,
+        SOFT,
+    )
+    torch.testing.assert_close(found.scores, torch.tensor([0.9, 0.7, 0.5]))
+    assert len(select_detections(proposals_of(scores=[]), torch.zeros(0, 3), torch.zeros(0, 2, 4), SOFT)) == 0
+
+
+def naive_decay(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, sigma: float) -> list[float]:
+    """Equation 4 of SOLOv2, pair by pair."""
+    iou = box_iou(boxes, boxes)
+
+    def worst(i: int) -> float:
+        return max([float(iou[k, i]) for k in range(i) if labels[k] == labels[i]], default=0.0)
+
+    def falls(i: int, j: int) -> float:
+        return math.exp(-(float(iou[i, j]) ** 2) / sigma) / math.exp(-(worst(i) ** 2) / sigma)
+
+    found = []
+    for j in range(len(boxes)):
+        others = [falls(i, j) for i in range(j) if labels[i] == labels[j] and iou[i, j] > 0]
+        found.append(float(scores[j]) * min([1.0, *others]))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_matrix_nms_is_that_of_the_paper(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    corners, sizes = torch.rand(2, 30, 2, generator=generator) * torch.tensor([[[60.0]], [[50.0]]])
+    boxes = torch.cat([corners, corners + sizes], dim=1)
+    scores = torch.rand(30, generator=generator).sort(descending=True).values
+    labels = torch.randint(0, 2, (30,), generator=generator)
+    lowered = decay_scores(boxes, scores, labels, 0.3)
+    torch.testing.assert_close(lowered, torch.tensor(naive_decay(boxes, scores, labels, 0.3)))
+    both = decay_scores(boxes.expand(2, -1, -1), scores.expand(2, -1), labels.expand(2, -1), 0.3)
+    torch.testing.assert_close(both, lowered.expand(2, -1))

@@ -126,7 +126,7 @@ def test_the_best_score_is_what_would_be_found_without_suppression(detector: Det
     rng = np.random.default_rng(seed)
     image = random_pixels((96, 96), seed)  # as large as the network's input: the same pixels
     _, judgement = detector.judge(image)
-    free = replace(detector.network.detection_settings, nms_iou_threshold=1.0, max_detections=10**6)
+    free = replace(detector.network.detection_settings, nms_sigma=None, nms_iou_threshold=1.0, max_detections=10**6)
     every = select_detections(*judgement, free)
     _, trace = trace_image(detector, image)
     labels = rng.integers(0, 3, 14)

@@ -56,7 +56,7 @@ def trace_of(regions: Sequence[Region], found: Detections = NOTHING, *, is_full:
         found=found.boxes.double().numpy(),
         found_scores=found.scores.double().numpy(),
         found_labels=found.labels.numpy(),
-        nms_iou_threshold=0.5,
+        overlap_lost=0.5,
         is_full=is_full,
     )
 

@@ -27,6 +27,8 @@ def told(overrides: list[str]) -> list[str]:
         (["proposals.global_multibox.alpha=0.1", "proposals.method=multibox-fc"], []),
         (["proposals.selective_search.mode=quality"], ["proposals.selective_search.mode"]),
         (["postprocess.objectness_power=1", "proposals.method=combined"], ["postprocess.objectness_power"]),
+        (["postprocess.nms_iou_threshold=0.4", "postprocess.nms_sigma=0.3"], ["postprocess.nms_iou_threshold"]),
+        (["postprocess.nms_iou_threshold=0.4"], []),
         (["augment.mosaic_until=0.5"], ["augment.mosaic_until"]),
         (["augment.mosaic_until=0.5", "augment.mosaic=0.5"], []),
         (["train.multi_scale=0.08"], ["train.multi_scale"]),

@@ -52,7 +52,7 @@ def test_flipping_boxes_by_hand_and_twice() -> None:
 def tiny_detector() -> Detector:
     torch.manual_seed(0)
     network = tiny_network()
-    network.detection_settings = type(network.detection_settings)(0.0, 0.5, 20, 0.5)
+    network.detection_settings = type(network.detection_settings)(0.0, None, 0.5, 20, 0.5)
     return Detector(
         network,
         class_names=CLASSES,

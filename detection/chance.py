@@ -23,6 +23,10 @@ class StepChance(NamedTuple):
     step: int
     first_row: int = 0
 
+    def of_images(self, count: int) -> list[torch.Generator]:
+        """A generator for each of the ``count`` images of this process's batch."""
+        return [self.of_image(row) for row in range(count)]
+
     def of_image(self, row: int) -> torch.Generator:
         """A generator on the CPU for the image in ``row`` of this process's batch, the same on any other process."""
         words = np.random.SeedSequence((self.seed, self.step, self.first_row + row, _STREAM)).generate_state(2)

@@ -122,7 +122,7 @@ class TrainingObjective(nn.Module):
             losses |= {"proposal_objectness": found.confidence, "proposal_box": found.localization}
         proposals = network.propose(output, sizes, given, s.proposal_settings)
         classes = network.classifier.num_classes
-        generators = [chance.of_image(row) for row in range(len(targets))]
+        generators = chance.of_images(len(targets))
         rois = sample_batch(proposals, targets, num_classes=classes, settings=s.sampling, generators=generators)
         judged = network.classifier(pyramid, [r.boxes for r in rois])
         samples = draw_samples(rois, generators, members=len(judged.logits), fraction=s.sample_fraction)

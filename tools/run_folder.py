@@ -74,7 +74,7 @@ def check_run_folder(out: Path, config: RootConfig, *, resume: bool) -> None:
         InputError: If the folder holds a run and ``resume`` is not asked for, or the run has another configuration.
     """
     path = out / _CONFIG_NAME
-    if launched_place().rank or not path.exists():  # the first process looks for all, before it writes
+    if not is_first() or not path.exists():  # the first process looks for all, before it writes
         return
     if not resume:
         raise InputError(f"{out}: holds a run already; add --resume to go on, or give another --out")

@@ -85,7 +85,7 @@ class CropObjective(nn.Module):
         sizes = InputSizes((images.shape[-2], images.shape[-1]), [target.image_size_hw for target in targets])
         proposals = self.propose(images, sizes, given)
         sampling = share_out(s.sampling, len(targets))
-        generators = [chance.of_image(row) for row in range(len(targets))]
+        generators = chance.of_images(len(targets))
         sampled = sample_batch(
             proposals, targets, num_classes=member.num_classes, settings=sampling, generators=generators
         )

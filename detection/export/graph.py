@@ -48,6 +48,22 @@ class GraphDetections(NamedTuple):
     images: Tensor
 
 
+class JudgedRegions(NamedTuple):
+    """What the classifier says of all proposals of a batch, in pixels of the input.
+
+    Attributes:
+        boxes: (B, P, 4).
+        objectness: (B, P); 0 marks places without a proposal.
+        probabilities: (B P, C + 1), background last.
+        offsets: (B P, C, 4), or None for no refinement.
+    """
+
+    boxes: Tensor
+    objectness: Tensor
+    probabilities: Tensor
+    offsets: Tensor | None
+
+
 class DetectionGraph(nn.Module):
     """A detector with its preprocessing, suppression and calibration as one module.
 
@@ -80,8 +96,10 @@ class DetectionGraph(nn.Module):
         pixels = self._prepare(images, scaled)
         pyramid = self.network.extract(pixels)
         boxes, objectness = self._propose(pyramid, pixels, scaled)
-        probabilities, offsets = self._judge(pyramid, boxes)
-        return self._select(boxes, objectness, probabilities, offsets, (original, scaled))
+        regions = JudgedRegions(boxes, objectness, *self._judge(pyramid, boxes))
+        hard = self.network.detection_settings.nms_sigma is None
+        found = self._remove_repeats(regions, scaled) if hard else self._lower_repeats(regions, scaled)
+        return self._finish(found, original, scaled)
 
     def _sizes(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Height and width of the images, and after scaling: two (2,) int64."""
@@ -145,22 +163,16 @@ class DetectionGraph(nn.Module):
             chosen = chosen + pooled * here
         return chosen
 
-    def _select(
-        self,
-        boxes: Tensor,
-        objectness: Tensor,
-        probabilities: Tensor,
-        offsets: Tensor | None,
-        sizes: tuple[Tensor, Tensor],
-    ) -> GraphDetections:
-        """Scores, refines, suppresses by class, keeps the best of each image, and goes back to the images' pixels."""
-        if self.network.detection_settings.nms_sigma is not None:
-            return self._select_softly(boxes, objectness, probabilities, offsets, sizes)
-        settings = self.network.detection_settings
-        _, scaled = sizes
-        flat_objectness = objectness.flatten()
-        scores = probabilities[:, :-1] * flat_objectness.pow(settings.objectness_power)[:, None]
-        passed = (scores >= settings.score_threshold) & (flat_objectness > 0)[:, None]
+    def _score(self, regions: JudgedRegions) -> tuple[Tensor, Tensor]:
+        """(B P, C) scores of all proposals and classes, and which of them count."""
+        settings, objectness = self.network.detection_settings, regions.objectness.flatten()
+        scores = regions.probabilities[:, :-1] * objectness.pow(settings.objectness_power)[:, None]
+        return scores, (scores >= settings.score_threshold) & (objectness > 0)[:, None]
+
+    def _remove_repeats(self, regions: JudgedRegions, scaled: Tensor) -> GraphDetections:
+        """Refines, removes by class what repeats a better detection, and keeps the best of each image."""
+        settings, (boxes, objectness, _, offsets) = self.network.detection_settings, regions
+        scores, passed = self._score(regions)
         rows, labels = passed.nonzero(as_tuple=True)
         chosen = boxes.flatten(0, 1)[rows]
         if offsets is not None:
@@ -175,22 +187,15 @@ class DetectionGraph(nn.Module):
         own = images[kept][:, None] == torch.arange(objectness.shape[0], device=images.device)[None, :]
         rank = (own.to(torch.int64).cumsum(dim=0) * own).sum(dim=1)  # place among those of its image, from 1
         kept = kept[(rank <= settings.max_detections).nonzero(as_tuple=True)[0]]
-        return self._finish(GraphDetections(chosen[kept], chosen_scores[kept], labels[kept], images[kept]), sizes)
+        return GraphDetections(chosen[kept], chosen_scores[kept], labels[kept], images[kept])
 
-    def _select_softly(
-        self,
-        boxes: Tensor,
-        objectness: Tensor,
-        probabilities: Tensor,
-        offsets: Tensor | None,
-        sizes: tuple[Tensor, Tensor],
-    ) -> GraphDetections:
+    def _lower_repeats(self, regions: JudgedRegions, scaled: Tensor) -> GraphDetections:
         """The same with Matrix NMS: a fixed number of candidates of each image, all images side by side."""
-        settings, (images, proposals) = self.network.detection_settings, objectness.shape
+        settings, (boxes, objectness, probabilities, offsets) = self.network.detection_settings, regions
         assert settings.nms_sigma is not None
-        classes = probabilities.shape[1] - 1
-        scores = probabilities[:, :-1] * objectness.flatten().pow(settings.objectness_power)[:, None]
-        scores = scores * ((scores >= settings.score_threshold) & (objectness.flatten() > 0)[:, None])
+        (images, proposals), classes = objectness.shape, probabilities.shape[1] - 1
+        scores, passed = self._score(regions)
+        scores = scores * passed
         candidates = min(
             num_candidates(settings.max_detections), self.network.proposal_settings.num_proposals * classes
         )
@@ -200,19 +205,16 @@ class DetectionGraph(nn.Module):
         if offsets is not None:
             by_place = offsets.view(images, proposals * classes, 4)
             refined = decode(by_place.gather(1, places[..., None].expand(-1, -1, 4)) * OFFSET_SCALE, chosen)
-            chosen = torch.minimum(refined.clamp(min=0), _limits(sizes[1]))
+            chosen = torch.minimum(refined.clamp(min=0), _limits(scaled))
         best = best * ((chosen[..., 2:] - chosen[..., :2]) > 0).all(dim=-1)
         lowered = decay_scores(chosen, best, labels, settings.nms_sigma)
         final, order = lowered.topk(min(settings.max_detections, candidates), dim=1)
         image, place = (final >= max(settings.score_threshold, _LEAST)).nonzero(as_tuple=True)
         kept = order[image, place]
-        return self._finish(
-            GraphDetections(chosen[image, kept], final[image, place], labels[image, kept], image), sizes
-        )
+        return GraphDetections(chosen[image, kept], final[image, place], labels[image, kept], image)
 
-    def _finish(self, found: GraphDetections, sizes: tuple[Tensor, Tensor]) -> GraphDetections:
+    def _finish(self, found: GraphDetections, original: Tensor, scaled: Tensor) -> GraphDetections:
         """Back to the pixels of the images, calibrated, best first."""
-        original, scaled = sizes
         factors = original.to(torch.float32) / scaled.to(torch.float32)
         mapped = torch.minimum(found.boxes * factors.flip(0).repeat(2), _limits(original))
         calibrated = self._calibrate(found.scores, found.labels)

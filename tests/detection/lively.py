@@ -43,11 +43,14 @@ def make_lively_network() -> DetectionNetwork:
     return network
 
 
-def detector_of(network: DetectionNetwork) -> Detector:
+CPU = Compute(torch.device("cpu"), torch.float32)
+
+
+def detector_of(network: DetectionNetwork, compute: Compute = CPU) -> Detector:
     return Detector(
         network,
         class_names=CLASSES,
         category_ids=(1, 7, 9),
         longest_side=tiny_config().input.longest_side,
-        compute=Compute(torch.device("cpu"), torch.float32),
+        compute=compute,
     )

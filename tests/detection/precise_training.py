@@ -49,7 +49,7 @@ def main(root: Path, batch_size: int, result: Path) -> None:
         accelerator=accelerator,
         state=StateFile(result.with_suffix(".safetensors"), {}),
     )
-    found: dict[str, Any] = {"losses": [], "numbers": [], "images": []}
+    found: dict[str, Any] = {"losses": [], "numbers": []}
 
     def wrap(network: DetectionNetwork) -> Detector:
         compute = Compute(torch.device("cpu"), torch.float32)

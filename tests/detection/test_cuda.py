@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +10,11 @@ import torch
 
 from detection.build_training import build_objective
 from detection.chance import StepChance
-from detection.detector import Detector
 from detection.device import Compute
 from detection.preprocess import stack_images
 from tests.builders import random_pixels, toy_images, write_voc
-from tests.detection.lively import make_lively_network
-from tests.detection.tiny import CLASSES, target_of, tiny_config
+from tests.detection.lively import detector_of, make_lively_network
+from tests.detection.tiny import target_of, tiny_config
 from tests.tools.running import run_main
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -33,20 +31,10 @@ def exact_products() -> Iterator[None]:
     torch.backends.cudnn.allow_tf32 = before
 
 
-def detector_on(device: torch.device, precision: torch.dtype) -> Detector:
-    return Detector(
-        copy.deepcopy(make_lively_network()),
-        class_names=CLASSES,
-        category_ids=(1, 7, 9),
-        longest_side=96,
-        compute=Compute(device, precision),
-    )
-
-
 def test_detections_equal_those_of_the_processor() -> None:
     images = [random_pixels(size, seed) for seed, size in enumerate([(96, 96), (60, 96), (200, 150)])]
-    on_gpu = detector_on(GPU, torch.float32).detect_images(images)
-    on_cpu = detector_on(torch.device("cpu"), torch.float32).detect_images(images)
+    on_gpu = detector_of(make_lively_network(), Compute(GPU, torch.float32)).detect_images(images)
+    on_cpu = detector_of(make_lively_network()).detect_images(images)
     for found, expected in zip(on_gpu, on_cpu, strict=True):
         assert len(expected)
         assert len(found) == len(expected)
@@ -58,7 +46,7 @@ def test_detections_equal_those_of_the_processor() -> None:
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_a_prepared_detector_answers_on_the_gpu(precision: torch.dtype) -> None:
-    detector = detector_on(GPU, precision)
+    detector = detector_of(make_lively_network(), Compute(GPU, precision))
     plain = detector.detect_image(random_pixels((96, 96)))
     detector.prepare()
     fast = detector.detect_image(random_pixels((96, 96)))

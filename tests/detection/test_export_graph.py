@@ -68,6 +68,19 @@ def test_scaled_images_get_the_detectors_answers(size_hw: tuple[int, int], livel
         assert_same(of_image(found, number, size_hw), expected)
 
 
+@pytest.mark.parametrize("size_hw", [(96, 96), (60, 100)])
+def test_repeats_are_lowered_as_the_detector_does(size_hw: tuple[int, int], lively_network: DetectionNetwork) -> None:
+    detector, settings = detector_of(lively_network), lively_network.detection_settings
+    images = [random_pixels(size_hw, seed) for seed in range(3)]
+    try:
+        lively_network.detection_settings = replace(settings, nms_sigma=0.3)
+        found = answer(detector, images)
+        for number, expected in enumerate(detector.detect_images(images)):
+            assert_same(of_image(found, number, size_hw), expected)
+    finally:
+        lively_network.detection_settings = settings
+
+
 def test_scores_are_calibrated(lively_network: DetectionNetwork) -> None:
     detector = detector_of(lively_network)
     maps = (ScoreMap(2.0, 0.5), ScoreMap(0.5, -1.0), ScoreMap(1.0, 0.0))

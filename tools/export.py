@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from importlib import resources
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -73,13 +74,14 @@ def export(
     path = model_file(model)
     source = load_detector(path, device="cpu", precision="float32", prepare=False)
     document = ExportDocument.of(source, path)
-    onnx_path = out / "model.onnx"
-    write_onnx(DetectionGraph(source), document, onnx_path)
-    written = [onnx_path]
-    if to == "openvino":
-        written = [out / "model.xml", out / "model.bin"]
-        write_openvino(onnx_path, document, written[0])
-        onnx_path.unlink()
+    graph, written = DetectionGraph(source), engine_files(to, out / ENGINE_FILES[to])
+    if to == "onnx":
+        write_onnx(graph, document, written[0])
+    else:
+        with TemporaryDirectory(prefix="multibox-") as folder:  # an ONNX file that OUT holds already stays
+            between = Path(folder) / ENGINE_FILES["onnx"]
+            write_onnx(graph, document, between)
+            write_openvino(between, document, written[0])
     drift = measure_drift(source, load_exported(written[0]), islice(_read(images or PHOTOGRAPHS), compare))
     console.print(drift.describe())
     if not drift.tolerable:

@@ -169,7 +169,7 @@ class PostprocessConfig(Section):
 
     score_threshold: Share = Field(default=0.01, description="Weaker detections are dropped.")
     nms_sigma: float | None = Field(
-        default=None,
+        default=0.3,
         gt=0.0,
         le=10.0,
         description="A detection loses score by its overlap with a better one of its class, exp(-IoU^2 / this) (Matrix "

@@ -1,6 +1,8 @@
 """Weighted boxes fusion: one list of detections out of several (Solovyev et al. 2019, 1910.13302).
 
-Legend: N lists, D boxes of one class in all lists, K clusters of boxes, T boxes of a cluster.
+One step differs from the paper: a list kept two boxes because it takes them for two objects, so a cluster takes one box
+of a list at most. Fusing a list with itself therefore changes nothing, however its repeats were suppressed.
+Legend: N lists, D boxes of one class in all lists, K clusters of boxes, T <= N boxes of a cluster.
 """
 
 from __future__ import annotations
@@ -23,12 +25,11 @@ Ints = npt.NDArray[np.int64]
 def fuse_detections(lists: Sequence[Detections], *, iou_threshold: float = IOU_THRESHOLD) -> Detections:
     """Averages the boxes of each object instead of choosing one of them.
 
-    Per class, boxes are taken best first. A box joins the cluster whose fused box it overlaps most, if by more than
-    the threshold, else it starts a cluster. The fused box is the mean of the T boxes weighted by their scores; its
-    score is their mean, times min(T, N) / N: what few of the lists hold is less sure.
+    Per class, boxes are taken best first. Of the clusters without a box of its list, a box joins the one whose fused
+    box it overlaps most, if by more than the threshold, else it starts a cluster. The fused box is the mean of the T
+    boxes weighted by their scores; its score is their sum / N: what few of the lists hold is less sure.
 
-    The order of the lists and of equal scores plays no part. One list comes back as it is, unless two of its boxes of
-    one class overlap by more than the threshold.
+    The order of the lists and of equal scores plays no part. One list comes back as it is.
 
     Args:
         lists: N of the same image, on the CPU; each may be empty.
@@ -46,14 +47,15 @@ def fuse_detections(lists: Sequence[Detections], *, iou_threshold: float = IOU_T
     boxes = torch.cat([found.boxes for found in lists]).double().numpy()
     scores = torch.cat([found.scores for found in lists]).double().numpy()
     labels = torch.cat([found.labels for found in lists]).numpy()
+    sources = np.repeat(np.arange(len(lists)), [len(found) for found in lists])
     best_first = _order(boxes, scores)
-    boxes, scores, labels = boxes[best_first], scores[best_first], labels[best_first]
+    boxes, scores, labels, sources = (each[best_first] for each in (boxes, scores, labels, sources))
     all_boxes, all_scores, all_labels = [np.zeros((0, 4))], [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
     for label in np.unique(labels):
         rows = labels == label
-        fused, totals, counts = _cluster(boxes[rows], scores[rows], iou_threshold)
+        fused, totals = _cluster(boxes[rows], scores[rows], sources[rows], iou_threshold)
         all_boxes.append(fused)
-        all_scores.append(totals / counts * np.minimum(counts, len(lists)) / len(lists))
+        all_scores.append(totals / len(lists))
         all_labels.append(np.full(len(fused), label))
     boxes, scores = np.concatenate(all_boxes), np.concatenate(all_scores)
     labels = np.concatenate(all_labels)
@@ -71,21 +73,22 @@ def _order(boxes: Floats, scores: Floats) -> Ints:
     return np.lexsort((*boxes.T[::-1], -scores))
 
 
-def _cluster(boxes: Floats, scores: Floats, iou_threshold: float) -> tuple[Floats, Floats, Ints]:
-    """Clusters (D, 4) boxes of one class, best first -> K fused boxes (K, 4), sums of scores (K,), numbers T (K,)."""
-    fused, totals, counts = np.zeros_like(boxes), np.zeros_like(scores), np.zeros(len(scores), dtype=np.int64)
+def _cluster(boxes: Floats, scores: Floats, sources: Ints, iou_threshold: float) -> tuple[Floats, Floats]:
+    """Clusters (D, 4) boxes of one class, best first -> K fused boxes (K, 4), sums (K,) of their scores."""
+    fused, totals = np.zeros_like(boxes), np.zeros_like(scores)
+    holds = np.zeros((len(boxes), sources.max(initial=-1) + 1), dtype=bool)  # whether cluster k has a box of list n
     used = 0
-    for box, score in zip(boxes, scores, strict=True):
-        overlaps = _iou(box, fused[:used])
+    for box, score, source in zip(boxes, scores, sources, strict=True):
+        overlaps = np.where(holds[:used, source], -1.0, _iou(box, fused[:used]))
         place = int(overlaps.argmax()) if used else 0
         if used == 0 or overlaps[place] <= iou_threshold:
             place, used = used, used + 1
             fused[place] = box
+        holds[place, source] = True
         totals[place] += score
-        counts[place] += 1
         if score > 0:  # a score of 0 has no weight, and nothing can be divided by a sum of 0
             fused[place] += (box - fused[place]) * (score / totals[place])
-    return fused[:used], totals[:used], counts[:used]
+    return fused[:used], totals[:used]
 
 
 def _iou(box: Floats, others: Floats) -> Floats:

@@ -37,9 +37,18 @@ def test_what_one_of_two_lists_holds_is_half_as_sure() -> None:
     assert rows_of(fused) == [(0.375, 1, *LOW)]
 
 
-def test_more_boxes_than_lists_are_no_surer_than_as_many() -> None:
-    fused = fuse_detections([found((0.5, 0, LOW), (0.5, 0, LOW)), found((0.5, 0, LOW))])
-    assert rows_of(fused) == [(0.5, 0, *LOW)]  # min(T = 3, N = 2) / 2 = 1
+def test_two_boxes_of_one_list_are_two_objects() -> None:
+    fused = fuse_detections([found((0.75, 0, LOW), (0.5, 0, HIGH)), found((0.25, 0, HIGH))])
+    assert rows_of(fused) == [(0.375, 0, *LOW), (0.375, 0, *HIGH)]  # the second list's box overlaps HIGH more
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_list_twice_comes_back_as_it_is(seed: int) -> None:
+    once = random_lists(seed, num_lists=1)  # with repeats
+    twice = fuse_detections(once * 2)
+    torch.testing.assert_close(twice.boxes, once[0].boxes)
+    torch.testing.assert_close(twice.scores, once[0].scores)
+    assert torch.equal(twice.labels, once[0].labels)
 
 
 def test_classes_are_apart() -> None:
@@ -54,7 +63,7 @@ def test_the_threshold_itself_is_not_enough() -> None:
 
 
 def test_one_list_comes_back_as_it_is() -> None:
-    only = found((0.9, 2, LOW), (0.8, 1, LOW), (0.3, 1, FAR), (0.1, 1, (0.1, 0.2, 30.3, 40.7)))
+    only = found((0.9, 2, LOW), (0.8, 1, LOW), (0.7, 1, HIGH), (0.3, 1, FAR), (0.1, 1, (0.1, 0.2, 30.3, 40.7)))
     fused = fuse_detections([only])
     assert torch.equal(fused.boxes, only.boxes)
     assert torch.equal(fused.scores, only.scores)
@@ -105,28 +114,29 @@ def box_iou(a: list[float], b: list[float]) -> float:
 
 
 def naive_fusion(lists: list[Detections], threshold: float) -> list[tuple[float, ...]]:
-    """The paper's steps with plain lists; each cluster is averaged anew from all its boxes."""
+    """The paper's steps with plain lists; each cluster is averaged anew from all its boxes, one of a list at most."""
     everything = [
-        (score, label, box)
-        for one in lists
+        (score, label, box, number)
+        for number, one in enumerate(lists)
         for score, label, box in zip(one.scores.tolist(), one.labels.tolist(), one.boxes.tolist(), strict=True)
     ]
-    clusters: list[list[tuple[float, int, list[float]]]] = []
+    clusters: list[list[tuple[float, int, list[float], int]]] = []
     fused: list[list[float]] = []
     for each in sorted(everything, key=lambda row: -row[0]):
         best, place = threshold, -1
         for number, cluster in enumerate(clusters):
-            if cluster[0][1] == each[1] and box_iou(fused[number], each[2]) > best:
+            taken = each[3] in {source for *_, source in cluster}
+            if not taken and cluster[0][1] == each[1] and box_iou(fused[number], each[2]) > best:
                 best, place = box_iou(fused[number], each[2]), number
         if place < 0:
             clusters.append([each])
             fused.append(each[2])
         else:
             clusters[place].append(each)
-            total = sum(score for score, _, _ in clusters[place])
-            fused[place] = [sum(s * box[side] for s, _, box in clusters[place]) / total for side in range(4)]
+            total = sum(score for score, *_ in clusters[place])
+            fused[place] = [sum(s * box[side] for s, _, box, _ in clusters[place]) / total for side in range(4)]
     return sorted(
-        (sum(s for s, _, _ in cluster) / len(cluster) * min(len(cluster), len(lists)) / len(lists), cluster[0][1], *box)
+        (sum(s for s, *_ in cluster) / len(cluster) * min(len(cluster), len(lists)) / len(lists), cluster[0][1], *box)
         for cluster, box in zip(clusters, fused, strict=True)
     )
 

@@ -55,10 +55,13 @@ def test_an_image_alone_and_in_a_batch_gets_the_same_answer(lively_network: Dete
     together = detector.detect_images(images)
     for image, size, batched in zip(images, sizes, together, strict=True):
         alone = detector.detect_image(image)
-        assert len(alone) > 0
-        torch.testing.assert_close(batched.boxes, alone.boxes, atol=1e-3, rtol=0)
-        torch.testing.assert_close(batched.scores, alone.scores, atol=1e-5, rtol=0)
-        assert torch.equal(batched.labels, alone.labels)
+        assert len(batched) == len(alone) > 0
+        # The same detections; nearly equal scores may change places, as overlaps differ in the last bit.
+        box_distance = (batched.boxes[:, None] - alone.boxes[None]).abs().amax(dim=2)
+        score_distance = (batched.scores[:, None] - alone.scores[None]).abs()
+        is_same = (box_distance < 1e-3) & (score_distance < 1e-4) & (batched.labels[:, None] == alone.labels[None])
+        assert is_same.any(dim=0).all()
+        assert is_same.any(dim=1).all()
         assert_valid_detections(alone, size, len(CLASSES))
 
 

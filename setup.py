@@ -50,11 +50,13 @@ setup(
             "onnxruntime>=1.18",
             "openvino>=2024.4",
             "nncf>=2.14",
+            "ray[data]>=2.40",
         ],
         "demo": ["scikit-learn"],
         "docs": ["mkdocs-material"],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
         "openvino": ["openvino>=2024.4", "onnx>=1.16"],
+        "ray": ["ray[data]>=2.40"],
         "int8": ["nncf>=2.14", "openvino>=2024.4", "onnx>=1.16"],
     },
 )

@@ -9,9 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path
 
-from detection.data.image import read_image
+from detection.data.remote import Location, read_location
 from detection.errors import InputError
 from detection.image_detector import ImageDetector
 from detection.journal import Journal, JournalEntry
@@ -21,34 +20,34 @@ READ_AHEAD = 4
 """Images that are read while others are computed."""
 
 
-def read_each(paths: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Image | InputError]]:
+def read_each(paths: Iterable[tuple[str, Location]]) -> Iterator[tuple[str, Image | InputError]]:
     """Reads images one after the other; a file that cannot be read gives its error instead."""
     for name, path in paths:
         try:
-            yield name, read_image(path)
+            yield name, read_location(path)
         except InputError as error:
             yield name, error
 
 
-def read_ahead(paths: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Image | InputError]]:
+def read_ahead(paths: Iterable[tuple[str, Location]]) -> Iterator[tuple[str, Image | InputError]]:
     """Reads images in a second thread, a few ahead; a file that cannot be read gives its error instead."""
     remaining = iter(paths)
     with ThreadPoolExecutor(max_workers=1) as pool:
         pending: deque[tuple[str, Future[Image]]] = deque()
-        pending.extend((name, pool.submit(read_image, path)) for name, path in islice(remaining, READ_AHEAD))
+        pending.extend((name, pool.submit(read_location, path)) for name, path in islice(remaining, READ_AHEAD))
         while pending:
             name, future = pending.popleft()
             try:
                 result: Image | InputError = future.result()
             except InputError as error:
                 result = error
-            pending.extend((n, pool.submit(read_image, path)) for n, path in islice(remaining, 1))
+            pending.extend((n, pool.submit(read_location, path)) for n, path in islice(remaining, 1))
             yield name, result
 
 
 def detect_folder(
     detector: ImageDetector,
-    images: Iterable[tuple[str, Path]],
+    images: Iterable[tuple[str, Location]],
     journal: Journal,
     *,
     heard: Callable[[JournalEntry], None] | None = None,
@@ -57,7 +56,7 @@ def detect_folder(
 
     Args:
         detector: The detector.
-        images: Name and path of each image.
+        images: Name and place of each image.
         journal: Where the answers go.
         heard: Called after each image, for progress.
     """
@@ -65,10 +64,18 @@ def detect_folder(
     # On a CPU the cores are busy computing, and a second thread would only be in their way.
     read = read_each if detector.device.type == "cpu" else read_ahead
     for name, image in read(left):
-        if isinstance(image, InputError):
-            entry = JournalEntry(name, None, str(image))
-        else:
-            entry = JournalEntry(name, detector.detect_images([image])[0])
+        entry = _answer(detector, name, image)
         journal.append(entry)
         if heard is not None:
             heard(entry)
+
+
+def answer_file(detector: ImageDetector, name: str, location: Location) -> JournalEntry:
+    """What is to be written down of one image."""
+    return next(_answer(detector, name, image) for name, image in read_each([(name, location)]))
+
+
+def _answer(detector: ImageDetector, name: str, image: Image | InputError) -> JournalEntry:
+    if isinstance(image, InputError):
+        return JournalEntry(name, None, str(image))
+    return JournalEntry(name, detector.detect_images([image])[0])

@@ -61,6 +61,16 @@ def _from_record(record: Mapping[str, Any]) -> JournalEntry:
     return JournalEntry(record["file_name"], Detections(boxes, scores, labels, (height, width)))
 
 
+def encode_entry(entry: JournalEntry) -> bytes:
+    """An entry as its line of the journal."""
+    return _to_line(_to_record(entry))
+
+
+def decode_entry(line: bytes) -> JournalEntry:
+    """The entry of a line that ``encode_entry`` made: the same, bit for bit."""
+    return _from_record(json.loads(line))
+
+
 def _to_line(record: Mapping[str, object]) -> bytes:
     return json.dumps(record, ensure_ascii=True).encode("ascii") + b"\n"
 
@@ -133,11 +143,11 @@ class Journal:
         with self.path.open("rb") as file:
             next(file, None)
             for line in file:
-                yield _from_record(json.loads(line))
+                yield decode_entry(line)
 
     def append(self, entry: JournalEntry) -> None:
         """Adds an entry; it survives the end of this process at once, and a crash of the machine within seconds."""
-        self._file.write(_to_line(_to_record(entry)))
+        self._file.write(encode_entry(entry))
         self._file.flush()
         self.done.add(entry.file_name)
         if time.monotonic() - self._synced_at > _SYNC_SECONDS:

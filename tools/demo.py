@@ -46,7 +46,7 @@ def demo(
     console.rule(f"3. multibox evaluate {model} {data} --out {report}")
     evaluate(model, data, report)
     console.rule(f"4. multibox detect {model} {data / 'unlabelled'} --out {found} --images")
-    detect([model, data / "unlabelled"], found, images=True)
+    detect([str(model), str(data / "unlabelled")], found, images=True)
     console.rule(f"done in {(time.monotonic() - started) / 60:.1f} minutes")
     console.print(f"Look at {report / 'report.html'} and at the pictures in {found / 'images'}.")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from detection.atomic import atomic_path, remove_drafts
 from detection.calibration import THRESHOLDS, lowest_scores
+from detection.data.remote import copy_out, is_uri
 from detection.errors import InputError
 from detection.exports import output_paths, write_csv, write_voc, write_yolo
 from detection.image_detector import ImageDetector, ModelDetector
@@ -35,9 +37,10 @@ from tools.detectors import (
     model_digest,
     tell_if_uncut,
 )
-from tools.image_source import ImageFiles, VideoFrames, open_source
+from tools.image_source import Heard, ImageFiles, VideoFrames, open_source
 from tools.progress import counting
 from tools.reading import split_models
+from tools.shipping import ship_models
 
 FORMATS = ("coco", "csv", "yolo", "voc")
 EXIT_SOME_FAILED = 1
@@ -47,12 +50,12 @@ console = Console(soft_wrap=True, markup=False, highlight=False)
 
 def detect(
     paths: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="MODEL... SOURCE",
             help="One model or several of the same classes, whose answers are fused (files or folders of runs); "
-            "last, an image, a folder with its subfolders, a quoted pattern ('photos/**/*.jpg'), a .txt list of images "
-            "or a video.",
+            "last, an image, a folder with its subfolders, a quoted pattern ('photos/**/*.jpg'), a .txt list of "
+            "images, a video, or a folder in other storage (s3://bucket/photos; needs the extra ray).",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
@@ -69,6 +72,18 @@ def detect(
     tile: TileOption = None,
     tta: TtaOption = False,
     cache: CacheOption = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Detect on a Ray cluster, a process for each of its cores or GPUs: local (this machine), auto (the "
+            "cluster that it is part of) or an address. Every machine must see SOURCE. Needs the extra ray.",
+        ),
+    ] = None,
+    copy_to: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="Copy the results into other storage at the end (s3://bucket/found)."),
+    ] = None,
 ) -> None:
     """Detects objects in an image, in every image of a folder, pattern or list, or in the frames of a video.
 
@@ -83,38 +98,40 @@ def detect(
     Example: multibox detect runs/a runs/b aerial --tile 640 --tta --out found
 
     Example: multibox detect exported photos --engine openvino --out found
+
+    Example: multibox detect runs/first s3://bucket/photos --ray auto --out found --copy-to s3://bucket/found
     """
-    models, source = split_models(
-        paths, "give one model or more, then an image or a folder: multibox detect MODEL... SOURCE --out DIR"
+    models, _ = split_models(
+        [Path(path) for path in paths],
+        "give one model or more, then an image or a folder: multibox detect MODEL... SOURCE --out DIR",
     )
+    source = paths[-1]
     chosen = _parse_formats(formats)
+    _check_uri(copy_to)
     wanted = open_source(source)
-    loaded = load_models(console, models, engine=engine, device=device, cache=cache)
+    loaded = load_models(console, models, engine=engine, device=device if ray is None else "cpu", cache=cache)
     detector = combine(loaded, tile=tile, tta=tta)
     if thresholds is not None and detector is not loaded[0]:
         raise InputError("--thresholds: they hold for one model in one pass; leave out --tile, --tta and other models")
     lowest = _lowest_scores(loaded[0], threshold, thresholds)
     digests = [model_digest(model, engine) for model in models]
     settings = _identify(digests, source, tile=tile, tta=tta)
-    longest_side = 0
-    started, before = time.monotonic(), 0
+    work = partial(wanted.detect, detector)
+    if ray is not None:
+        shipped = ship_models(models, engine=engine, device=device, cache=cache, tile=tile, tta=tta)
+        work = partial(wanted.detect_on_cluster, shipped, address=ray, device=device)
+    started = time.monotonic()
     with closing(Journal(out / "journal.jsonl", settings, resume=resume)) as journal:
         remove_drafts(out)
         before = len(journal.done)
-        with counting(console, wanted.total, "detecting", done=before) as advance:
-
-            def heard(entry: JournalEntry) -> None:
-                nonlocal longest_side
-                if entry.detections is not None:
-                    longest_side = max(longest_side, *entry.detections.image_size_hw)
-                advance()
-
-            wanted.detect(detector, journal, heard)
+        longest_side = _fill(journal, wanted.total, work)
     seconds, done = time.monotonic() - started, len(journal.done) - before
     errors = wanted.errors(journal)
     _write_results(out, detector, journal, errors, formats=chosen, lowest=lowest)
     if images:
         _draw(out, detector, journal, wanted, lowest)
+    if copy_to is not None:
+        copy_out(out, copy_to)
     if longest_side:
         tell_if_uncut(console, longest_side, tile=tile)
     console.print(f"{done} images in {seconds:.1f} s, {1000 * seconds / max(done, 1):.1f} ms an image, file to boxes")
@@ -124,11 +141,35 @@ def detect(
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _identify(digests: list[str], source: Path, *, tile: int | None, tta: bool) -> dict[str, str]:
+def _fill(journal: Journal, total: int, work: Callable[[Journal, Heard], None]) -> int:
+    """Lets ``work`` fill the journal and shows how far it is; returns the longest side of the images it saw."""
+    longest_side = 0
+    with counting(console, total, "detecting", done=len(journal.done)) as advance:
+
+        def heard(entry: JournalEntry) -> None:
+            nonlocal longest_side
+            if entry.detections is not None:
+                longest_side = max(longest_side, *entry.detections.image_size_hw)
+            advance()
+
+        work(journal, heard)
+    return longest_side
+
+
+def _check_uri(text: str | None) -> None:
+    """Refuses a path before anything is computed."""
+    if text is not None and not is_uri(text):
+        raise InputError(
+            f"--copy-to {text}: expected a URI such as s3://bucket/found; a folder of this machine is --out"
+        )
+
+
+def _identify(digests: list[str], source: str, *, tile: int | None, tta: bool) -> dict[str, str]:
     """What the detections depend on, for the journal; what is not asked for is left out."""
     options = {"tile": str(tile or ""), "tta": "yes" if tta else ""}
     asked = {name: value for name, value in options.items() if value}
-    return {"model": " ".join(digests), "source": str(source.resolve()), **asked}
+    place = source if is_uri(source) else str(Path(source).resolve())
+    return {"model": " ".join(digests), "source": place, **asked}
 
 
 def _parse_formats(text: str) -> set[str]:

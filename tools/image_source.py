@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
-from detection.data.image import read_image
+from detection.cluster import detect_on_cluster
+from detection.data.remote import Location, is_uri, list_uri, read_location
 from detection.data.source import list_source
 from detection.data.video import count_frames, is_video, missing_frames, read_frames
+from detection.errors import InputError
 from detection.folder import detect_folder
 from detection.image_detector import ImageDetector
 from detection.journal import Journal, JournalEntry
@@ -21,9 +24,9 @@ Heard = Callable[[JournalEntry], None]
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Image files: name -> path."""
+    """Image files: name -> where it lies."""
 
-    images: Mapping[str, Path]
+    images: Mapping[str, Location]
 
     @property
     def total(self) -> int:
@@ -33,6 +36,12 @@ class ImageFiles:
     def detect(self, detector: ImageDetector, journal: Journal, heard: Heard) -> None:
         """Detects on every image that the journal does not hold yet."""
         detect_folder(detector, self.images.items(), journal, heard=heard)
+
+    def detect_on_cluster(
+        self, make: Callable[[], ImageDetector], journal: Journal, heard: Heard, *, address: str, device: str
+    ) -> None:
+        """The same on a cluster; see ``detection.cluster``."""
+        detect_on_cluster(make, list(self.images.items()), journal, address=address, device=device, heard=heard)
 
     def errors(self, journal: Journal) -> list[dict[str, str]]:
         """Name and fault of each image that could not be read."""
@@ -46,7 +55,7 @@ class ImageFiles:
         """What was found in each image that could be read, and the image, in the order of the journal."""
         for entry in journal:
             if entry.detections is not None and entry.file_name in self.images:
-                yield entry.detections, read_image(self.images[entry.file_name])
+                yield entry.detections, read_location(self.images[entry.file_name])
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,12 @@ class VideoFrames:
             journal.append(entry)
             heard(entry)
 
+    def detect_on_cluster(
+        self, make: Callable[[], ImageDetector], journal: Journal, heard: Heard, *, address: str, device: str
+    ) -> NoReturn:
+        """A video is read from its beginning to its end, by one process."""
+        raise InputError(f"--ray {address}: {self.path} is a video, which one process reads; leave it out")
+
     def errors(self, journal: Journal) -> list[dict[str, str]]:
         """The fault of the video itself, if it breaks off; a frame has none of its own."""
         fault = missing_frames(self.path, self.total, len(journal.done))
@@ -84,12 +99,15 @@ class VideoFrames:
                 yield entry.detections, frame
 
 
-def open_source(path: Path) -> ImageFiles | VideoFrames:
-    """Looks what the path is: an image, a folder, a pattern, a list of images, or a video.
+def open_source(text: str) -> ImageFiles | VideoFrames:
+    """Looks what is named: an image, a folder, a pattern, a list of images, a video, or a URI of other storage.
 
     Raises:
         InputError: If it is no source of images, or a video of which nothing can be decoded.
     """
+    if is_uri(text):
+        return ImageFiles(dict(list_uri(text)))
+    path = Path(text)
     if is_video(path):
         return VideoFrames(path, count_frames(path))
     return ImageFiles(dict(list_source(path)))

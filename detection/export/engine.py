@@ -15,7 +15,8 @@ import torch
 from detection.checkpoint import MODEL_NAME
 from detection.errors import InputError
 from detection.export.document import KEY, ExportDocument
-from detection.export.files import INPUT, needed
+from detection.export.files import INPUT
+from detection.extras import needed
 from detection.preprocess import Image
 from detection.structures import Detections
 

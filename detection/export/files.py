@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 
 from detection.atomic import atomic_path
-from detection.errors import InputError
 from detection.export.document import KEY, ExportDocument
 from detection.export.graph import DetectionGraph, GraphDetections
+from detection.extras import needed
 
 OPSET = 18
 """Of ONNX: the first whose operators hold the whole graph."""
 
 INPUT = "images"
-
-
-def needed(module: str, extra: str) -> ModuleType:
-    """A package that only exports need.
-
-    Raises:
-        InputError: If it is not installed; says how to.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise InputError(f"{module} is not installed; pip install 'multibox-rcnn[{extra}]'") from error
 
 
 @torch.no_grad()

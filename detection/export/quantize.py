@@ -11,7 +11,8 @@ from pathlib import Path
 
 from detection.errors import InputError
 from detection.export.document import KEY, ExportDocument
-from detection.export.files import needed, save_openvino
+from detection.export.files import save_openvino
+from detection.extras import needed
 from detection.preprocess import Image
 
 MAX_DROP = 0.005

@@ -13,8 +13,9 @@ import torch
 from detection.checkpoint import ModelHeader, save_model
 from detection.data.image import read_image
 from detection.errors import InputError
-from detection.export import files, parity
+from detection.export import parity
 from detection.export.engine import engine_file, load_exported
+from detection.extras import needed
 from tests.builders import ToyImage, ToyObject, random_pixels, save_image, write_voc
 from tests.detection.lively import detector_of, make_lively_network
 from tests.detection.tiny import CLASSES, tiny_config
@@ -98,7 +99,7 @@ def test_wrong_input_is_answered_in_words(
     with pytest.raises(InputError, match=r"broken\.onnx: cannot be opened .*export the model again"):
         load_exported(tmp_path / "broken.onnx")
     with pytest.raises(InputError, match=r"absent_package is not installed; pip install 'multibox-rcnn\[onnx\]'"):
-        files.needed("absent_package", "onnx")
+        needed("absent_package", "onnx")
 
 
 def test_detect_and_evaluate_run_the_exported_file(

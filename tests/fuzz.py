@@ -31,7 +31,7 @@ from detection.data.image import decode_image
 from detection.errors import InputError
 from detection.evaluation.judged_file import JUDGED_FILE, read_judged
 from detection.journal import Journal
-from detection.predictions import read_detections
+from detection.results_file import read_detections
 from tests.builders import CLASS_NAMES, random_pixels, toy_images, write_coco, write_voc, write_yolo
 from tests.detection.tiny import tiny_config, tiny_network
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from detection import results_file
 from detection.data.records import DetectionData
 from detection.errors import InputError
 from detection.evaluation.summary import evaluate_detections
-from detection.predictions import ImageDetections, read_detections, write_coco
+from detection.predictions import ImageDetections, write_coco
+from detection.results_file import read_detections
 from detection.structures import Detections
 from tests.evaluation.splits import make_detections, make_record, make_split, random_split
 
@@ -136,6 +141,60 @@ def test_a_file_that_is_no_results_list_is_refused(
     path = tmp_path / "results.json"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=message):
+        read_detections(path, data)
+
+
+@pytest.mark.parametrize("piece", [1, 2, 5, 64, 1 << 20])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_rows_do_not_depend_on_the_pieces_that_are_read(
+    tmp_path: Path, data: DetectionData, piece: int, indent: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [ROW | {"score": score / 8, "note": 'é], "[,{'} for score in range(8)]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(rows, indent=indent, ensure_ascii=False) + "\n ", encoding="utf-8-sig")
+    monkeypatch.setattr(results_file, "_PIECE", piece)
+    assert read_detections(path, data).detections[4].scores.tolist() == [score / 8 for score in range(7, -1, -1)]
+    path.write_text(" [ ] ")
+    assert read_detections(path, data).detections == {}
+
+
+@settings(deadline=None)  # machines may be busy
+@given(st.lists(st.recursive(st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(), st.lists)), st.data())
+def test_entries_are_those_of_the_json_library(entries: list[object], draw: st.DataObject) -> None:
+    text = json.dumps(entries, indent=draw.draw(st.sampled_from([None, 1])))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results_file, "_PIECE", draw.draw(st.integers(1, 40)))
+        assert list(results_file._iterate_list(StringIO(text))) == entries
+        cut = text[: draw.draw(st.integers(0, len(text) - 1))]
+        with pytest.raises((ValueError, results_file._NoListError)):
+            list(results_file._iterate_list(StringIO(cut)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[ROW ROW]", "after row 1: expected a comma"),
+        ("[ROW, ROW", "after row 2: expected a comma or the end"),
+        ("[ROW,]", "after row 1: Expecting value"),
+        ("[ROW] ROW", "after row 1: something follows"),
+        ("[,ROW]", "not valid JSON"),
+    ],
+)
+def test_a_damaged_list_tells_where(tmp_path: Path, data: DetectionData, text: str, message: str) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(text.replace("ROW", json.dumps(ROW)))
+    with pytest.raises(InputError, match=message):
+        read_detections(path, data)
+
+
+def test_a_row_without_end_is_not_read_to_the_end(
+    tmp_path: Path, data: DetectionData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results_file, "_PIECE", 10)
+    monkeypatch.setattr(results_file, "_LONGEST_ROW", 100)
+    path = tmp_path / "results.json"
+    path.write_text('[{"image_id": "' + "x" * 200 + '"}]')
+    with pytest.raises(InputError, match="not valid JSON"):
         read_detections(path, data)
 
 

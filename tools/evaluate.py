@@ -30,7 +30,7 @@ from detection.export.document import ExportDocument
 from detection.export.engine import ExportedDetector
 from detection.image_detector import ImageDetector, ModelDetector
 from detection.inference import SplitAnswers, detect_records
-from detection.predictions import read_detections
+from detection.results_file import read_detections
 from detection.tracing import Trace
 from tools.cli import run_alone
 from tools.detectors import (

@@ -1,16 +1,20 @@
-"""Time and memory of a whole report on generated results, and of the COCO numbers alone.
+"""Time and memory of an evaluation by the number of detections, from files: labels, results, report.
 
     python -m tools.measure.evaluation_speed                      5,000 images, 100 detections each, 80 classes
-    python -m tools.measure.evaluation_speed --images 1000
+    python -m tools.measure.evaluation_speed --images 14300,47700,143000 --detections 70
 
 The labels are of COCO's shape: about seven objects an image, sizes from a few pixels to most of it. Three quarters of
-the objects are found, with boxes of all qualities; the other detections are strewn.
+the objects are found, with boxes of all qualities; the other detections are strewn. The images are links to one file.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -18,16 +22,22 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from PIL import Image
 from rich.console import Console
 
+from detection.data.discover import load_dataset
 from detection.data.records import DetectionData, ImageRecord
+from detection.data.twin_boxes import find_twin_boxes
 from detection.evaluation.coco_map import coco_map
 from detection.evaluation.explanation import explain
 from detection.evaluation.report import write_report
 from detection.evaluation.summary import evaluate_detections
 from detection.memory import peak_gib
+from detection.predictions import ImageDetections, write_coco
+from detection.results_file import read_detections
 from detection.structures import Detections
 from tools.cli import run_alone
+from tools.measure.growth import Cost, costs_by_size, parse_sizes, print_growth
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
 
@@ -36,33 +46,71 @@ OBJECTS_PER_IMAGE = 7
 
 
 def evaluation_speed(
-    images: Annotated[int, typer.Option(min=1, help="Images of the split.")] = 5000,
+    images: Annotated[str, typer.Option(help="Images of the split; several numbers by commas.")] = "5000",
     detections: Annotated[int, typer.Option(min=1, help="Detections of an image.")] = 100,
     classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 80,
     seed: Annotated[int, typer.Option(help="Of what is generated.")] = 0,
 ) -> None:
-    """Times the COCO numbers and a whole report.
+    """Times reading labels and results, looking for faulty labels, the COCO numbers alone and a whole report.
 
-    Example: python -m tools.measure.evaluation_speed --images 1000
+    Example: python -m tools.measure.evaluation_speed --images 1000,5000
     """
-    data, found = generate(images, detections, classes, seed)
-    console.print(f"{images} images, {sum(map(len, found.values()))} detections, {classes} classes")
-    _timed("COCO numbers", lambda: coco_map(data, found))
+    measured = partial(measure, detections=detections, classes=classes, seed=seed)
+    print_growth(console, costs_by_size(measured, parse_sizes(images)), "detections")
+
+
+def measure(images: int, *, detections: int, classes: int, seed: int) -> Cost:
+    """Writes a split and its results, in a process of its own, and evaluates them."""
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def timed(name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        seconds[name] = time.perf_counter() - started
+
     with TemporaryDirectory(prefix="multibox-") as folder:
-        _timed("whole report", lambda: _report(data, found, Path(folder)))
-    console.print(f"memory at most {peak_gib(torch.device('cpu')) or float('nan'):.2f} GiB")
+        root = Path(folder)
+        costs_by_size(partial(_write, root=root, detections=detections, classes=classes, seed=seed), [images])
+        with timed("labels"):
+            data = load_dataset(root / "data", "val")
+        with timed("check"):
+            list(find_twin_boxes([data]))
+        with timed("results"):
+            found = read_detections(root / "found/detections.json", data).detections
+        with timed("COCO"):
+            coco_map(data, found)
+        with timed("report"):
+            evaluation = evaluate_detections(data, found)
+            explanation = explain(data, found, evaluation, None)
+            write_report(root, data, evaluation, explanation, title="generated", context={})
+    return Cost(sum(map(len, found.values())), seconds, peak_gib(torch.device("cpu")) or float("nan"))
 
 
-def _timed(name: str, work: Callable[[], object]) -> None:
-    started = time.perf_counter()
-    work()
-    console.print(f"{name}: {time.perf_counter() - started:.1f} s")
-
-
-def _report(data: DetectionData, found: dict[int, Detections], folder: Path) -> None:
-    evaluation = evaluate_detections(data, found)
-    explanation = explain(data, found, evaluation, None)
-    write_report(folder, data, evaluation, explanation, title="generated", context={})
+def _write(images: int, *, root: Path, detections: int, classes: int, seed: int) -> Cost:
+    """The files, made in another process than the one that is measured."""
+    data, found = generate(images, detections, classes, seed)
+    listed = [
+        {"id": r.image_id, "file_name": r.file_name, "height": r.size_hw[0], "width": r.size_hw[1]} for r in data.images
+    ]
+    boxes = [
+        {"image_id": record.image_id, "category_id": int(label) + 1, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+        for record in data.images
+        for (x1, y1, x2, y2), label in zip(record.boxes.tolist(), record.labels, strict=True)
+    ]
+    rows = [row | {"id": number, "iscrowd": 0} for number, row in enumerate(boxes, start=1)]
+    categories = [{"id": number + 1, "name": name} for number, name in enumerate(data.class_names)]
+    content = {"images": listed, "annotations": rows, "categories": categories}
+    (root / "data/annotations").mkdir(parents=True)
+    (root / "data/annotations/instances_val.json").write_text(json.dumps(content))
+    (root / "data/val").mkdir()
+    Image.new("RGB", SIDES_HW[::-1]).save(root / "picture.jpg")
+    for record in data.images:
+        os.link(root / "picture.jpg", root / "data/val" / record.file_name)
+    answers = (ImageDetections(r.image_id, r.file_name, found[r.image_id]) for r in data.images)
+    (root / "found").mkdir()
+    write_coco(root / "found", answers, class_names=data.class_names, category_ids=data.category_ids)
+    return Cost(images, {}, 0.0)
 
 
 def generate(images: int, detections: int, classes: int, seed: int) -> tuple[DetectionData, dict[int, Detections]]:

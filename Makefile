@@ -5,15 +5,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow check format docs
+.PHONY: help install demo test test-slow check format docs
 
 help:
+	@echo "make install    into .venv; the command then is .venv/bin/multibox"
 	@echo "make demo       install, then train, detect and evaluate on built-in pictures"
 	@echo "make test       the fast tests"
 	@echo "make test-slow  the tests that train models"
 	@echo "make check      formatting, lint and types"
 	@echo "make format     mend formatting and what lint can mend"
 	@echo "make docs       the documentation as a site, in site/"
+
+install: $(VENV)/.installed-demo
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/multibox demo --out demo

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from detection.calibration import Calibration, ScoreMap, calibrated_scores
+from detection.evaluation.averages import mean_of_present
 from detection.evaluation.class_boxes import Bools, Floats
 from detection.evaluation.operating_point import OperatingPoint, best_f1, precise_point
 from detection.evaluation.reliability import JudgedClass, pool, reliability
@@ -204,12 +205,7 @@ def _summarize(
         ece_before=reliability(scores, correct).ece,
         ece_after=reliability(*pool(after)).ece,
         ece_unseen=reliability(np.concatenate(others), correct).ece if others else None,
-        f1=_mean([row.f1 for row in rows]),
-        f1_unseen=_mean([row.f1_unseen for row in rows]),
+        f1=mean_of_present(row.f1 for row in rows),
+        f1_unseen=mean_of_present(row.f1_unseen for row in rows),
         has_own_map=True,
     )
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    present = [value for value in values if value is not None]
-    return sum(present) / len(present) if present else None

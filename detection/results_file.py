@@ -99,13 +99,13 @@ class _Columns:
         numbers = np.frombuffer(self._numbers, np.float64).reshape(-1, 5)
         places, labels = (np.frombuffer(each, np.int64) for each in (self._places, self._labels))
         order = np.lexsort((-numbers[:, 4], places))
-        numbers, labels = numbers[order], torch.from_numpy(labels[order])
+        numbers = numbers[order]
         boxes = torch.from_numpy(np.hstack([numbers[:, :2], numbers[:, :2] + numbers[:, 2:4]]).astype(np.float32))
-        scores = torch.from_numpy(numbers[:, 4].astype(np.float32))
+        scores, classes = torch.from_numpy(numbers[:, 4].astype(np.float32)), torch.from_numpy(labels[order])
         used, starts = np.unique(places[order], return_index=True)
         rows = [slice(start, end) for start, end in pairwise([*starts.tolist(), len(order)])]
         return {
-            place: Detections(boxes[own], scores[own], labels[own], sizes_hw[place])
+            place: Detections(boxes[own], scores[own], classes[own], sizes_hw[place])
             for place, own in zip(used.tolist(), rows, strict=True)
         }
 

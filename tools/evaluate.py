@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from rich.console import Console
@@ -31,6 +33,7 @@ from detection.export.engine import ExportedDetector
 from detection.image_detector import ImageDetector, ModelDetector
 from detection.inference import SplitAnswers, detect_records
 from detection.results_file import read_detections
+from detection.structures import Detections
 from detection.tracing import Trace
 from tools.cli import run_alone
 from tools.detectors import (
@@ -89,52 +92,81 @@ def evaluate(
     Example: multibox evaluate runs/first aerial --tile 640 --tta --out report
     """
     coco = CocoSettings(parse_bands(bands), max_detections)
+    settings = EvaluationSettings(coco, precision)
     split = split or evaluation_split(data)
-    examined: dict[int, Examined] | None = None
-    unknown: UnknownClasses = "drop" if drop_unknown else "error"
     if model.suffix == ".json":
         _tell_unused(tile=tile, tta=tta)
-        labelled = read_data(console, data, split)
-        found = read_detections(model, labelled)
-        answers, described = SplitAnswers(detections=found.detections), {}
-        settings = EvaluationSettings(coco, precision)
-        evaluation = evaluate_detections(labelled, found.detections, warnings=found.warnings, settings=settings)
+        judged = _judge_results(model, read_data(console, data, split), settings)
     else:
         detector = open_model(model, engine=engine, device=device, cache=cache)
+        unknown: UnknownClasses = "drop" if drop_unknown else "error"
         labelled = read_data(console, data, split, class_names=detector.class_names, unknown_classes=unknown)
-        tell_if_uncut(console, max(max(record.size_hw) for record in labelled.images), tile=tile)
-        chosen = combine([detector], tile=tile, tta=tta)
-        whole = isinstance(chosen, Detector)  # one pass of one network, whose stages can be followed
-        examined = {} if whole else None
-        answers = _detect(chosen, labelled, examined)
-        described = _describe(detector) | describe_passes(tile=tile, tta=tta)
-        limit = sys.maxsize if tile else detector.max_detections
-        evaluation = evaluate_detections(
-            labelled,
-            answers.detections,
-            proposals=_recall(labelled, answers) if whole else None,
-            failures=answers.failures,
-            settings=EvaluationSettings(coco, precision, detector_limit=limit),
-        )
+        judged = _judge_model(detector, labelled, settings, tile=tile, tta=tta)
         if isinstance(detector, ExportedDetector):
-            _compare_with_source(detector.document, labelled, evaluation)
+            _compare_with_source(detector.document, labelled, judged.evaluation)
         else:
             warn_of_learnt_images(console, model, split)
-    explanation = explain(labelled, answers.detections, evaluation, examined)
-    context = {"model": str(model), "data": str(data), "split": split, **described}
-    write_report(out, labelled, evaluation, explanation, title=f"{data.name} · {split}", context=context)
-    judged = JudgedSplit.of(
-        labelled,
+    explanation = explain(judged.data, judged.detections, judged.evaluation, judged.examined)
+    context = {"model": str(model), "data": str(data), "split": split, **judged.described}
+    title = f"{data.name} · {split}"
+    write_report(out, judged.data, judged.evaluation, explanation, title=title, context=context)
+    document = JudgedSplit.of(
+        judged.data,
         explanation.split,
         score_thresholds=explanation.score_thresholds,
         max_detections=coco.max_detections,
         context=context,
     )
-    write_judged(out, judged)
-    _show(evaluation)
+    write_judged(out, document)
+    _show(judged.evaluation)
     _show_intervals(explanation.estimates)
     _show_reasons(explanation)
     console.print(f"report: {out / 'report.html'}")
+
+
+class Judged(NamedTuple):
+    """Answers to the images of a split, and what they are worth.
+
+    Attributes:
+        data: The split.
+        detections: Of each image id.
+        evaluation: The numbers.
+        examined: Of each image id, what became of its objects; None if the stages could not be followed.
+        described: What the numbers depend on besides model and data.
+    """
+
+    data: DetectionData
+    detections: Mapping[int, Detections]
+    evaluation: Evaluation
+    examined: dict[int, Examined] | None
+    described: dict[str, str]
+
+
+def _judge_results(results: Path, data: DetectionData, settings: EvaluationSettings) -> Judged:
+    """Judges what a results file says."""
+    found = read_detections(results, data)
+    evaluation = evaluate_detections(data, found.detections, warnings=found.warnings, settings=settings)
+    return Judged(data, found.detections, evaluation, None, {})
+
+
+def _judge_model(
+    detector: ModelDetector, data: DetectionData, settings: EvaluationSettings, *, tile: int | None, tta: bool
+) -> Judged:
+    """Lets a detector answer, and judges it."""
+    tell_if_uncut(console, max(max(record.size_hw) for record in data.images), tile=tile)
+    chosen = combine([detector], tile=tile, tta=tta)
+    is_whole = isinstance(chosen, Detector)  # one pass of one network, whose stages can be followed
+    examined: dict[int, Examined] | None = {} if is_whole else None
+    answers = _detect(chosen, data, examined)
+    evaluation = evaluate_detections(
+        data,
+        answers.detections,
+        proposals=_recall(data, answers) if is_whole else None,
+        failures=answers.failures,
+        settings=replace(settings, detector_limit=sys.maxsize if tile else detector.max_detections),
+    )
+    described = _describe(detector) | describe_passes(tile=tile, tta=tta)
+    return Judged(data, answers.detections, evaluation, examined, described)
 
 
 def _tell_unused(*, tile: int | None, tta: bool) -> None:

@@ -14,10 +14,10 @@ from typing import Literal
 import numpy as np
 
 from detection.data.records import DetectionData
+from detection.evaluation.averages import mean_of_present
 from detection.evaluation.class_boxes import Bools, Floats, Ints, SplitBoxes, box_areas, pack_split
 from detection.evaluation.coco_matching import MAX_DETECTIONS, RECALL_POINTS, CocoMatcher, CocoMatches, rows_by_class
 from detection.evaluation.size_bands import MAX_AREA, SizeBands
-from detection.evaluation.voc_map import mean_average_precision
 from detection.structures import Detections
 
 ALL = "all"
@@ -127,7 +127,7 @@ def coco_map(
     }
     summary = settings.summary()
     return CocoMap(
-        summary={name: mean_average_precision(_select(numbers, number)) for name, number in summary.items()},
+        summary={name: mean_of_present(_select(numbers, number)) for name, number in summary.items()},
         ap=tuple(_select(numbers, summary["AP"])),
         ap50=tuple(_select(numbers, summary["AP50"])),
         ap_by_band={name: tuple(_select(numbers, summary[f"AP{name[0]}"])) for name in settings.bands.names},

@@ -92,9 +92,3 @@ def average_best_overlap(best_iou: Floats, labels: Ints, num_classes: int) -> tu
     numbers = np.bincount(labels, minlength=num_classes)
     sums = np.bincount(labels, weights=best_iou, minlength=num_classes)
     return tuple(float(total / number) if number else None for total, number in zip(sums, numbers, strict=True))
-
-
-def mean_of_present(values: Sequence[float | None]) -> float | None:
-    """Mean over the values that exist, as MABO is of the ABO of the classes; None if none exists."""
-    present = [value for value in values if value is not None]
-    return sum(present) / len(present) if present else None

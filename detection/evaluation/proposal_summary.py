@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from detection.data.records import ImageRecord
+from detection.evaluation.averages import mean_of_present
 from detection.evaluation.class_boxes import Floats, Ints, pairwise_iou
 from detection.evaluation.proposal_curves import (
     ALL,
@@ -23,7 +24,6 @@ from detection.evaluation.proposal_curves import (
     average_recall,
     band_masks,
     best_of_first,
-    mean_of_present,
     recall_at,
 )
 from proposals.structures import Proposals

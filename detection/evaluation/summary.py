@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from detection.data.records import DetectionData
+from detection.evaluation.averages import mean_of_present
 from detection.evaluation.class_boxes import ClassBoxes, pack_by_class
 from detection.evaluation.coco_map import (
     CocoMap,
@@ -24,7 +25,6 @@ from detection.evaluation.voc_map import (
     average_precision_voc12,
     match_ilsvrc,
     match_voc,
-    mean_average_precision,
     precision_recall,
 )
 from detection.structures import Detections
@@ -231,9 +231,9 @@ def evaluate_detections(
     return Evaluation(
         settings=settings,
         coco=coco.summary,
-        voc07=mean_average_precision(each.voc07 for each in per_class),
-        voc12=mean_average_precision(each.voc12 for each in per_class),
-        ilsvrc=mean_average_precision(each.ilsvrc for each in per_class),
+        voc07=mean_of_present(each.voc07 for each in per_class),
+        voc12=mean_of_present(each.voc12 for each in per_class),
+        ilsvrc=mean_of_present(each.ilsvrc for each in per_class),
         per_class=dict(zip(data.class_names, per_class, strict=True)),
         num_gt_per_band={name: sum(row) for name, row in counts.items()},
         num_images=len(data.images),

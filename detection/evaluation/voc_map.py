@@ -6,7 +6,6 @@ Legend: G ground truths and D detections of one class over all images; N counted
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,12 +141,6 @@ def average_precision_voc12(curve: PrecisionRecall) -> float | None:
 def precision_envelope(curve: PrecisionRecall) -> Floats:
     """Best precision at this recall or more, (N,), never rising."""
     return np.maximum.accumulate(curve.precision[::-1])[::-1]
-
-
-def mean_average_precision(values: Iterable[float | None]) -> float | None:
-    """Mean over the classes that have an average precision; None if no class has one."""
-    present = [value for value in values if value is not None]
-    return float(np.mean(present)) if present else None
 
 
 def _is_ignored(boxes: ClassBoxes, gt_index: Ints) -> Bools:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from detection.data.records import DetectionData
+from detection.evaluation.averages import mean_of_present
 from detection.evaluation.class_boxes import pairwise_iou
 from detection.evaluation.proposal_curves import (
     ALL,
@@ -18,7 +19,6 @@ from detection.evaluation.proposal_curves import (
     average_recall,
     band_masks,
     best_of_first,
-    mean_of_present,
     recall_at,
 )
 from detection.evaluation.proposal_recall import proposal_recall

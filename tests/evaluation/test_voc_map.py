@@ -15,7 +15,6 @@ from detection.evaluation.voc_map import (
     ilsvrc_iou_bound,
     match_ilsvrc,
     match_voc,
-    mean_average_precision,
     precision_recall,
 )
 from detection.structures import Detections
@@ -151,12 +150,6 @@ def test_iou_of_boxes_without_area_or_without_rows() -> None:
     assert pairwise_iou(flat, box).tolist() == [[0.0]]
     assert pairwise_iou(np.zeros((0, 4)), box).shape == (0, 1)
     assert pairwise_iou(box, np.zeros((0, 4))).shape == (1, 0)
-
-
-def test_absent_classes_do_not_enter_the_mean() -> None:
-    assert mean_average_precision([0.5, None, 1.0]) == 0.75
-    assert mean_average_precision([None]) is None
-    assert mean_average_precision([]) is None
 
 
 def test_detections_of_an_unknown_image_or_label_are_refused() -> None:

@@ -26,6 +26,7 @@ from PIL import Image
 from rich.console import Console
 
 from detection.data.discover import load_dataset
+from detection.data.duplicates import GRID, Float32Array, find_partners
 from detection.data.records import DetectionData, ImageRecord
 from detection.data.twin_boxes import find_twin_boxes
 from detection.evaluation.coco_map import coco_map
@@ -51,7 +52,7 @@ def evaluation_speed(
     classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 80,
     seed: Annotated[int, typer.Option(help="Of what is generated.")] = 0,
 ) -> None:
-    """Times reading labels and results, looking for faulty labels, the COCO numbers alone and a whole report.
+    """Times reading labels and results, what `multibox check` compares, the COCO numbers alone and a whole report.
 
     Example: python -m tools.measure.evaluation_speed --images 1000,5000
     """
@@ -74,8 +75,10 @@ def measure(images: int, *, detections: int, classes: int, seed: int) -> Cost:
         costs_by_size(partial(_write, root=root, detections=detections, classes=classes, seed=seed), [images])
         with timed("labels"):
             data = load_dataset(root / "data", "val")
-        with timed("check"):
+        with timed("twin boxes"):
             list(find_twin_boxes([data]))
+        with timed("copies"):
+            find_partners(_fingerprints(images, seed), np.ones((images, 1), np.bool_), np.zeros((1, 1), np.bool_))
         with timed("results"):
             found = read_detections(root / "found/detections.json", data).detections
         with timed("COCO"):
@@ -85,6 +88,12 @@ def measure(images: int, *, detections: int, classes: int, seed: int) -> Cost:
             explanation = explain(data, found, evaluation, None)
             write_report(root, data, evaluation, explanation, title="generated", context={})
     return Cost(sum(map(len, found.values())), seconds, peak_gib(torch.device("cpu")) or float("nan"))
+
+
+def _fingerprints(images: int, seed: int) -> Float32Array:
+    """Those of pictures that do not resemble each other."""
+    rows = np.random.default_rng(seed).standard_normal((images, GRID * GRID), np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def _write(images: int, *, root: Path, detections: int, classes: int, seed: int) -> Cost:

@@ -8,6 +8,7 @@ whose worker was lost is answered by another one.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -105,6 +106,7 @@ def detect_on_cluster(
         if not workers:
             raise InputError(f"--device {device}: the cluster {address} has no such device; leave it out")
         data = needed("ray.data", EXTRA)
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
@@ -113,7 +115,7 @@ def detect_on_cluster(
         ).map(
             ShardWorker,
             fn_constructor_args=(make_detector, os.getcwd()),
-            concurrency=min(workers, len(shards)),
+            compute=data.ActorPoolStrategy(size=min(workers, len(shards))),
             num_cpus=0 if on_gpus else 1,
             num_gpus=1 if on_gpus else 0,
         )
@@ -129,9 +131,10 @@ def _connected(address: str) -> Iterator[Any]:
     """Ray, joined to a cluster as long as it is needed."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no call home
     ray = needed("ray", EXTRA)
+    dashboard = False if address == "local" else None
     try:
         _knock(address)
-        ray.init(address=address, include_dashboard=False if address == "local" else None, log_to_driver=False)
+        ray.init(address=address, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"--ray {address}: no such cluster ({error}); local starts one here, auto joins the one of this machine"

@@ -44,6 +44,7 @@ console = Console(soft_wrap=True, markup=False, highlight=False)
 
 SIDES_HW = (480, 640)
 OBJECTS_PER_IMAGE = 7
+LINKS = 10_000
 
 
 def evaluation_speed(
@@ -113,9 +114,13 @@ def _write(images: int, *, root: Path, detections: int, classes: int, seed: int)
     (root / "data/annotations").mkdir(parents=True)
     (root / "data/annotations/instances_val.json").write_text(json.dumps(content))
     (root / "data/val").mkdir()
-    Image.new("RGB", SIDES_HW[::-1]).save(root / "picture.jpg")
-    for record in data.images:
-        os.link(root / "picture.jpg", root / "data/val" / record.file_name)
+    for number, record in enumerate(data.images):
+        path = root / "data/val" / record.file_name
+        if number % LINKS == 0:  # a file system allows so many links to one file, and not many more
+            original = path
+            Image.new("RGB", SIDES_HW[::-1]).save(path)
+        else:
+            os.link(original, path)
     answers = (ImageDetections(r.image_id, r.file_name, found[r.image_id]) for r in data.images)
     (root / "found").mkdir()
     write_coco(root / "found", answers, class_names=data.class_names, category_ids=data.category_ids)
@@ -174,6 +179,7 @@ def _detections(
     hit = np.flatnonzero(rng.random(len(boxes)) < 0.75)[:count]
     sizes = np.tile(boxes[hit, 2:] - boxes[hit, :2], 2)
     near = boxes[hit] + rng.normal(0, 1, (len(hit), 4)) * rng.uniform(0, 0.2, (len(hit), 1)) * sizes
+    near = np.sort(near.reshape(-1, 2, 2), axis=1).reshape(-1, 4)  # large noise may turn a box inside out
     strewn = count - len(hit)
     all_boxes = np.concatenate([np.clip(near, 0, np.tile(SIDES_HW[::-1], 2)), _boxes(rng, strewn)])
     scores = np.concatenate([rng.beta(4, 2, len(hit)), rng.beta(1, 4, strewn)])

@@ -16,14 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from detection.data.remote import Location, RemoteFile
+from detection.data.remote import EXTRA, Location, RemoteFile
 from detection.errors import InputError
 from detection.extras import needed
 from detection.folder import answer_file
 from detection.image_detector import ImageDetector
 from detection.journal import Journal, JournalEntry, decode_entry, encode_entry
 
-EXTRA = "ray"
 SHARD_IMAGES = 32
 """Images that a worker answers before it reports, at least: seconds of work, so that a lost one costs little."""
 

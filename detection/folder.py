@@ -23,26 +23,27 @@ READ_AHEAD = 4
 def read_each(paths: Iterable[tuple[str, Location]]) -> Iterator[tuple[str, Image | InputError]]:
     """Reads images one after the other; a file that cannot be read gives its error instead."""
     for name, path in paths:
-        try:
-            yield name, read_location(path)
-        except InputError as error:
-            yield name, error
+        yield name, _read(path)
 
 
 def read_ahead(paths: Iterable[tuple[str, Location]]) -> Iterator[tuple[str, Image | InputError]]:
     """Reads images in a second thread, a few ahead; a file that cannot be read gives its error instead."""
     remaining = iter(paths)
     with ThreadPoolExecutor(max_workers=1) as pool:
-        pending: deque[tuple[str, Future[Image]]] = deque()
-        pending.extend((name, pool.submit(read_location, path)) for name, path in islice(remaining, READ_AHEAD))
+        pending: deque[tuple[str, Future[Image | InputError]]] = deque()
+        pending.extend((name, pool.submit(_read, path)) for name, path in islice(remaining, READ_AHEAD))
         while pending:
             name, future = pending.popleft()
-            try:
-                result: Image | InputError = future.result()
-            except InputError as error:
-                result = error
-            pending.extend((n, pool.submit(read_location, path)) for n, path in islice(remaining, 1))
+            result = future.result()
+            pending.extend((n, pool.submit(_read, path)) for n, path in islice(remaining, 1))
             yield name, result
+
+
+def _read(location: Location) -> Image | InputError:
+    try:
+        return read_location(location)
+    except InputError as error:
+        return error
 
 
 def detect_folder(
@@ -72,7 +73,7 @@ def detect_folder(
 
 def answer_file(detector: ImageDetector, name: str, location: Location) -> JournalEntry:
     """What is to be written down of one image."""
-    return next(_answer(detector, name, image) for name, image in read_each([(name, location)]))
+    return _answer(detector, name, _read(location))
 
 
 def _answer(detector: ImageDetector, name: str, image: Image | InputError) -> JournalEntry:

@@ -17,7 +17,7 @@ import torch
 from detection.data.records import DetectionData
 from detection.errors import InputError
 from detection.predictions import IMAGES_FILE
-from detection.results_ids import ResultIds, brief, results_ids
+from detection.results_ids import ResultIds, brief, results_ids, unreadable
 from detection.structures import Detections
 
 _MAX_COORDINATE = 1e9
@@ -127,11 +127,8 @@ def _iterate_rows(path: Path) -> Iterator[object]:
             f"{path}: expected a list of detections (COCO results), got {error}; "
             'write [{"image_id", "category_id", "bbox", "score"}, ...]'
         ) from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a COCO results file") from error
-    except (ValueError, RecursionError) as error:
-        where = f"after row {count}: " if count else ""
-        raise InputError(f"{path}: not valid JSON ({where}{error}); give a COCO results file") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise unreadable(path, error, f"after row {count}: " if count else "") from error
 
 
 class _NoListError(Exception):

@@ -116,11 +116,16 @@ def _load_json(path: Path) -> object:
     """Parses a json file of the user."""
     try:
         content: object = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a COCO results file") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON ({error}); give a COCO results file") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise unreadable(path, error) from error
     return content
+
+
+def unreadable(path: Path, error: OSError | ValueError | RecursionError, where: str = "") -> InputError:
+    """What is told of a file that cannot be read, or holds no JSON; ``where`` in it the fault was met."""
+    if isinstance(error, OSError):
+        return InputError(f"{path}: cannot be read ({error.strerror}); give a COCO results file")
+    return InputError(f"{path}: not valid JSON ({where}{error}); give a COCO results file")
 
 
 def brief(value: object) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
+from detection.checkpoint import ModelHeader, save_model
 from detection.detector import Detector
 from detection.device import Compute
 from detection.network import DetectionNetwork
@@ -41,6 +44,14 @@ def make_lively_network() -> DetectionNetwork:
         assert network.classifier.heads.offset_weight is not None
         torch.nn.init.normal_(network.classifier.heads.offset_weight, std=0.05)
     return network
+
+
+def save_lively_model(folder: Path) -> Path:
+    """The model file of such a network, in a folder."""
+    torch.manual_seed(0)
+    header = ModelHeader(tiny_config().model_dump(mode="json"), CLASSES, (1, 7, 9), {})
+    save_model(folder / "model.safetensors", make_lively_network().state_dict(), header)
+    return folder / "model.safetensors"
 
 
 CPU = Compute(torch.device("cpu"), torch.float32)

@@ -68,12 +68,15 @@ def test_scaled_images_get_the_detectors_answers(size_hw: tuple[int, int], livel
         assert_same(of_image(found, number, size_hw), expected)
 
 
+@pytest.mark.parametrize("nms_sigma", [None, 0.3])
 @pytest.mark.parametrize("size_hw", [(96, 96), (60, 100)])
-def test_repeats_are_lowered_as_the_detector_does(size_hw: tuple[int, int], lively_network: DetectionNetwork) -> None:
+def test_repeats_are_suppressed_as_the_detector_does(
+    size_hw: tuple[int, int], nms_sigma: float | None, lively_network: DetectionNetwork
+) -> None:
     detector, settings = detector_of(lively_network), lively_network.detection_settings
     images = [random_pixels(size_hw, seed) for seed in range(3)]
     try:
-        lively_network.detection_settings = replace(settings, nms_sigma=0.3)
+        lively_network.detection_settings = replace(settings, nms_sigma=nms_sigma)
         found = answer(detector, images)
         for number, expected in enumerate(detector.detect_images(images)):
             assert_same(of_image(found, number, size_hw), expected)

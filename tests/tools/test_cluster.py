@@ -12,15 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
-from detection.checkpoint import ModelHeader, save_model
 from detection.cluster import MOST_SHARDS, SHARD_IMAGES, Shard, cut_shards, decode_shard, encode_shard
 from detection.data.remote import RemoteFile, copy_out, is_uri, list_uri, read_location
 from detection.errors import InputError
 from tests.builders import random_pixels, save_image
-from tests.detection.lively import make_lively_network
-from tests.detection.tiny import CLASSES, tiny_config
+from tests.detection.lively import save_lively_model
 from tests.tools.running import run_main
 
 pytest.importorskip("pyarrow")
@@ -32,9 +29,7 @@ RESULTS = ("journal.jsonl", "detections.json", "images.json", "errors.json", "de
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that finds much, 90 photos, of which one is damaged and one has a name that is no UTF-8."""
     folder = tmp_path_factory.mktemp("cluster")
-    torch.manual_seed(0)
-    header = ModelHeader(tiny_config().model_dump(mode="json"), CLASSES, (1, 7, 9), {})
-    save_model(folder / "model.safetensors", make_lively_network().state_dict(), header)
+    save_lively_model(folder)
     for number in range(88):
         save_image(folder / f"photos/{number % 7}/{number:03}.png", random_pixels((60 + number % 5, 80), number))
     save_image(folder / "photos" / os.fsdecode(b"\xff.png"), random_pixels((50, 50)))
@@ -88,8 +83,8 @@ def test_the_cluster_answers_as_one_machine(work: Path, local: Path) -> None:
         assert_same(out, local)
 
 
-def workers_of(command: int) -> list[int]:
-    """Processes of Ray that hold a detector, started by a command."""
+def workers() -> list[int]:
+    """Processes of Ray that hold a detector."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
@@ -107,10 +102,10 @@ def test_a_killed_worker_loses_nothing(work: Path, local: Path) -> None:
     journal = work / "killed/journal.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        if workers_of(process.pid) and journal.exists() and journal.read_bytes().count(b"\n") < 1 + 88:
+        if workers() and journal.exists() and journal.read_bytes().count(b"\n") < 1 + 88:
             break
         time.sleep(0.01)
-    victims = workers_of(process.pid)
+    victims = workers()
     assert victims, finish(process)
     os.kill(victims[0], signal.SIGKILL)
     finish(process)

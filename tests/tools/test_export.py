@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from detection.checkpoint import ModelHeader, save_model
 from detection.data.image import read_image
 from detection.errors import InputError
 from detection.export import parity
 from detection.export.engine import engine_file, load_exported
 from detection.extras import needed
 from tests.builders import ToyImage, ToyObject, random_pixels, save_image, write_voc
-from tests.detection.lively import detector_of, make_lively_network
-from tests.detection.tiny import CLASSES, tiny_config
+from tests.detection.lively import detector_of, make_lively_network, save_lively_model
+from tests.detection.tiny import CLASSES
 from tests.tools.running import run_main as run
 
 pytest.importorskip("onnx")
@@ -33,9 +32,7 @@ SIZES = [(96, 72), (60, 96), (96, 96)]  # not scaled: OpenCV does that in fixed 
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that finds much, and pictures."""
     folder = tmp_path_factory.mktemp("export")
-    torch.manual_seed(0)
-    header = ModelHeader(tiny_config().model_dump(mode="json"), CLASSES, (1, 7, 9), {})
-    save_model(folder / "model.safetensors", make_lively_network().state_dict(), header)
+    save_lively_model(folder)
     for number, size_hw in enumerate(SIZES):
         save_image(folder / f"photos/{number}.png", random_pixels(size_hw, seed=number))
     return folder

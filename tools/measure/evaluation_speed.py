@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,7 +35,7 @@ from detection.predictions import ImageDetections, write_coco
 from detection.results_file import read_detections
 from detection.structures import Detections
 from tools.cli import run_alone
-from tools.measure.growth import Cost, costs_by_size, parse_sizes, print_growth
+from tools.measure.growth import Cost, in_new_process, parse_sizes, print_growth, timed
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
 
@@ -58,33 +55,28 @@ def evaluation_speed(
     Example: python -m tools.measure.evaluation_speed --images 1000,5000
     """
     measured = partial(measure, detections=detections, classes=classes, seed=seed)
-    print_growth(console, costs_by_size(measured, parse_sizes(images)), "detections")
+    costs = [in_new_process(measured, size) for size in parse_sizes(images)]
+    print_growth(console, costs, "detections")
 
 
 def measure(images: int, *, detections: int, classes: int, seed: int) -> Cost:
     """Writes a split and its results, in a process of its own, and evaluates them."""
     seconds: dict[str, float] = {}
-
-    @contextmanager
-    def timed(name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        seconds[name] = time.perf_counter() - started
-
+    timing = partial(timed, seconds)
     with TemporaryDirectory(prefix="multibox-") as folder:
         root = Path(folder)
-        costs_by_size(partial(_write, root=root, detections=detections, classes=classes, seed=seed), [images])
-        with timed("labels"):
+        in_new_process(partial(_write, root=root, detections=detections, classes=classes, seed=seed), images)
+        with timing("labels"):
             data = load_dataset(root / "data", "val")
-        with timed("twin boxes"):
+        with timing("twin boxes"):
             list(find_twin_boxes([data]))
-        with timed("copies"):
+        with timing("copies"):
             find_partners(_fingerprints(images, seed), np.ones((images, 1), np.bool_), np.zeros((1, 1), np.bool_))
-        with timed("results"):
+        with timing("results"):
             found = read_detections(root / "found/detections.json", data).detections
-        with timed("COCO"):
+        with timing("COCO"):
             coco_map(data, found)
-        with timed("report"):
+        with timing("report"):
             evaluation = evaluate_detections(data, found)
             explanation = explain(data, found, evaluation, None)
             write_report(root, data, evaluation, explanation, title="generated", context={})
@@ -97,7 +89,7 @@ def _fingerprints(images: int, seed: int) -> Float32Array:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def _write(images: int, *, root: Path, detections: int, classes: int, seed: int) -> Cost:
+def _write(images: int, *, root: Path, detections: int, classes: int, seed: int) -> None:
     """The files, made in another process than the one that is measured."""
     data, found = generate(images, detections, classes, seed)
     listed = [
@@ -124,7 +116,6 @@ def _write(images: int, *, root: Path, detections: int, classes: int, seed: int)
     answers = (ImageDetections(r.image_id, r.file_name, found[r.image_id]) for r in data.images)
     (root / "found").mkdir()
     write_coco(root / "found", answers, class_names=data.class_names, category_ids=data.category_ids)
-    return Cost(images, {}, 0.0)
 
 
 def generate(images: int, detections: int, classes: int, seed: int) -> tuple[DetectionData, dict[int, Detections]]:

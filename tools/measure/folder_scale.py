@@ -9,7 +9,6 @@ A journal is written as `multibox detect` writes it, opened again as `--resume` 
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from detection.journal import Journal, JournalEntry
 from detection.memory import peak_gib
 from detection.predictions import ImageDetections, write_coco
 from tools.cli import run_alone
-from tools.measure.growth import Cost, costs_by_size, parse_sizes, print_growth
+from tools.measure.growth import Cost, in_new_process, parse_sizes, print_growth, timed
 from tools.measure.thoughtless import NAMES, ThoughtlessDetector, one_answer
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
@@ -44,32 +43,28 @@ def folder_scale(
 
     Example: python -m tools.measure.folder_scale --sizes 1000,10000 --ray
     """
-    costs = costs_by_size(partial(measure, detections=detections, through_ray=ray), parse_sizes(sizes))
+    measured = partial(measure, detections=detections, through_ray=ray)
+    costs = [in_new_process(measured, size) for size in parse_sizes(sizes)]
     print_growth(console, costs, "images")
 
 
 def measure(count: int, *, detections: int, through_ray: bool) -> Cost:
     """Writes, opens and reads a journal of so many images."""
     found = one_answer(detections)
+    seconds: dict[str, float] = {}
     with TemporaryDirectory(prefix="multibox-") as folder:
         out = Path(folder)
-        times = [time.perf_counter()]
-        journal = Journal(out / "journal.jsonl", SETTINGS, resume=False)
-        for number in range(count):
-            journal.append(JournalEntry(f"{number // 1000:06}/{number:09}.jpg", found))
-        journal.close()
-        times.append(time.perf_counter())
-        journal = Journal(out / "journal.jsonl", SETTINGS, resume=True)
-        journal.close()
-        times.append(time.perf_counter())
-        images = (ImageDetections(n, entry.file_name, found) for n, entry in enumerate(journal, start=1))
-        write_coco(out, images, class_names=NAMES, category_ids=tuple(range(len(NAMES))))
-        times.append(time.perf_counter())
+        with timed(seconds, "journal"), closing(Journal(out / "journal.jsonl", SETTINGS, resume=False)) as journal:
+            for number in range(count):
+                journal.append(JournalEntry(f"{number // 1000:06}/{number:09}.jpg", found))
+        with timed(seconds, "opened again"):
+            Journal(out / "journal.jsonl", SETTINGS, resume=True).close()
+        with timed(seconds, "results"):
+            images = (ImageDetections(n, entry.file_name, found) for n, entry in enumerate(journal, start=1))
+            write_coco(out, images, class_names=NAMES, category_ids=tuple(range(len(NAMES))))
         if through_ray:
-            _through_ray(out, count, detections)
-        times.append(time.perf_counter())
-    names = ("journal", "opened again", "results", *(["through Ray"] if through_ray else []))
-    seconds = {name: after - before for name, before, after in zip(names, times, times[1:], strict=False)}
+            with timed(seconds, "through Ray"):
+                _through_ray(out, count, detections)
     return Cost(count, seconds, peak_gib(torch.device("cpu")) or float("nan"))
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from multiprocessing import get_context
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
 from detection.errors import InputError
+
+Result = TypeVar("Result")
 
 
 class Cost(NamedTuple):
@@ -41,14 +45,18 @@ def parse_sizes(text: str) -> list[int]:
     return sorted({int(part) for part in parts})
 
 
-def costs_by_size(measure: Callable[[int], Cost], sizes: Sequence[int]) -> list[Cost]:
-    """Calls ``measure`` with each size, in a fresh process each, so it must be a function of a module."""
-    context = get_context("spawn")
-    costs = []
-    for size in sizes:
-        with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-            costs.append(pool.submit(measure, size).result())
-    return costs
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Notes how long the block takes."""
+    started = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - started
+
+
+def in_new_process(work: Callable[[int], Result], size: int) -> Result:
+    """Calls a function of a module in a fresh process."""
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work, size).result()
 
 
 def print_growth(console: Console, costs: Sequence[Cost], unit: str) -> None:

@@ -9,9 +9,13 @@ object if
 - one is cut, and more than half of it lies in the whole one;
 - both are cut, and their IoU exceeds one half within what both views show.
 
-Of whole boxes the best stays. A cut box gives way to a whole one. Cut boxes that no whole one explains are joined, at
-most one of each view, and the smallest box around them has the best one's score. Two boxes of one view are never
-merged: the detector kept both.
+Whole boxes become their mean, weighted by squared scores, with the best one's score. A cut box gives way to a whole
+one. Cut boxes that no whole one explains are joined, at most one of each view, and the smallest box around them has the
+best one's score. Two boxes of one view are never merged: the detector kept both.
+
+The detector sees every view at one size, so the larger the view, the coarser. What lies within a smaller view is judged
+there: a coarser view's score for it is lowered by the ratio of the two scales. Objects that only the coarser view shows
+whole keep theirs.
 
 A whole box never gives way for lying in a larger one. So nested objects of one class stay if some view shows them
 whole, as it is for all that are a little smaller than the overlap of two tiles.
@@ -70,15 +74,26 @@ def merge_views(views: Sequence[View], image_size_hw: tuple[int, int]) -> Detect
     found = _collect(views, image_size_hw)
     links = _link(found)
     # Each group is one object; its first row is its best.
-    groups = [[row] for row in _choose_whole(found, links)] + list(_join_cut(found, links))
-    groups.sort(key=lambda group: found.rank[group[0]])
+    groups = sorted([*_choose_whole(found, links), *_join_cut(found, links)], key=lambda group: found.rank[group[0]])
     best = torch.tensor([group[0] for group in groups], dtype=torch.int64)
     boxes = found.boxes[best]
     for place, rows in enumerate(groups):
         if len(rows) > 1:
-            parts = found.boxes[rows]
-            boxes[place] = torch.cat([parts[:, :2].amin(dim=0), parts[:, 2:].amax(dim=0)])
+            boxes[place] = _hull(found.boxes[rows]) if found.is_cut[rows[0]] else _mean(found, rows)
     return Detections(boxes, found.scores[best], found.labels[best], image_size_hw)
+
+
+def _hull(boxes: Tensor) -> Tensor:
+    """The smallest box around (N, 4) boxes."""
+    return torch.cat([boxes[:, :2].amin(dim=0), boxes[:, 2:].amax(dim=0)])
+
+
+def _mean(found: _Found, rows: list[int]) -> Tensor:
+    """The mean of boxes, weighted by their squared scores."""
+    scores = found.scores[rows]
+    weights = (2 * scores.clamp(min=torch.finfo(scores.dtype).tiny).log()).softmax(dim=0)  # no square is too small
+    best, others = found.boxes[rows[0]], found.boxes[rows]
+    return best + weights @ (others - best)  # equal boxes stay what they are, to the last bit
 
 
 @dataclass(frozen=True)
@@ -87,7 +102,7 @@ class _Found:
 
     Attributes:
         boxes: (D, 4).
-        scores: (D,).
+        scores: (D,), of coarse views lowered.
         labels: (D,).
         regions: (V, 4).
         spans: The rows of each of the V views.
@@ -121,19 +136,49 @@ def _collect(views: Sequence[View], image_size_hw: tuple[int, int]) -> _Found:
         is_cut.append(_ends_at_inner_edge(moved, region, image_size_hw))
         spans.append(slice(len(view), len(view) + len(moved)))
         view.extend([number] * len(moved))
-    scores = torch.cat([each.detections.scores for each in views])
+    regions = [each.region for each in views]
+    trust = [
+        _trust(moved, region, [other for other in regions if _longest(other) < _longest(region)], image_size_hw)
+        for region, moved in zip(regions, boxes, strict=True)
+    ]
+    scores = torch.cat([each.detections.scores for each in views]) * torch.cat(trust)
     order = scores.argsort(descending=True, stable=True)
     return _Found(
         boxes=torch.cat(boxes),
         scores=scores,
         labels=torch.cat([each.detections.labels for each in views]),
-        regions=torch.tensor([each.region for each in views], dtype=torch.float32),
+        regions=torch.tensor(regions, dtype=torch.float32),
         spans=spans,
         is_cut=torch.cat(is_cut).tolist(),
         view=view,
         order=order.tolist(),
         rank=order.argsort().tolist(),
     )
+
+
+def _trust(boxes: Tensor, region: Region, finer: Sequence[Region], image_size_hw: tuple[int, int]) -> Tensor:
+    """What the scores of a view are worth beside finer views that show the same object whole.
+
+    Args:
+        boxes: (D, 4) of the view, in pixels of the image.
+        region: The view.
+        finer: Views with shorter longest sides.
+        image_size_hw: Size of the image.
+
+    Returns:
+        (D,) in (0, 1]: the scale of the view over that of the finest that shows the box whole; 1 where none does.
+    """
+    trust = torch.ones(len(boxes))
+    for other in finer:
+        edges = boxes.new_tensor(other)
+        is_within = ((boxes[:, :2] >= edges[:2]) & (boxes[:, 2:] <= edges[2:])).all(dim=1)
+        is_shown = is_within & ~_ends_at_inner_edge(boxes, other, image_size_hw)
+        trust[is_shown] = trust[is_shown].clamp(max=_longest(other) / _longest(region))
+    return trust
+
+
+def _longest(region: Region) -> int:
+    return max(region[2] - region[0], region[3] - region[1])
 
 
 def _ends_at_inner_edge(boxes: Tensor, region: Region, image_size_hw: tuple[int, int]) -> Tensor:
@@ -187,13 +232,24 @@ def _within(boxes: Tensor, region: Tensor) -> Tensor:
     return torch.maximum(torch.minimum(boxes.view(-1, 2, 2), limits[1]), limits[0]).view(-1, 4)
 
 
-def _choose_whole(found: _Found, links: Links) -> Iterator[int]:
-    """The whole boxes that stay, best first."""
+def _choose_whole(found: _Found, links: Links) -> Iterator[list[int]]:
+    """The whole boxes, as groups of one object each, best first; the others of a view that overlap it only go."""
     gone: set[int] = set()
     for row in found.order:
-        if not found.is_cut[row] and row not in gone:
-            yield row
-            gone.update(other for _, other in links[row])
+        if found.is_cut[row] or row in gone:
+            continue
+        group, views = [row], {found.view[row]}
+        for _, other in _nearest(row, links, found):
+            if not found.is_cut[other] and other not in gone and found.view[other] not in views:
+                group.append(other)
+                views.add(found.view[other])
+        gone.update(other for _, other in links[row])
+        yield group
+
+
+def _nearest(row: int, links: Links, found: _Found) -> list[tuple[float, int]]:
+    """The others that are the same object, most overlap first."""
+    return sorted(links[row], key=lambda link: (-link[0], found.rank[link[1]]))
 
 
 def _join_cut(found: _Found, links: Links) -> Iterator[list[int]]:
@@ -216,8 +272,7 @@ def _join(seed: int, left: set[int], found: _Found, links: Links) -> list[int]:
     left.remove(seed)
     reached = 0
     while reached < len(group):
-        nearest = sorted(links[group[reached]], key=lambda link: (-link[0], found.rank[link[1]]))
-        for _, other in nearest:
+        for _, other in _nearest(group[reached], links, found):
             if other in left and found.view[other] not in views and found.speaks_for(other, seed):
                 group.append(other)
                 views.add(found.view[other])

@@ -103,7 +103,7 @@ def test_an_image_without_proposals_has_no_detections(data: DetectionData, tmp_p
     network = build.build_network(config, len(CLASSES)).eval()
     path = tmp_path / "model.safetensors"
     save_model(path, network.state_dict(), ModelHeader(config.model_dump(mode="json"), CLASSES, (1, 2, 3)))
-    answer = build.load_detector(path, device="cpu").answer([random_pixels((4, 400), seed=5)])[0]
+    answer = build.load_detector(path, device="cpu").answer([random_pixels((3, 400), seed=5)])[0]
     assert len(answer.proposals) == len(answer.detections) == 0
 
 

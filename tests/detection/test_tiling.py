@@ -172,10 +172,24 @@ def merged(*views: View) -> list[tuple[float, ...]]:
     return [(round(score, 3), *box) for score, box in zip(found.scores.tolist(), found.boxes.tolist(), strict=True)]
 
 
-def test_the_better_of_two_whole_boxes_stays() -> None:
-    one, other = (20.0, 20.0, 60.0, 60.0), (22.0, 20.0, 62.0, 60.0)
-    assert merged(detections(WHOLE, (0.5, one)), detections(LEFT, (0.75, other))) == [(0.75, *other)]
-    assert merged(detections(WHOLE, (0.75, one)), detections(LEFT, (0.5, other))) == [(0.75, *one)]
+def test_whole_boxes_become_their_mean_by_squared_scores() -> None:
+    one, other = (82.0, 20.0, 86.0, 60.0), (83.0, 20.0, 87.0, 60.0)
+    (mean,) = merged(detections(LEFT, (0.8, one)), detections(RIGHT, (0.4, other)))
+    assert mean == pytest.approx((0.8, 82.2, 20, 86.2, 60), abs=1e-4)
+    assert merged(detections(LEFT, (0.8, one)), detections(RIGHT, (0.8, one))) == [(0.8, *one)]
+    tiny = 1e-30  # its square is 0
+    assert merged(detections(LEFT, (tiny, one)), detections(RIGHT, (tiny, other)))[0][1] == pytest.approx(82.5)
+
+
+def test_what_a_tile_shows_whole_is_judged_there() -> None:
+    inside, beyond = (20.0, 20.0, 60.0, 60.0), (20.0, 20.0, 130.0, 60.0)
+    coarse = detections(WHOLE, (0.9, inside), (0.9, beyond))
+    assert merged(coarse, detections(LEFT)) == [(0.9, *beyond), (0.5, *inside)]  # 0.9 times 100 / 180
+    surer = detections(LEFT, (0.6, (22.0, 20.0, 62.0, 60.0)))
+    large, small = merged(coarse, surer)
+    assert large == (0.9, *beyond)
+    moved = 2 * 0.36 / (0.36 + 0.25)
+    assert small == pytest.approx((0.6, 20 + moved, 20, 60 + moved, 60), abs=1e-4)
 
 
 def test_a_cut_box_gives_way_to_a_whole_one_even_if_surer() -> None:

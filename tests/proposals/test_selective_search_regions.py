@@ -11,12 +11,14 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 from skimage import color
+from skimage.filters import gaussian
 from skimage.segmentation import felzenszwalb
 
+from proposals.selective_search import segmentation
 from proposals.selective_search.colour import Image, to_colour_space
 from proposals.selective_search.features import colour_bins, texture_bins
 from proposals.selective_search.regions import Ints, count_bins, describe, find_boxes, find_neighbours
-from proposals.selective_search.segmentation import segment
+from proposals.selective_search.segmentation import Edges, find_edges, segment
 from tests.builders import random_pixels
 from tests.proposals.segmentations import random_labels, smooth_pixels
 
@@ -140,21 +142,87 @@ def test_neighbours_by_hand(labels: list[list[int]], expected: list[tuple[int, i
     np.testing.assert_array_equal(find_neighbours(np.array(labels)), np.array(expected).reshape(-1, 2))
 
 
+def segmented(planes: npt.NDArray[np.uint8], k: float) -> Ints:
+    return segment(find_edges(planes), planes.shape[:2], k)
+
+
 @pytest.mark.parametrize(("k", "num_segments"), [(3900, 2), (4100, 1)])
-def test_scale_of_the_library_is_the_papers_k_for_colours_to_255(k: int, num_segments: int) -> None:
-    """Two flat halves of 400 pixels part by 10 grey levels join where 10 < k / 400."""
+def test_k_is_the_papers_for_colours_to_255(k: int, num_segments: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two flat halves of 400 pixels part by 10 grey levels, in each of three planes, join where 17.3 < k / 400."""
+    monkeypatch.setattr(segmentation, "SIGMA", 0.01)
+    monkeypatch.setattr(segmentation, "_join_small", lambda labels, edges, min_size: labels)
     image = np.full((20, 40, 1), 100, dtype=np.uint8)
     image[:, 20:] = 110
 
-    labels = felzenszwalb(image, scale=k, sigma=0, min_size=0)
+    labels = segmented(image, k * 3**0.5)
 
-    assert labels.max() + 1 == num_segments
+    assert len(np.unique(labels)) == num_segments
+
+
+def felzenszwalb_naively(edges: Edges, num_pixels: int, k: float) -> list[int]:
+    """The paper's algorithm, one edge after the other."""
+    parents, sizes, limits = list(range(num_pixels)), [1] * num_pixels, [np.float32(k)] * num_pixels
+
+    def root(pixel: int) -> int:
+        while parents[pixel] != pixel:
+            pixel = parents[pixel]
+        return pixel
+
+    for first, second, weight in zip(*edges, strict=True):
+        low, high = sorted((root(first), root(second)))
+        if low != high and weight <= min(limits[low], limits[high]):
+            parents[high] = low
+            sizes[low] += sizes[high]
+            limits[low] = np.float32(weight + k / sizes[low])
+    return [root(pixel) for pixel in range(num_pixels)]
+
+
+@pytest.mark.parametrize("k", [5, 50, 500])
+def test_one_edge_at_a_time_is_the_papers_algorithm(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segmentation, "NUM_STEPS", 10**9)
+    monkeypatch.setattr(segmentation, "_join_small", lambda labels, edges, min_size: labels)
+    planes = smooth_pixels((24, 30))
+    edges = find_edges(planes)
+
+    labels = segment(edges, (24, 30), k)
+
+    assert labels.ravel().tolist() == felzenszwalb_naively(edges, labels.size, k)
+    assert 1 < len(np.unique(labels)) < labels.size
+
+
+@pytest.mark.parametrize("k", [20, 60])
+def test_segments_are_nearly_those_of_the_library(k: int) -> None:
+    """scikit-image maps uint8 to [0, 1] and divides its scale by 255."""
+    planes = smooth_pixels((120, 160))
+
+    labels, theirs = segmented(planes, k), felzenszwalb(planes, scale=k, sigma=0.8, min_size=k, channel_axis=-1)
+
+    assert len(np.unique(labels)) == pytest.approx(len(np.unique(theirs)), rel=0.1)
+    first, second, _ = find_edges(planes)
+    parts, theirs_parts = (each.ravel()[first] != each.ravel()[second] for each in (labels, theirs))
+    assert (parts == theirs_parts).mean() > 0.97
+    assert 0.05 < parts.mean() < 0.5
+
+
+def test_neighbours_are_ordered_by_distance() -> None:
+    planes = random_pixels((6, 7))
+    smooth = gaussian(planes.astype(np.float64), 0.8, mode="nearest", channel_axis=-1, preserve_range=True)
+
+    first, second, weights = find_edges(planes)
+
+    expected = np.linalg.norm(smooth.reshape(-1, 3)[first] - smooth.reshape(-1, 3)[second], axis=1)
+    np.testing.assert_allclose(weights, expected, rtol=0.02, atol=0.05)
+    assert (np.diff(weights) >= 0).all()
+    rows, columns = np.divmod(np.stack([first, second]), 7)
+    assert (np.maximum(abs(np.diff(rows, axis=0)), abs(np.diff(columns, axis=0))) == 1).all()
+    assert len({frozenset(pair) for pair in zip(first.tolist(), second.tolist(), strict=True)}) == len(first)
+    assert len(first) == 6 * 6 + 5 * 7 + 2 * 5 * 6
 
 
 def test_a_single_plane_is_segmented_as_three_equal_ones() -> None:
     planes = to_colour_space(smooth_pixels((60, 80)), "intensity")
 
-    single, triple = segment(planes, 30), segment(planes.repeat(3, axis=2), 30)
+    single, triple = segmented(planes, 30), segmented(planes.repeat(3, axis=2), 30)
 
     assert single.max() > 10
     np.testing.assert_array_equal(single, triple)
@@ -167,7 +235,7 @@ def assert_connected(labels: Ints) -> None:
 
 @pytest.mark.parametrize("k", [20, 60])
 def test_segments_are_connected_and_not_small(k: int) -> None:
-    labels = segment(smooth_pixels((60, 80)), k)
+    labels = segmented(smooth_pixels((60, 80)), k)
 
     sizes: npt.NDArray[np.int64] = np.bincount(labels.ravel())
     assert len(sizes) > 5
@@ -177,4 +245,4 @@ def test_segments_are_connected_and_not_small(k: int) -> None:
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 9), (9, 1), (30, 30)])
 def test_a_flat_picture_is_one_segment(size_hw: tuple[int, int]) -> None:
-    np.testing.assert_array_equal(segment(np.full((*size_hw, 3), 7, dtype=np.uint8), 50), np.zeros(size_hw))
+    np.testing.assert_array_equal(segmented(np.full((*size_hw, 3), 7, dtype=np.uint8), 50), np.zeros(size_hw))

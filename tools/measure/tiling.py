@@ -1,0 +1,104 @@
+"""Tiles against images one by one: four images put together into one large image, which is detected in tiles.
+
+python -m tools.measure.tiling runs/first/model.safetensors my-data --tile 640
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import numpy as np
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from detection.build import load_detector
+from detection.data.image import read_image
+from detection.data.records import DetectionData, ImageRecord
+from detection.evaluation.report_view import number_text
+from detection.evaluation.summary import evaluate_detections
+from detection.image_detector import ImageDetector
+from detection.inference import detect_records
+from tools.cli import run_alone
+from tools.detectors import combine
+from tools.reading import evaluation_split, read_data
+
+console = Console(soft_wrap=True, markup=False, highlight=False)
+
+TOGETHER = 4
+GREY = 114
+
+
+def tiling(
+    model: Annotated[Path, typer.Argument(help="A trained model.")],
+    data: Annotated[Path, typer.Argument(help="Folder of the data set.")],
+    tile: Annotated[int, typer.Option(min=32, help="Side of the tiles.")] = 640,
+    split: Annotated[str | None, typer.Option(help="Part to measure on.")] = None,
+) -> None:
+    """Measures the AP of the images one by one, and of large images made of four, whole and in tiles.
+
+    Example: python -m tools.measure.tiling runs/first/model.safetensors my-data --tile 640
+    """
+    alone = read_data(console, data, split or evaluation_split(data))
+    detector = load_detector(model)
+    table = Table("", "images", "AP", "AP50", "AP75", "s an image")
+    with TemporaryDirectory(prefix="multibox-") as folder:
+        large = put_together(alone, Path(folder))
+        table.add_row("one by one", *_numbers(detector, alone))
+        table.add_row("four together", *_numbers(detector, large))
+        table.add_row(f"four together, --tile {tile}", *_numbers(combine([detector], tile=tile, tta=False), large))
+    console.print(table)
+
+
+def _numbers(detector: ImageDetector, data: DetectionData) -> list[str]:
+    started = time.perf_counter()
+    found = detect_records(detector, data.images).detections
+    seconds = (time.perf_counter() - started) / len(data.images)
+    coco = evaluate_detections(data, found).coco
+    return [str(len(data.images)), *(number_text(coco[name]) for name in ("AP", "AP50", "AP75")), f"{seconds:.3f}"]
+
+
+def put_together(data: DetectionData, folder: Path) -> DetectionData:
+    """The same objects in a quarter as many images; the last one may be made of fewer.
+
+    Args:
+        data: A split.
+        folder: Where the large images are written, without loss.
+    """
+    groups = [data.images[start : start + TOGETHER] for start in range(0, len(data.images), TOGETHER)]
+    images = tuple(_montage(group, number, folder) for number, group in enumerate(groups, start=1))
+    return replace(data, root=folder, images=images)
+
+
+def _montage(records: Sequence[ImageRecord], number: int, folder: Path) -> ImageRecord:
+    """Up to four images in two rows and two columns, on grey; each at its own size."""
+    height, width = np.max([record.size_hw for record in records], axis=0).tolist()
+    canvas = np.full((2 * height, 2 * width, 3), GREY, np.uint8)
+    boxes = []
+    for place, record in enumerate(records):
+        top, left = place // 2 * height, place % 2 * width
+        pixels = read_image(record.path)
+        canvas[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+        boxes.append(record.boxes + np.array([left, top, left, top], np.float32))
+    path = folder / f"{number}.png"
+    Image.fromarray(canvas).save(path, compress_level=1)
+    return ImageRecord(
+        image_id=number,
+        path=path,
+        file_name=path.name,
+        size_hw=(2 * height, 2 * width),
+        boxes=np.concatenate(boxes),
+        labels=np.concatenate([record.labels for record in records]),
+        ignore=np.concatenate([record.ignore for record in records]),
+        area=np.concatenate([record.area for record in records]),
+    )
+
+
+if __name__ == "__main__":
+    run_alone(tiling)

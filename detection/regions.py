@@ -25,7 +25,7 @@ from detection.workers import start_worker
 from proposals.selective_search import SelectiveSearchSettings, selective_search
 from proposals.structures import Proposals
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Goes up when the same image and settings give other boxes."""
 
 RegionSource = Callable[[Image], Proposals]

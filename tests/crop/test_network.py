@@ -80,7 +80,7 @@ def test_an_image_alone_and_in_a_batch_gets_the_same_answer() -> None:
         (alone,) = network(stack_images([image]), [size], [boxes])
         assert len(answer.detections)
         torch.testing.assert_close(alone.detections.boxes, answer.detections.boxes, rtol=0, atol=1e-3)
-        torch.testing.assert_close(alone.detections.scores, answer.detections.scores, rtol=0, atol=1e-4)
+        torch.testing.assert_close(alone.detections.scores, answer.detections.scores, rtol=0, atol=1e-5)
 
 
 @torch.inference_mode()

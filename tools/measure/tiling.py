@@ -1,6 +1,8 @@
 """Tiles against images one by one: four images put together into one large image, which is detected in tiles.
 
-python -m tools.measure.tiling runs/first/model.safetensors my-data --tile 640
+    python -m tools.measure.tiling runs/first/model.safetensors my-data --tile 640
+
+Tiles as large as one of the images show its objects at the size that they have alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Everything of the project that reads what strangers wrote, each below a small valid data set: what `tests.fuzz` feeds."""
+"""Everything of the project that reads what strangers wrote, each in a small valid data set: what `fuzz.py` feeds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from detection.data.raw import choose_split
+from detection.data.raw import choose_split, is_file
 from detection.errors import InputError
 
 LAYOUT = (
@@ -92,7 +92,7 @@ def find_image_folder(root: Path, split: str, json_file: Path, file_names: Seque
     places += [base / place for base in bases for place in ("images", "JPEGImages", ".")]
     places.append(json_file.parent)
     probed = file_names[:_PROBED_IMAGES]
-    hits = [sum((place / name).is_file() for name in probed) for place in places]
+    hits = [sum(is_file(place / name) for name in probed) for place in places]
     if probed and not any(hits):
         looked = ", ".join(dict.fromkeys(str(place) for place in places))
         raise InputError(f"{json_file}: none of its first images ('{probed[0]}', ...) lies in {looked}; put them there")

@@ -20,7 +20,16 @@ from typing import NamedTuple
 from detection.data.assemble import assemble
 from detection.data.classes import UnknownClasses, check_class_table
 from detection.data.image import find_images
-from detection.data.raw import ListedImage, RawObject, RawSplit, choose_split, first_repeats, is_inside, relative_name
+from detection.data.raw import (
+    ListedImage,
+    RawObject,
+    RawSplit,
+    choose_split,
+    first_repeats,
+    is_file,
+    is_inside,
+    relative_name,
+)
 from detection.data.records import DetectionData, Finding
 from detection.data.voc_listing import NOTATION, VocListing, check_listed_names, read_annotation
 from detection.errors import InputError
@@ -186,7 +195,7 @@ def _list_images(root: Path, split: str) -> VocListing:
         if annotation is not None:
             path = root / _IMAGES / file_name
             listing.add(ListedImage(position, path, file_name, label_file, annotation.size_hw), annotation)
-    if listing.images and not any((root / image.label_file).is_file() for image in listing.images):
+    if listing.images and not any(is_file(root / image.label_file) for image in listing.images):
         message = f"no image of split '{split}' has a label file ({listing.images[0].label_file}, ...)"
         remedy = "unpack the annotations there; counted as images without objects"
         listing.findings.append(Finding("no-label-file", _ANNOTATIONS, message, remedy))
@@ -200,7 +209,7 @@ def _names_in_split(root: Path, split: str) -> tuple[list[str], list[Finding]]:
     """
     folders = _folders(root / _IMAGES)
     list_file = f"{_LISTS}/{split}.txt"
-    if is_inside(split) and (root / list_file).is_file():
+    if is_inside(split) and is_file(root / list_file):
         names, findings = _read_list(root / list_file, list_file)
         if split in folders:
             return [f"{split}/{name}" for name in names], findings
@@ -232,4 +241,4 @@ def _read_list(path: Path, list_file: str) -> tuple[list[str], list[Finding]]:
 def _find_folder(root: Path, name: str, folders: Sequence[str]) -> str:
     """The name below Data/DET of an image in a list of the user's own, which may name images of every folder."""
     places = (f"{folder}/{name}" for folder in folders)
-    return next((place for place in places if (root / _IMAGES / f"{place}{_SUFFIX}").is_file()), name)
+    return next((place for place in places if is_file(root / _IMAGES / f"{place}{_SUFFIX}")), name)

@@ -121,6 +121,11 @@ def is_inside(name: str) -> bool:
     return bool(name) and not leaves and not PurePosixPath(name).is_absolute()
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; of a name that no file can bear, as one of 300 letters, ``Path.is_file`` raises."""
+    return os.path.isfile(path)
+
+
 def relative_name(path: Path, folder: Path) -> str:
     """The path relative to ``folder`` with forward slashes, or the whole path if it lies elsewhere."""
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from detection.data.assemble import assemble
 from detection.data.classes import UnknownClasses
 from detection.data.image import IMAGE_SUFFIXES, find_images
-from detection.data.raw import ListedImage, RawSplit, choose_split, first_names, is_inside, relative_name
+from detection.data.raw import ListedImage, RawSplit, choose_split, first_names, is_file, is_inside, relative_name
 from detection.data.records import DetectionData, Finding
 from detection.data.voc_listing import NOTATION, VocListing, check_listed_names, read_annotation
 from detection.data.voc_xml import looks_like_voc
@@ -155,7 +155,7 @@ def _list_images(root: Path, split: str) -> VocListing:
             place = "the data folder" if folders.images == root else f"{relative_name(folders.images, root)}/"
             listing.findings.append(_missing_image(name, annotation.file_name, label_file, place))
             continue
-        if not label_path.is_file():
+        if not is_file(label_path):
             remedy = "label the image or take it from the split; counted as an image without objects"
             listing.findings.append(Finding("no-label-file", label_file, "no label file", remedy))
         file_name = relative_name(path, folders.images)
@@ -166,7 +166,7 @@ def _list_images(root: Path, split: str) -> VocListing:
 def _names_in_split(root: Path, split: str, annotations: Path) -> tuple[list[str], list[Finding]]:
     """The distinct names that a split lists, and what is wrong with the list."""
     path = root / _SPLIT_FOLDER / f"{split}.txt"
-    if not is_inside(split) or not path.is_file():
+    if not is_inside(split) or not is_file(path):
         if split not in (ALL, *_side_by_side(root)):
             lists = f" in {_SPLIT_FOLDER}/" if (root / _SPLIT_FOLDER).is_dir() else ""
             choices = tuple(dict.fromkeys((*list_splits(root), ALL)))
@@ -184,7 +184,7 @@ def _listed_name(line: str, annotations: Path) -> str:
     """
     bare = _CLASS_COLUMN.sub("", line)
     stems = [name[: name.rindex(".")] for name in (line, bare) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-    return next((name for name in (line, bare, *stems) if (annotations / f"{name}.xml").is_file()), bare)
+    return next((name for name in (line, bare, *stems) if is_file(annotations / f"{name}.xml")), bare)
 
 
 def _index_images(folder: Path) -> dict[str, Path]:

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from detection.data.raw import BoxNotation, Float64Array, Int64Array, ListedImage, RawObject, first_repeats, is_inside
+from detection.data.raw import (
+    BoxNotation,
+    Float64Array,
+    Int64Array,
+    ListedImage,
+    RawObject,
+    first_repeats,
+    is_file,
+    is_inside,
+)
 from detection.data.records import Finding
 from detection.data.voc_xml import CORNERS, VocAnnotation, XmlError, parse_annotation
 
@@ -54,7 +63,7 @@ class VocListing:
 
 def read_annotation(path: Path, label_file: str, findings: list[Finding]) -> VocAnnotation | None:
     """Reads an annotation file and adds its findings; None if it is unreadable, without objects if it is missing."""
-    if not path.is_file():
+    if not is_file(path):
         return VocAnnotation()
     try:
         annotation = parse_annotation(path.read_bytes(), label_file)

@@ -25,6 +25,7 @@ from detection.data.raw import (
     RawSplit,
     absolute_path,
     first_names,
+    is_file,
     relative_name,
 )
 from detection.data.records import DetectionData, Finding
@@ -146,7 +147,7 @@ def label_path(image: Path, root: Path) -> Path:
         last = folders[-1]
         names = _LABELS if parts[last][0].islower() else _LABELS[::-1]
         candidates = [*(Path(*parts[:last], name, *parts[last + 1 :]) for name in names), beside]
-    return next((path for path in candidates if path.is_file()), candidates[0])
+    return next((path for path in candidates if is_file(path)), candidates[0])
 
 
 def parse_line(line: str, label_of_id: Mapping[int, int]) -> tuple[int, tuple[float, float, float, float]] | str:
@@ -192,7 +193,7 @@ def _list_images(yaml: YoloYaml, split: str) -> _Listing:
     labels_of = {path: label_path(path, yaml.root) for path in paths}
     for position, (path, labels) in enumerate(labels_of.items(), start=1):
         label_file, file_name = relative_name(labels, yaml.base), relative_name(path, yaml.base)
-        if labels.is_file():
+        if is_file(labels):
             _add_objects(listing, labels, label_file, label_of_id)
         else:
             listing.unlabelled.append(file_name)

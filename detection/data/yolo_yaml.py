@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class YoloYaml:
         """Finds a folder or list file; Roboflow writes ``../train/images`` for what lies in ``train/images``."""
         places = dict.fromkeys((self.base / _CLIMBS.sub("", source), self.base / source))
         for place in places:
-            if place.exists():
+            if os.path.exists(place):  # Path.exists raises for a name of 300 letters
                 return place
         looked = " or ".join(f"'{place}'" for place in places)
         raise InputError(f"{self.path}: {split}: no such folder or list file {looked}; correct the path")

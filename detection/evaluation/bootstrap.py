@@ -139,7 +139,7 @@ def resample(matched: MatchedSplit, *, num_resamples: int = NUM_RESAMPLES, seed:
         seed: Of the draws.
     """
     number = matched.num_images
-    itself = np.ones((1, number), np.int32)
+    itself = np.ones((1, number), np.uint8)
     drawn = draw_counts(number, num_resamples, seed=seed)
     values = weighted_ap(matched, np.concatenate([itself, drawn, leave_out_counts(number, _MOST_GROUPS)]))
     num_gt = np.stack([np.zeros(number, np.int64), *(each.num_gt for each in matched.coco)])

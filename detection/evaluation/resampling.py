@@ -12,7 +12,10 @@ from detection.evaluation.class_boxes import Bools, Floats
 from detection.evaluation.coco_matching import IOU_THRESHOLDS, RECALL_POINTS
 from detection.evaluation.matched_classes import MatchedClass, MatchedSplit
 
-Counts = npt.NDArray[np.int32]
+Counts = npt.NDArray[np.uint8]
+"""How often images count: a byte, as the gathers below are bound by memory. No image is ever drawn 256 times."""
+
+Totals = npt.NDArray[np.int32]
 
 MEASURES = ("AP", "AP50", "AP75", "VOC07", "VOC12", "ILSVRC")
 """Names of the M measures, in the order of the tables."""
@@ -24,15 +27,15 @@ _MAX_ENTRIES = 2**18
 
 
 def draw_counts(num_images: int, num_resamples: int, *, seed: int) -> Counts:
-    """Draws images with replacement, as many as there are: (B, I) int32, how often each image counts.
+    """Draws images with replacement, as many as there are: (B, I) uint8, how often each image counts.
 
     The same seed gives the same numbers. No images give (B, 0).
     """
     rng = np.random.default_rng(seed)
     drawn = (np.bincount(rng.integers(0, num_images, num_images), minlength=num_images) for _ in range(num_resamples))
     if num_images == 0:
-        return np.zeros((num_resamples, 0), np.int32)
-    rows: Counts = np.fromiter(drawn, dtype=(np.int32, num_images), count=num_resamples)
+        return np.zeros((num_resamples, 0), np.uint8)
+    rows: Counts = np.fromiter(drawn, dtype=(np.uint8, num_images), count=num_resamples)
     return rows
 
 
@@ -40,11 +43,11 @@ def leave_out_counts(num_images: int, most_groups: int) -> Counts:
     """Leaves out one image after the other, or of more than ``most_groups`` one group after the other.
 
     Returns:
-        (J, I) int32, 0 for the images left out and else 1. No images give (0, 0).
+        (J, I) uint8, 0 for the images left out and else 1. No images give (0, 0).
     """
     groups = np.arange(min(num_images, most_groups))
     is_kept = np.arange(num_images)[None, :] % most_groups != groups[:, None]
-    return np.asarray(is_kept, np.int32)
+    return np.asarray(is_kept, np.uint8)
 
 
 def weighted_ap(matched: MatchedSplit, counts: Counts) -> Floats:
@@ -55,7 +58,7 @@ def weighted_ap(matched: MatchedSplit, counts: Counts) -> Floats:
 
     Args:
         matched: The split, matched once.
-        counts: (B, I) how often each image counts; all 1 gives the numbers of the split itself.
+        counts: (B, I) how often each image counts, of any whole type; all 1 gives the numbers of the split itself.
 
     Returns:
         (B, C, M) in [0, 1]; NaN where a class has nothing to be found.
@@ -103,13 +106,13 @@ def _class_ap(matched: MatchedClass, counts: Counts, recall_points: Floats | Non
     for start in range(0, len(counts), step):
         chunk = counts[start : start + step]
         num_gt = (chunk @ matched.num_gt).astype(np.int32)
-        weights = chunk[:, image]
+        weights = chunk.take(image, axis=1)  # many times as fast as chunk[:, image] where a row leaves the cache
         parts.append(_curves_ap(weights, correct, ignored, num_gt=num_gt, recall_points=recall_points))
     return np.concatenate([np.zeros((0, num_thresholds)), *parts])
 
 
 def _curves_ap(
-    weights: Counts, correct: Bools, ignored: Bools, *, num_gt: Counts, recall_points: Floats | None
+    weights: Counts, correct: Bools, ignored: Bools, *, num_gt: Totals, recall_points: Floats | None
 ) -> Floats:
     """(b, D) weights of the detections -> (b, T) average precisions."""
     values = np.zeros((len(weights), len(correct)))
@@ -125,7 +128,7 @@ def _curves_ap(
     return values
 
 
-def _area(found: Counts, counted: Counts, num_gt: Counts, recall_points: Floats | None) -> Floats:
+def _area(found: Totals, counted: Totals, num_gt: Totals, recall_points: Floats | None) -> Floats:
     """Average precision of b curves given at their right detections, of which some may weigh nothing.
 
     Between right detections recall stands still and precision falls, so these points hold the whole monotone curve.
@@ -146,7 +149,7 @@ def _area(found: Counts, counted: Counts, num_gt: Counts, recall_points: Floats 
     return np.asarray((share * envelope).sum(axis=1), np.float64)
 
 
-def _reached(recall: Floats, points: Floats) -> Counts:
+def _reached(recall: Floats, points: Floats) -> Totals:
     """Number of the points that are not above each recall, as ``searchsorted`` from the right tells, but faster.
 
     Args:

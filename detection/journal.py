@@ -21,6 +21,7 @@ from detection.errors import InputError
 from detection.structures import Detections
 
 _SYNC_SECONDS = 2.0  # A crash of the machine loses at most this much work; a kill of the process loses none.
+_TOO_LARGE = 2**53
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,31 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and line.endswith(b"\n") else None
 
 
+def _is_entry(record: Mapping[str, Any]) -> bool:
+    """Whether a record has the fields, types and lengths of an entry; tells without making tensors of it."""
+    if not isinstance(record.get("file_name"), str):
+        return False
+    if "error" in record:
+        return isinstance(record["error"], str)
+    boxes = record.get("boxes")
+    return (
+        isinstance(boxes, list)
+        and all(_are_numbers(box, 4) for box in boxes)
+        and _are_numbers(record.get("scores"), len(boxes))
+        and _are_numbers(record.get("labels"), len(boxes))
+        and _are_numbers(record.get("size_hw"), 2)
+    )
+
+
+def _are_numbers(values: object, count: int) -> bool:
+    """Whether it is a list of so many numbers that a tensor can hold."""
+    return isinstance(values, list) and len(values) == count and all(map(_is_number, values))
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < _TOO_LARGE)
+
+
 class Journal:
     """An append-only file of entries.
 
@@ -132,7 +158,7 @@ class Journal:
             whole = len(first)
             for line in file:
                 record = _parse(line)
-                if record is None or not isinstance(record.get("file_name"), str):
+                if record is None or not _is_entry(record):
                     break
                 self.done.add(record["file_name"])
                 whole += len(line)

@@ -17,6 +17,15 @@ from detection.structures import Detections
 
 SETTINGS = {"model": "abc", "source": "/photos"}
 FOUND = Detections(torch.tensor([[1.5, 2.25, 3.1, 4.7]]), torch.tensor([0.125]), torch.tensor([2]), (10, 20))
+ENTRY = {"file_name": "b.jpg", "size_hw": [10, 20], "boxes": [[1, 2, 3, 4]], "scores": [0.5], "labels": [2]}
+HALF_ENTRIES = (
+    {"file_name": "b.jpg"},
+    {"file_name": "b.jpg", "error": 3},
+    *({**ENTRY, field: wrong} for field in ENTRY for wrong in (None, [], [[]], ["a"])),
+    *({**ENTRY, "boxes": boxes} for boxes in ([[1, 2, 3]], [[1, 2, 3, "4"]], [[1, 2, 3, True]], [1, 2, 3, 4])),
+    {**ENTRY, "labels": [10**400]},
+    {**ENTRY, "labels": [1, 2]},
+)
 NAMES = ("a.jpg", "b.jpg", "c.jpg")
 
 
@@ -77,6 +86,7 @@ def test_a_journal_with_letters_written_as_themselves_goes_on(path: Path) -> Non
         b"[]\n",
         b'{"file_name": 3}\n',
         b"{}\n",
+        *(json.dumps(record).encode() + b"\n" for record in HALF_ENTRIES),
         b"\n",
     ],
 )
@@ -137,7 +147,7 @@ def test_resuming_holds_one_line_at_a_time(path: Path) -> None:
     with path.open("wb") as file:
         file.write(written(path.with_name("other"), *NAMES).splitlines(keepends=True)[0])
         for number in range(200):
-            record = {"file_name": str(number), "size_hw": [9, 9], "boxes": [], "scores": [], "labels": [1] * 3_000}
+            record = {"file_name": str(number), "error": "x" * 10_000}
             file.write(json.dumps(record).encode() + b"\n")
     size = path.stat().st_size
     tracemalloc.start()

@@ -45,7 +45,9 @@ def test_the_ensemble_says_the_mean_of_what_its_members_say_alone(model: Path) -
         _, judgement = detector.judge(image)
         alone.append(judgement.probabilities.numpy())
     assert np.abs(alone[0] - alone[1]).max() > 0.01
-    np.testing.assert_allclose(np.mean(alone, axis=0), together.probabilities.numpy(), atol=0.02)  # bfloat16 where the machine has it
+    np.testing.assert_allclose(
+        np.mean(alone, axis=0), together.probabilities.numpy(), atol=0.02
+    )  # bfloat16 where the machine has it
 
 
 def test_a_row_for_each_member_their_mean_and_all(

@@ -117,8 +117,11 @@ def coco_map(
     Returns:
         The numbers; with objects but no detections at all, every AP is 0.
     """
-    settings = settings or CocoSettings()
-    split = pack_split(data, detections)
+    return coco_map_of(data, pack_split(data, detections), settings or CocoSettings())
+
+
+def coco_map_of(data: DetectionData, split: SplitBoxes, settings: CocoSettings) -> CocoMap:
+    """As ``coco_map``, of a split whose boxes are packed already."""
     matcher = CocoMatcher.of(split, max_detections=settings.max_detections)
     rows = rows_by_class(split, np.array([record.image_id for record in data.images], dtype=np.int64))
     numbers = {

@@ -170,13 +170,17 @@ def _places(split: SplitBoxes) -> Ints:
     group = split.image * max(split.num_classes, 1) + split.labels
     order = np.argsort(group, kind="stable")
     places = np.empty_like(order)
-    places[order] = np.arange(len(order)) - np.searchsorted(group[order], group[order], side="left")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    places[order] = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
     return places
 
 
 def rows_by_class(split: SplitBoxes, image_ids: Ints) -> list[Ints]:
     """Detections of each class, best score first; of equal scores that of the lowest image id, as in pycocotools."""
-    order = np.lexsort((image_ids[split.image], -split.scores))
-    order = order[np.argsort(split.labels[order], kind="stable")]
-    bounds = np.searchsorted(split.labels[order], np.arange(split.num_classes + 1))
+    order = np.arange(len(split.scores))
+    if (np.diff(image_ids) < 0).any():  # else the order of the split is that of the ids
+        order = np.lexsort((image_ids[split.image], -split.scores))
+    labels = split.labels.astype(np.min_scalar_type(split.num_classes))  # small integers are sorted in linear time
+    order = order[np.argsort(labels[order], kind="stable")]
+    bounds = np.searchsorted(labels[order], np.arange(split.num_classes + 1))
     return [order[start:stop] for start, stop in pairwise(bounds.tolist())]

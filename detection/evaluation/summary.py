@@ -8,11 +8,11 @@ from typing import Any
 
 from detection.data.records import DetectionData
 from detection.evaluation.averages import mean_of_present
-from detection.evaluation.class_boxes import ClassBoxes, pack_by_class
+from detection.evaluation.class_boxes import ClassBoxes, pack_split
 from detection.evaluation.coco_map import (
     CocoMap,
     CocoSettings,
-    coco_map,
+    coco_map_of,
     count_per_band,
     crowded_images,
     overfull_images,
@@ -218,12 +218,12 @@ def evaluate_detections(
         ValueError: If detections belong to an unknown image or label.
     """
     settings = settings or EvaluationSettings()
-    packed = pack_by_class(data, detections)
-    coco = coco_map(data, detections, settings.coco)
+    split = pack_split(data, detections)
+    coco = coco_map_of(data, split, settings.coco)
     counts = count_per_band(data, settings.coco.bands)
     per_class = [
-        _evaluate_class(boxes, coco, label, counts=counts, precision=settings.precision)
-        for label, boxes in enumerate(packed)
+        _evaluate_class(split.of_class(label), coco, label, counts=counts, precision=settings.precision)
+        for label in range(split.num_classes)
     ]
     # The results of another tool may hold more.
     limit = max([settings.detector_limit, *map(len, detections.values())])

@@ -5,10 +5,13 @@ Legend: B resamples, I images, C classes, M measures, T IoU thresholds; D detect
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
-from detection.evaluation.class_boxes import Bools, Floats
+from detection.evaluation.class_boxes import Bools, Floats, Ints
 from detection.evaluation.coco_matching import IOU_THRESHOLDS, RECALL_POINTS
 from detection.evaluation.matched_classes import MatchedClass, MatchedSplit
 
@@ -100,31 +103,50 @@ def _class_ap(matched: MatchedClass, counts: Counts, recall_points: Floats | Non
         return np.full((len(counts), num_thresholds), np.nan)
     # Behind the last right detection nothing adds to the area.
     last = int(np.flatnonzero(matched.correct.any(axis=0)).max(initial=-1)) + 1
-    image, correct, ignored = matched.image[:last], matched.correct[:, :last], matched.ignored[:, :last]
+    image = matched.image[:last]
+    groups = _group_thresholds(matched.correct[:, :last], matched.ignored[:, :last])
     step = max(1, _MAX_ENTRIES // max(last, 1))
     parts = []
     for start in range(0, len(counts), step):
         chunk = counts[start : start + step]
         num_gt = (chunk @ matched.num_gt).astype(np.int32)
         weights = chunk.take(image, axis=1)  # many times as fast as chunk[:, image] where a row leaves the cache
-        parts.append(_curves_ap(weights, correct, ignored, num_gt=num_gt, recall_points=recall_points))
+        values = _curves_ap(weights, groups, num_gt=num_gt, recall_points=recall_points)
+        values[num_gt == 0] = np.nan
+        parts.append(values)
     return np.concatenate([np.zeros((0, num_thresholds)), *parts])
 
 
-def _curves_ap(
-    weights: Counts, correct: Bools, ignored: Bools, *, num_gt: Totals, recall_points: Floats | None
-) -> Floats:
+class _Group(NamedTuple):
+    """IoU thresholds that leave out the same detections.
+
+    Attributes:
+        shown: (D,) which detections are right or wrong; None if all are.
+        places: Place of the threshold among the T -> (N,) its right detections, best score first.
+    """
+
+    shown: Bools | None
+    places: dict[int, Ints]
+
+
+def _group_thresholds(correct: Bools, ignored: Bools) -> list[_Group]:
+    """What all resamples have in common, from (T, D) each; looked at once, since it costs as much as a resample."""
+    groups: list[_Group] = []
+    for place, (right, left_out) in enumerate(zip(correct, ignored, strict=True)):
+        if not place or not np.array_equal(left_out, ignored[place - 1]):
+            groups.append(_Group(~left_out if left_out.any() else None, {}))
+        groups[-1].places[place] = np.flatnonzero(right)
+    return groups
+
+
+def _curves_ap(weights: Counts, groups: Sequence[_Group], *, num_gt: Totals, recall_points: Floats | None) -> Floats:
     """(b, D) weights of the detections -> (b, T) average precisions."""
-    values = np.zeros((len(weights), len(correct)))
-    shared = None
-    for row in range(len(correct)):
-        if shared is None or not np.array_equal(ignored[row], ignored[row - 1]):
-            shown = weights * ~ignored[row] if ignored[row].any() else weights
-            shared = np.cumsum(shown, axis=1, dtype=np.int32)
-        places = np.flatnonzero(correct[row])
-        found = np.cumsum(weights[:, places], axis=1, dtype=np.int32)
-        values[:, row] = _area(found, shared[:, places], num_gt, recall_points)
-    values[num_gt == 0] = np.nan
+    values = np.zeros((len(weights), sum(len(group.places) for group in groups)))
+    for shown, places_of in groups:
+        counted = np.cumsum(weights if shown is None else weights * shown, axis=1, dtype=np.int32)
+        for threshold, places in places_of.items():
+            found = np.cumsum(weights.take(places, axis=1), axis=1, dtype=np.int32)
+            values[:, threshold] = _area(found, counted.take(places, axis=1), num_gt, recall_points)
     return values
 
 

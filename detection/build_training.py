@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from backbone.rescaling import rescale_like_fresh
 from backbone.weights import load_backbone_weights
 from configs.schema import Config
 from detection.build import proposal_settings
@@ -126,7 +127,7 @@ def training_settings(config: Config) -> TrainingSettings:
 
 
 def load_start_weights(config: Config, network: DetectionNetwork | CropClassifier) -> None:
-    """Fills the backbone from ``backbone.weights``, in place.
+    """Fills the backbone from ``backbone.weights``, in place, each layer at the size that it learns well at.
 
     Raises:
         InputError: If the weights cannot be had or do not fit.
@@ -135,3 +136,5 @@ def load_start_weights(config: Config, network: DetectionNetwork | CropClassifie
         load_backbone_weights(network.backbone, config.backbone.weights)
     except (ValueError, OSError) as error:
         raise InputError(f"backbone.weights: {error}") from error
+    if config.backbone.weights != "none":
+        rescale_like_fresh(network.backbone)

@@ -33,7 +33,7 @@ def test_the_answers_stay_and_the_sizes_are_those_of_a_fresh_network() -> None:
             torch.testing.assert_close(
                 unit.conv.weight.norm().item(), math.sqrt(2 * unit.conv.in_channels), rtol=1e-5, atol=0
             )
-            ratios.append(float(unit.conv.weight.norm() / fresh[name].conv.weight.norm()))
+            ratios.append(unit.conv.weight.norm().item() / fresh[name].conv.weight.norm().item())
     assert len(ratios) > 50
     assert 0.9 < min(ratios) <= max(ratios) < 1.1
 

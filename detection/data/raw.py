@@ -126,6 +126,11 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)
 
 
+def exists(path: Path) -> bool:
+    """Whether there is such a file or folder; see ``is_file`` for names that cannot be."""
+    return os.path.exists(path)
+
+
 def relative_name(path: Path, folder: Path) -> str:
     """The path relative to ``folder`` with forward slashes, or the whole path if it lies elsewhere."""
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()

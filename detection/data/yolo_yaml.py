@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import yaml
 
 from detection.data.classes import check_class_table
 from detection.data.image import find_images
-from detection.data.raw import absolute_path, choose_split, first_repeats, relative_name
+from detection.data.raw import absolute_path, choose_split, exists, first_repeats, relative_name
 from detection.data.records import Finding
 from detection.errors import InputError
 
@@ -77,7 +76,7 @@ class YoloYaml:
         """Finds a folder or list file; Roboflow writes ``../train/images`` for what lies in ``train/images``."""
         places = dict.fromkeys((self.base / _CLIMBS.sub("", source), self.base / source))
         for place in places:
-            if os.path.exists(place):  # Path.exists raises for a name of 300 letters
+            if exists(place):
                 return place
         looked = " or ".join(f"'{place}'" for place in places)
         raise InputError(f"{self.path}: {split}: no such folder or list file {looked}; correct the path")

@@ -6,11 +6,13 @@ import math
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from detection import build_training
 from detection.chance import StepChance
 from detection.ensemble import EnsembleOutput
 from detection.losses import TrainingObjective, region_losses
+from detection.postprocess import OFFSET_SCALE
 from detection.roi_sampling import SampledRois
 from detection.structures import Target
 from tests.detection.tiny import target_of, tiny_config, tiny_network
@@ -87,6 +89,33 @@ def test_region_losses_by_hand() -> None:
     classification, refinement = region_losses(judged, hand_rois(), torch.ones(1, 2, dtype=torch.bool))
     assert classification.item() == pytest.approx(math.log(3))
     assert refinement.item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_class_is_to_get_the_overlap_of_the_refined_box_and_background_the_rest() -> None:
+    # The refined boxes of two members overlap their object by 1 and by 1/2; torch's cross entropy takes such targets.
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 2, 3, generator=generator)
+    offsets = torch.zeros(2, 2, 2, 4)
+    offsets[1, 0, 0, 2] = math.log(2) / OFFSET_SCALE  # twice as wide about the same centre
+    everything = torch.ones(2, 2, dtype=torch.bool)
+    classification, _ = region_losses(EnsembleOutput(logits, offsets), hand_rois(), everything)
+    wanted = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], [[0.5, 0.0, 0.5], [0.0, 0.0, 1.0]]])
+    torch.testing.assert_close(classification, cross_entropy(logits.flatten(0, 1), wanted.flatten(0, 1)))
+
+
+def test_labels_are_hard_without_refinement() -> None:
+    logits = torch.randn(2, 2, 3, generator=torch.Generator().manual_seed(0))
+    everything = torch.ones(2, 2, dtype=torch.bool)
+    classification, refinement = region_losses(EnsembleOutput(logits, None), hand_rois(), everything)
+    torch.testing.assert_close(classification, cross_entropy(logits.flatten(0, 1), torch.tensor([0, 2, 0, 2])))
+    assert refinement.item() == 0
+
+
+def test_the_fit_of_a_box_gets_no_gradient_from_the_classification() -> None:
+    offsets = torch.full((1, 2, 2, 4), 0.5, requires_grad=True)
+    judged = EnsembleOutput(torch.zeros(1, 2, 3, requires_grad=True), offsets)
+    region_losses(judged, hand_rois(), torch.ones(1, 2, dtype=torch.bool))[0].backward()
+    assert offsets.grad is None
 
 
 def test_a_member_learns_from_its_own_samples_only() -> None:

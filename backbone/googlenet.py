@@ -86,7 +86,7 @@ class GoogLeNet(nn.Module):
         dropout: Dropout before the last layer; 0.4 in the paper, 0.2 in torchvision.
 
     Attributes:
-        stages: Every Inception output; heads read channels and stride here and never guess them.
+        stages: The stem's output and every Inception output; heads read channels and stride here and never guess them.
     """
 
     def __init__(
@@ -110,8 +110,8 @@ class GoogLeNet(nn.Module):
         self.maxpool3 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.maxpool4 = nn.MaxPool2d(2, stride=2, ceil_mode=True)
         self.response_norm = nn.Identity() if batch_norm else ResponseNorm()
-        stages = []
         in_channels = 192
+        stages = [Stage("conv3", in_channels, 4)]
         for name, channels in INCEPTION_TABLE.items():
             stride = _STRIDES[name[:-1]]
             block = InceptionBlock(in_channels, channels, variant=variant, asymmetric=stride == 16)
@@ -151,10 +151,11 @@ class GoogLeNet(nn.Module):
             does not divide are rounded up or down by the pools, as in torchvision.
         """
         pool_before = {"inception3a": self.maxpool2, "inception4a": self.maxpool3, "inception5a": self.maxpool4}
+        stem, *blocks = self.stages
         x = self.response_norm(self.maxpool1(self.conv1(images)))
         x = self.response_norm(self.conv3(self.conv2(x)))
-        by_stage: dict[str, Tensor] = {}
-        for stage in self.stages:
+        by_stage = {stem.name: x}
+        for stage in blocks:
             if stage.name in pool_before:
                 x = pool_before[stage.name](x)
             x = by_stage[stage.name] = self.get_submodule(stage.name)(x)

@@ -43,9 +43,12 @@ class BackboneConfig(VariantConfig):
 
 
 class PyramidConfig(Section):
-    """The feature pyramid over strides 8, 16 and 32."""
+    """The feature pyramid over strides 8, 16 and 32, on which objects are searched, and 4 for pooling alone."""
 
     channels: int = Field(default=96, ge=8, le=1024, description="Channels of each pyramid level.")
+    finest_stride: Literal[4, 8] = Field(
+        default=4, description="Stride of the finest level that regions are pooled from; 8 is faster."
+    )
 
 
 class GlobalMultiBoxConfig(Section):
@@ -241,7 +244,7 @@ class TrainConfig(Section):
         default=None,
         ge=0.0,
         le=10.0,
-        description="Learning rate of the backbone, as a multiple of the others'; null = 0.1, from random weights 1.",
+        description="Learning rate of the backbone, as a multiple of the others'; null = 0.3, from random weights 1.",
     )
     weight_decay: float = Field(default=0.05, ge=0.0, le=1.0, description="Decoupled weight decay.")
     warmup_fraction: float = Field(default=0.03, ge=0.0, le=0.5, description="Part of the steps with rising rate.")

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from backbone.googlenet import GoogLeNet, Stage
+from backbone.googlenet import GoogLeNet
 from backbone.variant import Variant
 from configs.load import config_from_dict
 from configs.schema import Config
@@ -39,6 +39,7 @@ from proposals.pyramid import FeaturePyramid
 from proposals.selective_search import FAST, QUALITY, SINGLE
 
 PYRAMID_STRIDES = (8, 16, 32)
+"""Of the levels that objects are searched on; regions are pooled from ``pyramid.finest_stride`` on."""
 
 ENTRY_SUPERPIXEL_SCALE = 2.0
 """Doubled superpixels, as the entry of 2014 had them beside MultiBox (1409.4842, section 8)."""
@@ -47,10 +48,16 @@ ENTRY_MULTIBOX = 200
 """Boxes of MultiBox that the entry added."""
 
 
-def pyramid_stages(backbone: GoogLeNet) -> tuple[Stage, ...]:
-    """The last stage of each stride of the pyramid."""
+def _build_pyramid(config: Config, backbone: GoogLeNet) -> FeaturePyramid:
+    """Over the last stage of each stride."""
     last = {stage.stride: stage for stage in backbone.stages}
-    return tuple(last[stride] for stride in PYRAMID_STRIDES)
+    fine = last[config.pyramid.finest_stride] if config.pyramid.finest_stride < PYRAMID_STRIDES[0] else None
+    return FeaturePyramid([last[stride] for stride in PYRAMID_STRIDES], config.pyramid.channels, fine=fine)
+
+
+def _region_strides(config: Config) -> tuple[int, ...]:
+    """Of the levels that regions are pooled from."""
+    return tuple(sorted({config.pyramid.finest_stride, *PYRAMID_STRIDES}))
 
 
 def build_network(config: Config, num_classes: int, priors: Tensor | None = None) -> DetectionNetwork:
@@ -64,7 +71,7 @@ def build_network(config: Config, num_classes: int, priors: Tensor | None = None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         backbone = GoogLeNet(variant=_variant(config))
-        pyramid = FeaturePyramid(pyramid_stages(backbone), config.pyramid.channels)
+        pyramid = _build_pyramid(config, backbone)
         multibox = _build_multibox(config, fit_priors(config, ()) if priors is None else priors)
         classifier = _build_classifier(config, num_classes)
     return DetectionNetwork(
@@ -145,7 +152,7 @@ def _build_classifier(config: Config, num_classes: int) -> RoiClassifier:
         member_hidden=c.member_hidden,
         box_regression=c.box_regression,
     )
-    return RoiClassifier(config.pyramid.channels, num_classes, strides=PYRAMID_STRIDES, settings=settings)
+    return RoiClassifier(config.pyramid.channels, num_classes, strides=_region_strides(config), settings=settings)
 
 
 def proposal_settings(config: Config, num_proposals: int) -> ProposalSettings:

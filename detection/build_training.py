@@ -26,8 +26,8 @@ from detection.regions import RegionSource
 from detection.roi_sampling import RoiSamplingSettings
 from detection.schedule import cosine_schedule, low_resolution_phases, sides_around
 
-PRETRAINED_RATE = 0.1
-"""Learning rate of a backbone with start weights, as a multiple of the others' (docs/decisions.md, 22)."""
+PRETRAINED_RATE = 0.3
+"""Learning rate of a backbone with start weights, as a multiple of the others' (docs/decisions.md, 39)."""
 
 
 def build_objective(config: Config, network: DetectionNetwork) -> TrainingObjective:

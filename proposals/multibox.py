@@ -40,7 +40,7 @@ class ConvolutionalMultiBox(nn.Module):
     Args:
         head: Judges the priors.
         prior_sizes: (L, A, 2) widths and heights in pixels of the input; saved with the weights.
-        strides: L strides of the pyramid.
+        strides: L strides, those of the coarsest levels of the pyramid.
         positive_iou: See ``match_priors``.
         min_matches: See ``match_priors``.
     """
@@ -58,8 +58,8 @@ class ConvolutionalMultiBox(nn.Module):
         self.register_buffer("prior_sizes", prior_sizes)
 
     def forward(self, pyramid: Sequence[Tensor], sizes: InputSizes) -> MultiBoxOutput:
-        """L maps -> logits (B, K) and offsets (B, K, 4)."""
-        output: MultiBoxOutput = self.head(pyramid)
+        """L maps or more, of which the coarsest L count -> logits (B, K) and offsets (B, K, 4)."""
+        output: MultiBoxOutput = self.head(pyramid[-len(self.strides) :])
         return output
 
     def priors(self, sizes: InputSizes) -> Tensor:

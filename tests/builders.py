@@ -37,6 +37,13 @@ def random_pixels(size_hw: tuple[int, int], seed: int = 0) -> npt.NDArray[np.uin
     return np.random.default_rng(seed).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
 
 
+def random_patches(size_hw: tuple[int, int], seed: int = 0, side: int = 12) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 squares of random colours: regions differ, as those of photographs do and those of noise hardly."""
+    height, width = size_hw
+    patches = random_pixels((-(-height // side), -(-width // side)), seed)
+    return np.ascontiguousarray(patches.repeat(side, axis=0).repeat(side, axis=1)[:height, :width])
+
+
 def save_image(path: Path, pixels: npt.NDArray[Any], **options: Any) -> Path:
     """Writes (H, W) or (H, W, 3 or 4) uint8 pixels in the format of the suffix, and makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -233,7 +233,7 @@ def test_faults_name_value_origin_and_expectation(override: str, fault: str) -> 
         ("epochs=3", "did you mean train.epochs?"),
         ("train.score_threshold=0.1", "did you mean postprocess.score_threshold?"),
         ("train.low_resolution.scal=0.5", "did you mean train.low_resolution.scale?"),
-        ("pyramid.zzz=1", "valid names are pyramid.channels"),
+        ("pyramid.zzz=1", "valid names are pyramid.channels, pyramid.finest_stride"),
     ],
 )
 def test_unknown_names_get_the_nearest_valid_one(override: str, suggestion: str) -> None:

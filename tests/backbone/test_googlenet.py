@@ -48,6 +48,8 @@ PAPER_TABLE = {
     "inception5b": PaperRow(832, 384, 192, 384, 48, 128, 128, 1_442_816),
 }
 
+STAGES = ["conv3", *PAPER_TABLE]
+
 
 def make_reference(num_classes: int = NUM_CLASSES, *, aux_logits: bool = True) -> TorchvisionGoogLeNet:
     """Torchvision's network with drawn numbers and without dropout."""
@@ -67,7 +69,7 @@ def make_twin(reference: TorchvisionGoogLeNet) -> GoogLeNet:
 
 
 def record_stages(reference: TorchvisionGoogLeNet, images: Tensor) -> dict[str, Tensor]:
-    """Outputs of torchvision's Inception modules."""
+    """Outputs of the stem and the Inception modules of torchvision's."""
     by_stage: dict[str, Tensor] = {}
 
     def keep(name: str, output: Tensor) -> None:
@@ -75,7 +77,7 @@ def record_stages(reference: TorchvisionGoogLeNet, images: Tensor) -> dict[str, 
 
     hooks = [
         reference.get_submodule(name).register_forward_hook(lambda _m, _i, output, name=name: keep(name, output))
-        for name in PAPER_TABLE
+        for name in STAGES
     ]
     reference(images)
     for hook in hooks:
@@ -155,16 +157,16 @@ def test_parameter_count_equals_torchvision(auxiliary: bool, expected: int) -> N
 @pytest.mark.parametrize(
     ("size_hw", "expected_sizes"),
     [
-        (SIZE_HW, {8: (8, 12), 16: (4, 6), 32: (2, 3)}),
-        ((45, 70), {8: (5, 8), 16: (2, 4), 32: (1, 2)}),
-        ((50, 33), {8: (6, 4), 16: (3, 2), 32: (2, 1)}),
+        (SIZE_HW, {4: (16, 24), 8: (8, 12), 16: (4, 6), 32: (2, 3)}),
+        ((45, 70), {4: (11, 17), 8: (5, 8), 16: (2, 4), 32: (1, 2)}),
+        ((50, 33), {4: (12, 8), 8: (6, 4), 16: (3, 2), 32: (2, 1)}),
     ],
 )
 def test_stage_table_tells_the_truth(size_hw: tuple[int, int], expected_sizes: dict[int, tuple[int, int]]) -> None:
     network = GoogLeNet().eval()
     with torch.no_grad():
         by_stage = network.features(random_images(2, size_hw))
-    assert list(by_stage) == [stage.name for stage in network.stages] == list(PAPER_TABLE)
+    assert list(by_stage) == [stage.name for stage in network.stages] == STAGES
     for stage in network.stages:
         assert by_stage[stage.name].shape == (2, stage.channels, *expected_sizes[stage.stride]), stage
         for actual, side in zip(expected_sizes[stage.stride], size_hw, strict=True):
@@ -172,7 +174,7 @@ def test_stage_table_tells_the_truth(size_hw: tuple[int, int], expected_sizes: d
 
 
 def test_strides_of_the_stages() -> None:
-    strides = {"inception3a": 8, "inception3b": 8, "inception4a": 16, "inception4e": 16, "inception5b": 32}
+    strides = {"conv3": 4, "inception3a": 8, "inception3b": 8, "inception4a": 16, "inception4e": 16, "inception5b": 32}
     assert {stage.name: stage.stride for stage in GoogLeNet().stages if stage.name in strides} == strides
 
 

@@ -58,8 +58,8 @@ def test_stages_are_as_declared(variant: Variant) -> None:
     network = build_shapes(variant).eval()
     by_stage = network.features(torch.empty(2, 3, 64, 96, device="meta"))
     expected = NAIVE_CHANNELS if variant.block == "naive" else REDUCED_CHANNELS
-    assert [stage.channels for stage in network.stages] == expected
-    assert [stage.stride for stage in network.stages] == [8, 8, 16, 16, 16, 16, 16, 32, 32]
+    assert [stage.channels for stage in network.stages] == [192, *expected]
+    assert [stage.stride for stage in network.stages] == [4, 8, 8, 16, 16, 16, 16, 16, 32, 32]
     assert list(by_stage) == [stage.name for stage in network.stages]
     for stage in network.stages:
         assert by_stage[stage.name].shape == (2, stage.channels, 64 // stage.stride, 96 // stage.stride), stage

@@ -12,7 +12,7 @@ from detection.device import Compute
 from detection.network import DetectionNetwork
 from detection.preprocess import stack_images
 from proposals.multibox import ConvolutionalMultiBox, InputSizes
-from tests.builders import random_pixels
+from tests.builders import random_patches
 from tests.detection.tiny import CLASSES, tiny_config, tiny_network
 
 
@@ -23,7 +23,7 @@ def settle_statistics(network: DetectionNetwork) -> None:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
     network.train()
-    pyramid = network.extract(stack_images([random_pixels((96, 96), seed) for seed in range(4)]))
+    pyramid = network.extract(stack_images([random_patches((96, 96), seed) for seed in range(4)]))
     assert network.multibox is not None
     network.multibox(pyramid, InputSizes((96, 96), [(96, 96)] * 4))
     network.classifier(pyramid, [torch.tensor([[0.0, 0.0, 60.0, 60.0]])] * 4)

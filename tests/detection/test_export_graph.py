@@ -21,7 +21,7 @@ from detection.export.resizing import scale_pixels
 from detection.network import DetectionNetwork
 from detection.preprocess import Image, resize_exactly
 from detection.structures import Detections
-from tests.builders import random_pixels
+from tests.builders import random_patches
 from tests.crop.small import crop_config
 from tests.detection.lively import detector_of, make_lively_network
 from tests.detection.tiny import CLASSES, tiny_config
@@ -53,7 +53,7 @@ def assert_same(found: Detections, expected: Detections) -> None:
 @pytest.mark.parametrize("size_hw", [(96, 96), (60, 96)])
 def test_a_batch_gets_the_detectors_answers(size_hw: tuple[int, int], lively_network: DetectionNetwork) -> None:
     detector = detector_of(lively_network)
-    images = [random_pixels(size_hw, seed) for seed in range(3)]
+    images = [random_patches(size_hw, seed) for seed in range(3)]
     found = answer(detector, images)
     for number, expected in enumerate(detector.detect_images(images)):
         assert_same(of_image(found, number, size_hw), expected)
@@ -62,7 +62,7 @@ def test_a_batch_gets_the_detectors_answers(size_hw: tuple[int, int], lively_net
 @pytest.mark.parametrize("size_hw", [(60, 100), (150, 90), (33, 95), (20, 7), (1, 1), (300, 200)])
 def test_scaled_images_get_the_detectors_answers(size_hw: tuple[int, int], lively_network: DetectionNetwork) -> None:
     detector = detector_of(lively_network)
-    images = [random_pixels(size_hw, seed) for seed in range(2)]
+    images = [random_patches(size_hw, seed) for seed in range(2)]
     found = answer(detector, images)
     for number, expected in enumerate(detector.detect_images(images)):
         assert_same(of_image(found, number, size_hw), expected)
@@ -74,7 +74,7 @@ def test_repeats_are_suppressed_as_the_detector_does(
     size_hw: tuple[int, int], nms_sigma: float | None, lively_network: DetectionNetwork
 ) -> None:
     detector, settings = detector_of(lively_network), lively_network.detection_settings
-    images = [random_pixels(size_hw, seed) for seed in range(3)]
+    images = [random_patches(size_hw, seed) for seed in range(3)]
     try:
         lively_network.detection_settings = replace(settings, nms_sigma=nms_sigma)
         found = answer(detector, images)
@@ -88,14 +88,14 @@ def test_scores_are_calibrated(lively_network: DetectionNetwork) -> None:
     detector = detector_of(lively_network)
     maps = (ScoreMap(2.0, 0.5), ScoreMap(0.5, -1.0), ScoreMap(1.0, 0.0))
     detector.calibration = Calibration(maps, {"best": (None,) * 3, "precise": (None,) * 3})
-    image = random_pixels((80, 96))
+    image = random_patches((80, 96))
     assert_same(of_image(answer(detector, [image]), 0, (80, 96)), detector.detect_image(image))
 
 
 def test_nothing_found_and_few_allowed(lively_network: DetectionNetwork) -> None:
     detector = detector_of(lively_network)
     settings = lively_network.detection_settings
-    image = random_pixels((80, 96))
+    image = random_patches((80, 96))
     try:
         lively_network.detection_settings = replace(settings, score_threshold=1.0)
         assert [len(column) for column in answer(detector, [image, image])] == [0, 0, 0, 0]
@@ -109,7 +109,7 @@ def test_nothing_found_and_few_allowed(lively_network: DetectionNetwork) -> None
 
 @pytest.mark.parametrize("scaled_hw", [(40, 60), (30, 45), (21, 70), (200, 100), (100, 150)])
 def test_scaling_is_opencvs(scaled_hw: tuple[int, int]) -> None:
-    image = random_pixels((100, 150))
+    image = random_patches((100, 150))
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     scaled = scale_pixels(pixels, torch.tensor(scaled_hw))[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(scaled, resize_exactly(image, scaled_hw), atol=0.01)

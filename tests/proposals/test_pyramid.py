@@ -100,3 +100,37 @@ def test_batch_of_two_equals_two_singles() -> None:
         singles = [pyramid({name: feature[[row]] for name, feature in features.items()}) for row in range(2)]
     for level, alone in zip(together, zip(*singles, strict=True), strict=True):
         torch.testing.assert_close(level, torch.cat(alone), rtol=0, atol=1e-5)
+
+
+def pyramid_with_fine_level() -> FeaturePyramid:
+    pyramid = FeaturePyramid(STAGES[1:], CHANNELS, fine=STAGES[0])
+    fill_parameters(pyramid)
+    return pyramid
+
+
+@pytest.mark.parametrize("sizes_hw", [EVEN, ((5, 7), (2, 3), (1, 1))])
+def test_a_level_for_pooling_alone_comes_first_and_changes_no_other(sizes_hw: SizesHw) -> None:
+    pyramid = pyramid_with_fine_level().eval()
+    features = random_features(sizes_hw)
+    levels = pyramid(features)
+    assert [tuple(level.shape) for level in levels] == [(2, CHANNELS, *size) for size in sizes_hw]
+    features["fine"] = torch.zeros_like(features["fine"])
+    for level, without in zip(levels[1:], pyramid(features)[1:], strict=True):
+        assert torch.equal(level, without)
+
+
+def test_a_level_for_pooling_alone_by_hand() -> None:
+    """Middle (1 x 2) has passed its own convolution, here a doubling of 10 + 1 and 20 + 1; fine adds it to 100."""
+    pyramid = FeaturePyramid(STAGES[1:], CHANNELS, fine=STAGES[0])
+    pyramid.laterals = nn.ModuleList(nn.Identity() for _ in STAGES[1:])
+    pyramid.outputs = nn.ModuleList([Doubled(), nn.Identity()])
+    pyramid.fine_lateral = nn.Identity()
+    features = {"fine": torch.full((2, 4), 100.0), "middle": torch.tensor([[10.0, 20.0]]), "coarse": torch.ones(1, 1)}
+    levels = pyramid({name: feature[None, None] for name, feature in features.items()})
+    assert [tuple(level.shape[2:]) for level in levels] == [(2, 4), (1, 2), (1, 1)]
+    assert levels[0].squeeze().tolist() == [[122, 122, 142, 142]] * 2
+
+
+class Doubled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2

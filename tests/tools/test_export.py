@@ -15,7 +15,7 @@ from detection.errors import InputError
 from detection.export import parity
 from detection.export.engine import engine_file, load_exported
 from detection.extras import needed
-from tests.builders import ToyImage, ToyObject, random_pixels, save_image, write_voc
+from tests.builders import ToyImage, ToyObject, random_patches, save_image, write_voc
 from tests.detection.lively import detector_of, make_lively_network, save_lively_model
 from tests.detection.tiny import CLASSES
 from tests.tools.running import run_main as run
@@ -34,7 +34,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
     save_lively_model(folder)
     for number, size_hw in enumerate(SIZES):
-        save_image(folder / f"photos/{number}.png", random_pixels(size_hw, seed=number))
+        save_image(folder / f"photos/{number}.png", random_patches(size_hw, seed=number))
     return folder
 
 
@@ -59,13 +59,13 @@ def test_it_carries_names_and_ids_along(exported: Path) -> None:
 
 def test_a_batch_and_any_size_in_the_order_given(exported: Path) -> None:
     detector, source = load_exported(exported), detector_of(make_lively_network())
-    images = [random_pixels(size_hw, seed) for seed, size_hw in enumerate([*SIZES, *SIZES])]
+    images = [random_patches(size_hw, seed) for seed, size_hw in enumerate([*SIZES, *SIZES])]
     for found, expected in zip(detector.detect_images(images), source.detect_images(images), strict=True):
         assert len(found) == len(expected) > 0
         torch.testing.assert_close(found.boxes, expected.boxes, atol=0.05, rtol=0)
         torch.testing.assert_close(found.scores, expected.scores, atol=1e-3, rtol=0)
     assert detector.detect_images([]) == []
-    (scaled,) = detector.detect_images([random_pixels((300, 170))])
+    (scaled,) = detector.detect_images([random_patches((300, 170))])
     assert scaled.image_size_hw == (300, 170)
 
 

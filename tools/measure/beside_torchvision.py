@@ -7,12 +7,11 @@ Its region proposal network is judged as it is used, with its own NMS; it hands 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -29,14 +28,13 @@ from detection.proposing import FirstStage
 from detection.structures import Detections
 from proposals.structures import Proposals
 from tools.cli import run_alone
+from tools.measure.stopwatch import timed
 from tools.measure.torchvision_peer import BATCH_SIZE, peer_detections, peer_proposals, train_peer
 from tools.reading import evaluation_split, read_data, training_split
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
 
 COUNTS = (50, 100, 200)
-
-Answer = TypeVar("Answer")
 
 
 def beside_torchvision(
@@ -72,9 +70,9 @@ def _numbers(
     detect(read_image(data.images[0].path))  # the first call is slower than all others
     for record in data.images:
         image = read_image(record.path)
-        found[record.image_id], seconds = _timed(detect, image)
+        found[record.image_id], seconds = timed(detect, image)
         milliseconds.append(1000 * seconds)
-        proposed, seconds = _timed(propose, image)
+        proposed, seconds = timed(propose, image)
         covers.append(cover_image(record, proposed, seconds=seconds))
     coco = evaluate_detections(data, found).coco
     by_count = summarize_covers(covers, data.class_names).by_count
@@ -84,11 +82,6 @@ def _numbers(
         **{f"AR@{count}": number_text(by_count[count].average_recall["all"]) for count in COUNTS},
         "ms an image": f"{median(milliseconds):.1f}",
     }
-
-
-def _timed(function: Callable[[Image], Answer], image: Image) -> tuple[Answer, float]:
-    started = time.perf_counter()
-    return function(image), time.perf_counter() - started
 
 
 if __name__ == "__main__":

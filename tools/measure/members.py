@@ -8,7 +8,6 @@ pooled for the others. Times are paired: every image is detected by one member, 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
@@ -28,9 +27,9 @@ from detection.evaluation.report_view import number_text
 from detection.evaluation.summary import evaluate_detections
 from detection.inference import detect_records
 from detection.network import DetectionNetwork
-from detection.preprocess import Image
 from detection.roi_classifier import RoiClassifier
 from tools.cli import run_alone
+from tools.measure.stopwatch import timed
 from tools.reading import evaluation_split, read_data
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
@@ -100,14 +99,8 @@ def paired_milliseconds(
     images = [read_image(record.path) for record in records]
     for detector in (one, every):  # the first calls are slower than all others
         detector.detect_image(images[0])
-    pairs = [(_milliseconds(one, image), _milliseconds(every, image)) for image in images]
+    pairs = [[1000 * timed(detector.detect_image, image)[1] for detector in (one, every)] for image in images]
     return [a for a, _ in pairs], [b for _, b in pairs]
-
-
-def _milliseconds(detector: Detector, image: Image) -> float:
-    started = time.perf_counter()
-    detector.detect_image(image)
-    return 1000 * (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

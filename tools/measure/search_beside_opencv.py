@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -28,6 +27,7 @@ from detection.evaluation.report_view import number_text
 from proposals.selective_search import FAST, QUALITY, selective_search
 from proposals.structures import Proposals
 from tools.cli import run_alone
+from tools.measure.stopwatch import timed
 from tools.progress import counting
 from tools.reading import evaluation_split, read_data
 
@@ -64,9 +64,8 @@ def search_beside_opencv(
         assert process.stdout is not None
         for record in records:
             image = read_image(record.path)
-            started = time.perf_counter()
-            found = selective_search(image, settings)
-            ours.append(cover_image(record, found.best(MOST), seconds=time.perf_counter() - started))
+            found, seconds = timed(selective_search, image, settings)
+            ours.append(cover_image(record, found.best(MOST), seconds=seconds))
             process.stdin.write(f"{record.path}\n")
             process.stdin.flush()
             answer = json.loads(process.stdout.readline())

@@ -7,7 +7,6 @@ Tiles as large as one of the images show its objects at the size that they have 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from detection.image_detector import ImageDetector
 from detection.inference import detect_records
 from tools.cli import run_alone
 from tools.detectors import combine
+from tools.measure.stopwatch import timed
 from tools.reading import evaluation_split, read_data
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
@@ -59,11 +59,10 @@ def tiling(
 
 
 def _numbers(detector: ImageDetector, data: DetectionData) -> list[str]:
-    started = time.perf_counter()
-    found = detect_records(detector, data.images).detections
-    seconds = (time.perf_counter() - started) / len(data.images)
-    coco = evaluate_detections(data, found).coco
-    return [str(len(data.images)), *(number_text(coco[name]) for name in ("AP", "AP50", "AP75")), f"{seconds:.3f}"]
+    found, seconds = timed(detect_records, detector, data.images)
+    coco = evaluate_detections(data, found.detections).coco
+    numbers = (number_text(coco[name]) for name in ("AP", "AP50", "AP75"))
+    return [str(len(data.images)), *numbers, f"{seconds / len(data.images):.3f}"]
 
 
 def put_together(data: DetectionData, folder: Path) -> DetectionData:

@@ -5,9 +5,10 @@ Legend: C classes, L pyramid levels, A priors per cell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -195,7 +196,7 @@ def load_detector(
     """
     tensors, header = load_model(path)
     try:
-        config = config_from_dict(header.config, schema=Config)
+        config = config_from_dict(_with_its_strides(header.config), schema=Config)
         network = build_whole_network(config, len(header.class_names))
         network.load_state_dict(tensors)
         entry = header.calibration
@@ -214,3 +215,9 @@ def load_detector(
     if prepare:
         detector.prepare()
     return detector
+
+
+def _with_its_strides(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Models of before ``pyramid.finest_stride``, whose configurations do not name it, pool from stride 8 on."""
+    pyramid = config.get("pyramid")
+    return {**config, "pyramid": {"finest_stride": 8, **pyramid}} if isinstance(pyramid, Mapping) else config

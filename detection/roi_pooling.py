@@ -1,17 +1,21 @@
-"""RoIAlign (Mask R-CNN, 1703.06870, section 3) as two matrix products, over the levels of a pyramid.
+"""RoIAlign (Mask R-CNN, 1703.06870, section 3) over the levels of a pyramid.
 
-Averaged bilinear sampling on a regular grid is separable: a region's pooled grid is ``Wy @ features @ Wx^T``, where
-each row of ``Wy`` (``Wx``) holds the weights that one bin gives to the rows (columns) of the map. Matrix products use
-all cores and bfloat16 units and are deterministic; torchvision's kernel, whose values these are, runs on one core in
-float32 (measured in docs/decisions.md). Legend: L levels, F channels, R RoIs, S bins per side, H/W size of a map.
+Averaged bilinear sampling on a regular grid is separable: along each axis a bin reads a few cells. Training multiplies
+by them as matrices, ``Wy @ features @ Wx^T``, where each row of ``Wy`` (``Wx``) holds the weights that one bin gives to
+the rows (columns) of the map: matrix products use all cores and bfloat16 units and are deterministic on every device.
+Detection on a CPU sums up the cells that a bin reads, whose number does not grow with the map. torchvision's kernel,
+whose values these are, runs on one core in float32 (measured in docs/decisions.md, 3 and 40).
+Legend: L levels, F channels, R RoIs, S bins per side, H/W size of a map, N cells that a bin reads along one axis.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 SAMPLES_PER_BIN = 2
 """Sampling points of a bin along each axis."""
@@ -28,8 +32,27 @@ def assign_levels(boxes: Tensor, strides: Sequence[int]) -> Tensor:
     return (size[:, None] > thresholds).sum(dim=1)
 
 
-def bin_weights(starts: Tensor, lengths: Tensor, *, bins: int, num_cells: int) -> Tensor:
-    """What each cell of one axis gives to each bin of each RoI.
+class AxisBins(NamedTuple):
+    """What the bins of each RoI read along one axis.
+
+    Attributes:
+        cells: (R, S, N) int64.
+        shares: (R, S, N) float32, what each cell gives to the mean of the bin.
+        num_cells: Cells of the axis.
+    """
+
+    cells: Tensor
+    shares: Tensor
+    num_cells: int
+
+    def as_matrix(self) -> Tensor:
+        """What every cell of the axis gives to each bin, (R, S, num_cells) float32."""
+        empty = self.shares.new_zeros(*self.shares.shape[:2], self.num_cells)
+        return empty.scatter_add_(2, self.cells, self.shares)
+
+
+def sample_axis(starts: Tensor, lengths: Tensor, *, bins: int, num_cells: int) -> AxisBins:
+    """Lays the sampling points of one axis.
 
     Args:
         starts: (R,) where the RoI starts, in cells; cell i's centre is at i.
@@ -38,7 +61,8 @@ def bin_weights(starts: Tensor, lengths: Tensor, *, bins: int, num_cells: int) -
         num_cells: Cells of the axis.
 
     Returns:
-        (R, S, num_cells) float32. Samples more than a cell outside the map count as 0, as in torchvision.
+        The two cells beside each sampling point of each bin. Points more than a cell outside the map count as 0, as in
+        torchvision.
     """
     num_samples = bins * SAMPLES_PER_BIN
     steps = (torch.arange(num_samples, device=starts.device) + 0.5) / num_samples
@@ -47,23 +71,42 @@ def bin_weights(starts: Tensor, lengths: Tensor, *, bins: int, num_cells: int) -
     positions = positions.clamp(0, num_cells - 1)
     below = positions.floor().clamp(max=max(num_cells - 2, 0))
     share_above = (positions - below) * inside
-    below = below.to(torch.int64)
-    weights = starts.new_zeros(len(starts), num_samples, num_cells)
-    weights.scatter_add_(2, below[..., None], (inside - share_above)[..., None])
-    weights.scatter_add_(2, (below + 1).clamp(max=num_cells - 1)[..., None], share_above[..., None])
-    return weights.unflatten(1, (bins, SAMPLES_PER_BIN)).mean(dim=2)
+    cells = torch.stack([below, (below + 1).clamp(max=num_cells - 1)], dim=-1).to(torch.int64)
+    shares = torch.stack([inside - share_above, share_above], dim=-1) / SAMPLES_PER_BIN
+    return AxisBins(cells.reshape(len(starts), bins, -1), shares.reshape(len(starts), bins, -1), num_cells)
 
 
 def pool_map(features: Tensor, boxes: Tensor, *, stride: int, pool_size: int) -> Tensor:
     """Pools the RoIs of one image from one map: (F, H, W), (R, 4) xyxy pixels -> (R, S, S, F). Differentiable."""
-    num_channels, height, width = features.shape
+    _, height, width = features.shape
     cells = boxes / stride - 0.5
     starts, lengths = cells[:, :2], cells[:, 2:] - cells[:, :2]
-    weights_x = bin_weights(starts[:, 0], lengths[:, 0], bins=pool_size, num_cells=width)
-    weights_y = bin_weights(starts[:, 1], lengths[:, 1], bins=pool_size, num_cells=height)
-    by_row = features.permute(1, 2, 0).reshape(height, -1)  # (H, W F), no copy when channels are last in memory
-    strips = (weights_y.flatten(0, 1).to(by_row.dtype) @ by_row).view(-1, pool_size, width, num_channels)
-    return weights_x[:, None].to(strips.dtype) @ strips
+    x = sample_axis(starts[:, 0], lengths[:, 0], bins=pool_size, num_cells=width)
+    y = sample_axis(starts[:, 1], lengths[:, 1], bins=pool_size, num_cells=height)
+    by_place = features.permute(1, 2, 0)  # (H, W, F), no copy below when channels are last in memory
+    return _sum_cells(by_place, x, y) if features.is_cpu and not features.requires_grad else _multiply(by_place, x, y)
+
+
+def _multiply(features: Tensor, x: AxisBins, y: AxisBins) -> Tensor:
+    """The bins as matrix products: (H, W, F) -> (R, S, S, F)."""
+    height, width, num_channels = features.shape
+    bins = x.cells.shape[1]
+    strips = y.as_matrix().flatten(0, 1).to(features.dtype) @ features.reshape(height, -1)  # (R S, W F)
+    return x.as_matrix()[:, None].to(features.dtype) @ strips.view(-1, bins, width, num_channels)
+
+
+def _sum_cells(features: Tensor, x: AxisBins, y: AxisBins) -> Tensor:
+    """The bins as weighted sums of the N x N cells that each reads: (H, W, F) -> (R, S, S, F)."""
+    bins, reads = x.cells.shape[1:]
+    cells = y.cells[:, :, None, :, None] * x.num_cells + x.cells[:, None, :, None, :]  # (R, S, S, N, N)
+    shares = y.shares[:, :, None, :, None] * x.shares[:, None, :, None, :]
+    pooled = embedding_bag(
+        cells.reshape(-1, reads * reads),
+        features.reshape(-1, features.shape[-1]),
+        per_sample_weights=shares.reshape(-1, reads * reads).to(features.dtype),
+        mode="sum",
+    )
+    return pooled.view(-1, bins, bins, features.shape[-1])
 
 
 def pool_rois(

@@ -38,7 +38,7 @@ def random_pixels(size_hw: tuple[int, int], seed: int = 0) -> npt.NDArray[np.uin
 
 
 def random_patches(size_hw: tuple[int, int], seed: int = 0, side: int = 12) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) uint8 squares of random colours: regions differ, as those of photographs do and those of noise hardly."""
+    """(H, W, 3) uint8 squares of random colours: unlike those of noise, their regions differ."""
     height, width = size_hw
     patches = random_pixels((-(-height // side), -(-width // side)), seed)
     return np.ascontiguousarray(patches.repeat(side, axis=0).repeat(side, axis=1)[:height, :width])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from configs.load import config_from_dict
 from configs.schema import Config
-from detection.build import build_network
+from detection.build import build_network, load_detector
+from detection.checkpoint import ModelHeader, save_model
 from proposals.multibox import InputSizes
 
 
@@ -35,3 +38,12 @@ def test_a_small_region_is_judged_by_the_finest_level() -> None:
     for region, same in ((small, False), (large, True)):
         first, second = (network.classifier(maps, [region]).logits for maps in (pyramid, other))
         assert torch.equal(first, second) is same
+
+
+def test_a_model_of_before_there_was_a_choice_pools_from_stride_8(tmp_path: Path) -> None:
+    config = config_of(8)
+    document = config.model_dump(mode="json")
+    del document["pyramid"]["finest_stride"]
+    weights = build_network(config, 2).state_dict()
+    save_model(tmp_path / "model.safetensors", weights, ModelHeader(document, ("cat", "dog"), (1, 2)))
+    assert load_detector(tmp_path / "model.safetensors", device="cpu").network.classifier.strides == (8, 16, 32)

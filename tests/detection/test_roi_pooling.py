@@ -1,4 +1,4 @@
-"""RoIAlign by matrix products against torchvision's kernel."""
+"""RoIAlign, by matrix products and by sums of cells, against torchvision's kernel."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ def random_rois(count: int, low: float, high: float, seed: int = 0) -> torch.Ten
     return torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1)
 
 
+@pytest.mark.parametrize("learns", [True, False])
 @pytest.mark.parametrize("pool_size", [1, 5, 7])
-def test_equals_torchvision_inside_and_outside_the_image(pool_size: int) -> None:
-    features = torch.randn(6, 9, 13, generator=torch.Generator().manual_seed(1))
+def test_equals_torchvision_inside_and_outside_the_image(pool_size: int, learns: bool) -> None:
+    features = torch.randn(6, 9, 13, generator=torch.Generator().manual_seed(1)).requires_grad_(learns)
     boxes = random_rois(40, -40.0, 150.0)
     rois = torch.cat([torch.zeros(40, 1), boxes], dim=1)
     expected = roi_align(features[None], rois, pool_size, 1 / 8, sampling_ratio=2, aligned=True)
@@ -36,8 +37,25 @@ def test_gradient_equals_torchvision() -> None:
     torch.testing.assert_close(torch.autograd.grad(ours, features)[0], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_map_of_one_cell() -> None:
-    pooled = pool_map(torch.full((2, 1, 1), 3.0), torch.tensor([[0.0, 0.0, 32.0, 32.0]]), stride=32, pool_size=7)
+@pytest.mark.parametrize("learns", [True, False])
+def test_in_bfloat16_both_ways_stay_near_float32(learns: bool) -> None:
+    features = torch.randn(6, 9, 13, generator=torch.Generator().manual_seed(1))
+    boxes = random_rois(40, -40.0, 150.0)
+    half = features.bfloat16().requires_grad_(learns)
+    expected = pool_map(half.detach().float(), boxes, stride=8, pool_size=7)
+    pooled = pool_map(half, boxes, stride=8, pool_size=7)
+    assert pooled.dtype == torch.bfloat16
+    torch.testing.assert_close(pooled.detach().float(), expected, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_a_map_of_one_cell(learns: bool) -> None:
+    pooled = pool_map(
+        torch.full((2, 1, 1), 3.0).requires_grad_(learns),
+        torch.tensor([[0.0, 0.0, 32.0, 32.0]]),
+        stride=32,
+        pool_size=7,
+    )
     torch.testing.assert_close(pooled, torch.full((1, 7, 7, 2), 3.0))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import get_ident
+from typing import Any
 
 
 @contextmanager
@@ -31,6 +33,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def write_json(path: Path, document: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Writes strict JSON, whole or not at all; NaN is an error of ours."""
+    text = json.dumps(document, indent=2, allow_nan=False)
+    with atomic_path(path) as draft:
+        draft.write_text(text + "\n", encoding="ascii", newline="\n")
 
 
 def remove_drafts(folder: Path) -> None:

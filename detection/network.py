@@ -137,8 +137,12 @@ class DetectionNetwork(nn.Module):
         sizes = InputSizes((images.shape[-2], images.shape[-1]), image_sizes_hw)
         output = None if self.multibox is None else self.multibox(pyramid, sizes)
         proposals = self.propose(output, sizes, given, self.proposal_settings)
-        judged = self.classifier(pyramid, [p.boxes for p in proposals])
-        counts = [len(p) for p in proposals]
-        probabilities = mean_probabilities(judged.logits).split(counts)
-        offsets = [None] * len(counts) if judged.offsets is None else mean_offsets(judged.offsets).split(counts)
-        return [Judgement(*row) for row in zip(proposals, probabilities, offsets, strict=True)]
+        return [
+            self._judge_image([level[row : row + 1] for level in pyramid], found) for row, found in enumerate(proposals)
+        ]
+
+    def _judge_image(self, pyramid: Sequence[Tensor], proposals: Proposals) -> Judgement:
+        """By itself: in products with other images' regions the last digits would depend on these."""
+        judged = self.classifier(pyramid, [proposals.boxes])
+        offsets = None if judged.offsets is None else mean_offsets(judged.offsets)
+        return Judgement(proposals, mean_probabilities(judged.logits), offsets)

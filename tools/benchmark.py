@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
@@ -14,13 +13,13 @@ import numpy.typing as npt
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from backbone.normalization import ColourNormalization
 from configs.load import load_config
 from configs.pretraining import PretrainConfig
 from configs.schema import Config
 from detection import build_training
+from detection.atomic import write_json
 from detection.build import load_detector
 from detection.chance import StepChance
 from detection.classification import build as build_classifier
@@ -29,8 +28,10 @@ from detection.data.source import list_source
 from detection.engine import StateFile, Trainer
 from detection.errors import InputError
 from detection.schedule import StepBudget
-from detection.timing import time_stages
 from tools.cli import run_alone
+from tools.detection_speed import DetectionSpeed, measure_detection
+from tools.measure.stopwatch import timed
+from tools.measure.torchvision_peer import PEER_NAME, make_timing_peer
 from tools.reading import pack_images, read_data, training_split
 from tools.run_folder import start_accelerator
 from tools.training_run import RunData, search_regions, shared_learner
@@ -52,6 +53,10 @@ def benchmark(
     ] = None,
     training: Annotated[bool, typer.Option("--training", help="Time the training instead of a trained model.")] = False,
     images: Annotated[int, typer.Option(min=1, help="Of a model: most images to time.")] = 50,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Of a model: time torchvision's Faster R-CNN on the same images.")
+    ] = False,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Of a model: write the numbers here.")] = None,
     config: Annotated[str, typer.Option(help="Of googlenet: recipe (modern, paper) or a YAML file.")] = "modern",
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Of a training: override a value: train.batch_size=64")
@@ -61,7 +66,10 @@ def benchmark(
 ) -> None:
     """Tells how long each stage of a detector takes; or how near training comes to the bare network.
 
-    Example: multibox benchmark runs/first photos
+    Example: multibox benchmark runs/first photos --peers --json speed.json
+
+    Each stage is set beside the time that its multiply-adds would take as one large matrix product. The peer's weights
+    are random, so its boxes mean nothing; trained, with more to tell, it takes a tenth longer.
 
     Of a training, all of it (views, optimizer, average) and the bare forward and backward pass are measured in turn,
     several times, and the median of the rounds is told: a machine's speed drifts. Then the parts of a step.
@@ -72,7 +80,10 @@ def benchmark(
     """
     overrides = list(set_ or [])
     if model != NETWORK and not training:
-        _benchmark_detector(Path(model), source, images, device)
+        speed = _measure_detector(Path(model), source, images, device, peers)
+        speed.show(console)
+        if json_path is not None:
+            write_json(json_path, {"model": model, **speed.to_document()})
     elif source is None:
         raise InputError(f"{model}: name the data set to train on: multibox benchmark {model} DATA --training")
     elif model == NETWORK:
@@ -81,20 +92,26 @@ def benchmark(
         _benchmark_detector_training(load_config(model, overrides, schema=Config), source, steps)
 
 
-def _benchmark_detector(path: Path, source: Path | None, most: int, device: str) -> None:
+def _measure_detector(path: Path, source: Path | None, most: int, device: str, peers: bool) -> DetectionSpeed:
     detector = load_detector(path, device=device)
-    chosen = _noise(most) if source is None else (read_image(p) for _, p in islice(list_source(source), most))
-    seconds = time_stages(detector, chosen)
-    medians = {stage: 1000 * median(values) for stage, values in seconds.items()}
-    table = Table("stage", "median, ms", "share", "of the backbone")
-    for stage, value in medians.items():
-        table.add_row(
-            stage, f"{value:.2f}", f"{value / sum(medians.values()):.0%}", f"{value / medians['backbone']:.0%}"
-        )
+    read_seconds = None
+    if source is None:
+        pixels = list(_noise(most))
+    else:
+        read = [timed(read_image, file) for _, file in islice(list_source(source), most)]
+        pixels, read_seconds = [image for image, _ in read], [seconds for _, seconds in read]
     precision = str(detector.precision).removeprefix("torch.")
-    console.print(f"{detector.device}, {precision}, longer side {detector.longest_side} pixels, one image at a time")
-    console.print(table)
-    console.print(f"in all {sum(medians.values()):.1f} ms an image, without reading; {len(seconds['scale'])} images")
+    console.print(
+        f"{detector.device}, {precision}, longer side {detector.longest_side} pixels, one image at a time, "
+        f"{len(pixels)} images"
+    )
+    return measure_detection(
+        detector,
+        load_detector(path, device=device, precision="float32", prepare=False),
+        pixels,
+        read_seconds=read_seconds,
+        peers={PEER_NAME: make_timing_peer(len(detector.class_names))} if peers else {},
+    )
 
 
 def _noise(count: int) -> Iterator[npt.NDArray[np.uint8]]:

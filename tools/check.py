@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from detection.atomic import atomic_path
+from detection.atomic import write_json
 from detection.data.audit import Audit, audit_dataset
 from detection.data.findings import summarize_findings
 from detection.data.mend import left_for_a_person, mend_dataset, refuse_folder, write_changes
@@ -116,8 +115,7 @@ def print_audit(audit: Audit, *, more_hint: str = "") -> None:
 
 def _write_json(path: Path, audit: Audit, *, option: str) -> None:
     try:
-        with atomic_path(path) as draft:
-            draft.write_text(json.dumps(audit.to_document(), indent=2), encoding="ascii")
+        write_json(path, audit.to_document())
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); name another place with {option}") from error
 

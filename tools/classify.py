@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from detection.atomic import atomic_path
+from detection.atomic import write_json
 from detection.checkpoint import model_file
 from detection.classification.classifier import Classifier, load_classifier
 from detection.classification.crops import NUM_CROPS, scaled_sides
@@ -142,8 +141,7 @@ def _write_json(path: Path, cells: list[ProtocolCell], context: dict[str, object
         }
         for cell in cells
     ]
-    with atomic_path(path) as draft:
-        draft.write_text(json.dumps({**context, "cells": rows}, indent=2) + "\n", encoding="ascii")
+    write_json(path, {**context, "cells": rows})
     console.print(f"numbers: {path}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,7 +15,7 @@ import typer
 from rich.console import Console
 from torch import Tensor
 
-from detection.atomic import atomic_path, remove_drafts
+from detection.atomic import remove_drafts, write_json
 from detection.calibration import THRESHOLDS, lowest_scores
 from detection.data.remote import copy_out, is_uri
 from detection.errors import InputError
@@ -216,8 +215,7 @@ def _write_results(
         write_yolo(out / "yolo", _readable(journal, lowest), file_names=file_names, class_names=names)
     if "voc" in formats:
         write_voc(out / "voc", _readable(journal, lowest), file_names=file_names, class_names=names)
-    with atomic_path(out / "errors.json") as draft:
-        draft.write_text(json.dumps(errors, indent=1) + "\n", encoding="ascii")
+    write_json(out / "errors.json", errors)
 
 
 def _readable(journal: Journal, lowest: Tensor | None = None) -> Iterator[ImageDetections]:

@@ -11,7 +11,6 @@ told. Annotations and names of the source reach nothing outside OUT, and the sou
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from detection.atomic import atomic_path
+from detection.atomic import write_json
 from detection.data.audit import Audit
 from detection.data.boxes_check import MIN_SIDE_PX
 from detection.data.class_drift import SAME_NAME
@@ -109,7 +108,7 @@ def mend_dataset(
     for part in audit.parts:
         if kept[part.split]:
             document = _document(part, kept[part.split], names, table, repeats)
-            _write_json(out / "annotations" / f"instances_{part.split}.json", document)
+            write_json(out / "annotations" / f"instances_{part.split}.json", document)
     faults = (*audit.findings, *_empty_splits(audit, kept))
     mended = [_change(finding) for finding in faults if finding.kind in _DONE]
     return (*mended, *copies, *_class_changes(audit.parts, table), *repeats)
@@ -129,7 +128,7 @@ def write_changes(out: Path, audit: Audit, changes: Sequence[Change], left: Sequ
         "changes": [asdict(change) for change in changes],
         "left": [asdict(finding) for finding in left],
     }
-    _write_json(out / "fix.json", document)
+    write_json(out / "fix.json", document)
 
 
 def refuse_folder(root: Path, out: Path, image_folders: Iterable[Path] = ()) -> None:
@@ -258,8 +257,3 @@ def _class_changes(parts: Sequence[DetectionData], table: ClassTable) -> Iterato
 
 def _change(finding: Finding) -> Change:
     return Change(finding.kind, finding.file, finding.message, _DONE[finding.kind])
-
-
-def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-    with atomic_path(path) as draft:
-        draft.write_text(json.dumps(document, indent=1), encoding="ascii", newline="\n")

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from detection.atomic import write_json
 from detection.data.image import read_image
 from detection.errors import InputError
 from detection.evaluation.class_boxes import Floats
 from detection.evaluation.comparison import Change, Comparison, Side
 from detection.evaluation.intervals import METHOD, PAIRED_METHOD, Difference, Estimate
-from detection.evaluation.page import jpeg_uri, scale_image, write_json, write_page
+from detection.evaluation.page import jpeg_uri, scale_image, write_page
 from detection.evaluation.report_view import estimate_text
 
 VERDICTS = {

@@ -21,13 +21,6 @@ from detection.visualize import Image
 _JPEG_QUALITY = 82
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Writes strict JSON, whole or not at all; NaN is an error of ours."""
-    text = json.dumps(document, indent=2, allow_nan=False)
-    with atomic_path(path) as draft:
-        draft.write_text(text + "\n", encoding="ascii", newline="\n")
-
-
 def script_json(document: Mapping[str, Any]) -> str:
     """JSON to stand inside ``<script type="application/json">``: no text in it can end the element.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from detection.evaluation.page import write_json, write_page
+from detection.atomic import write_json
+from detection.evaluation.page import write_page
 from detection.evaluation.proposal_summary import COVERED_IOU, MEASURES, ImageCover, ProposalEvaluation
 from detection.evaluation.proposal_view import count_text, missed_pictures, recall_plots
 

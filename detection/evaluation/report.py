@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from detection.atomic import write_json
 from detection.data.records import DetectionData
 from detection.evaluation.explanation import Explanation
 from detection.evaluation.explanation_view import Matrix, blame_bars, confusion_matrix, error_bars
 from detection.evaluation.gallery import Gallery
-from detection.evaluation.page import script_json, script_text, write_json, write_page
+from detection.evaluation.page import script_json, script_text, write_page
 from detection.evaluation.report_view import MAX_CURVES, curve_plots, headlines, reliability_plot, size_bands
 from detection.evaluation.score_table import STEPS, score_tables, total
 from detection.evaluation.summary import Evaluation

@@ -14,11 +14,9 @@ from detection.build import load_detector
 from detection.checkpoint import ModelHeader, load_header, load_model, load_state, save_model, save_state
 from detection.data.source import list_source
 from detection.errors import InputError
-from detection.folder import detect_folder
 from detection.journal import Journal, JournalEntry
 from detection.structures import Detections
 from detection.training_log import TrainingLog
-from tests.builders import random_pixels, save_image
 from tests.detection.tiny import CLASSES, tiny_config, tiny_network
 
 SETTINGS = {"model": "abc", "source": "photos"}
@@ -168,38 +166,6 @@ def test_journal_refuses_to_mix_runs(tmp_path: Path) -> None:
         Journal(path, SETTINGS, resume=False)
     with pytest.raises(InputError, match="give another --out"):
         Journal(path, {**SETTINGS, "model": "other"}, resume=True)
-
-
-def test_folder_detection_goes_on_and_equals_an_uninterrupted_run(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    for index in range(4):
-        save_image(photos / f"{index}.png", random_pixels((40, 50), index))
-    (photos / "2b.jpg").write_bytes(b"not a jpeg")
-    detector = load_detector(saved_model(tmp_path), device="cpu", precision="float32")
-    images = list_source(photos)
-
-    whole = Journal(tmp_path / "whole.jsonl", SETTINGS, resume=False)
-    detect_folder(detector, images, whole)
-    whole.close()
-
-    class KillError(Exception):
-        pass
-
-    def kill_after_two(entry: JournalEntry) -> None:
-        if entry.file_name == "1.png":
-            raise KillError
-
-    parts = Journal(tmp_path / "parts.jsonl", SETTINGS, resume=False)
-    with pytest.raises(KillError):
-        detect_folder(detector, images, parts, heard=kill_after_two)
-    parts.close()
-    parts = Journal(tmp_path / "parts.jsonl", SETTINGS, resume=True)
-    detect_folder(detector, images, parts)
-    parts.close()
-    assert parts.path.read_bytes() == whole.path.read_bytes()
-    errors = {entry.file_name: entry.error for entry in parts if entry.error}
-    assert list(errors) == ["2b.jpg"]
-    assert "not an image" in str(errors["2b.jpg"])
 
 
 def test_source_must_be_there(tmp_path: Path) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from configs.load import dump_config
-from detection.checkpoint import ModelHeader, save_model
 from tests.builders import toy_images, write_voc
 from tests.classification.pictures import class_files, write_folder, write_zip
-from tests.detection.tiny import CLASSES, tiny_config, tiny_network
+from tests.detection.tiny import tiny_config
 from tests.tools.running import run_main as run
 
 SMALL = [
@@ -106,15 +105,3 @@ def test_benchmark_of_a_detectors_training(tmp_path: Path, capsys: pytest.Captur
         assert text in told
     assert run("benchmark", "default", "--training") == 2
     assert "default: name the data set" in capsys.readouterr().err
-
-
-def test_benchmark_of_a_model_tells_its_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = tiny_config()
-    path = tmp_path / "model.safetensors"
-    save_model(path, tiny_network(config).state_dict(), ModelHeader(config.model_dump(mode="json"), CLASSES, (1, 2, 3)))
-    assert run("benchmark", path, "--images", 2, "--device", "cpu") == 0
-    told = capsys.readouterr().out
-    for text in ("backbone", "multibox", "classifier", "in all", "2 images"):
-        assert text in told
-    assert run("benchmark", "resnet") == 2
-    assert "resnet: no such file" in capsys.readouterr().err

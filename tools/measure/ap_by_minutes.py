@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from detection.atomic import atomic_path
+from detection.atomic import atomic_path, write_json
 from detection.build import load_detector
 from detection.data.image import read_image
 from detection.data.records import DetectionData
@@ -63,9 +63,10 @@ def ap_by_minutes(
             found = _train_peer(training, test, time, seed=seed)
         coco = evaluate_detections(test, found).coco
         points.append(Point(side, time, coco["AP"] or 0.0, coco["AP50"] or 0.0))
-        _write(file, json.dumps(points, indent=1) + "\n")
+        write_json(file, points)
     console.print(_table(points))
-    _write(out / "ap_by_minutes.svg", draw(points, data.resolve().name))
+    with atomic_path(out / "ap_by_minutes.svg") as draft:
+        draft.write_text(draw(points, data.resolve().name), encoding="utf-8")
 
 
 def parse_minutes(text: str) -> list[float]:
@@ -111,11 +112,6 @@ def _table(points: Sequence[Point]) -> Table:
     for time in sorted({point.minutes for point in points}):
         table.add_row(f"{time:g}", *(shown.get((side, time), "") for side in (OURS, PEER)))
     return table
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_path(path) as draft:
-        draft.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

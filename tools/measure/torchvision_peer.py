@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from detection.data.records import DetectionData, ImageRecord
 from detection.preprocess import Image
 from detection.structures import Detections
 from proposals.structures import Proposals
+
+PEER_NAME = "torchvision Faster R-CNN MobileNetV3-320"
 
 BATCH_SIZE = 4
 LEARNING_RATE = 3e-4
@@ -33,9 +36,7 @@ def train_peer(data: DetectionData, minutes: float, seed: int) -> tuple[FasterRC
     """
     torch.manual_seed(seed)
     chance = random.Random(seed)
-    network = fasterrcnn_mobilenet_v3_large_320_fpn(
-        weights=None, weights_backbone=None, num_classes=len(data.class_names) + 1, trainable_backbone_layers=6
-    ).train()
+    network = _make_network(len(data.class_names)).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-4)
     started, step = time.monotonic(), 0
     for batch in _batches(data.images, chance):
@@ -53,6 +54,17 @@ def train_peer(data: DetectionData, minutes: float, seed: int) -> tuple[FasterRC
         optimizer.step()
         step += 1
     return network.eval(), step
+
+
+def make_timing_peer(num_classes: int) -> Callable[[Image], Detections]:
+    """What finds boxes with random weights: for its time, which hardly depends on them."""
+    torch.manual_seed(0)
+    return partial(peer_detections, _make_network(num_classes).eval())
+
+
+def _make_network(num_classes: int) -> FasterRCNN:
+    """With random weights, so all of its layers learn."""
+    return fasterrcnn_mobilenet_v3_large_320_fpn(weights=None, weights_backbone=None, num_classes=num_classes + 1)
 
 
 def _batches(records: tuple[ImageRecord, ...], chance: random.Random) -> Iterator[list[ImageRecord]]:

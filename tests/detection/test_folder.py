@@ -1,0 +1,93 @@
+"""Detection over a folder: batches, unreadable files, and runs that are stopped and go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+import torch
+
+from detection.build import load_detector
+from detection.data.source import list_source
+from detection.device import Compute
+from detection.folder import BATCH, detect_folder
+from detection.image_detector import ImageDetector
+from detection.journal import Journal, JournalEntry
+from detection.preprocess import Image
+from detection.structures import Detections
+from tests.builders import random_patches, random_pixels, save_image
+from tests.detection.lively import detector_of, make_lively_network, save_lively_model
+
+SETTINGS = {"model": "abc", "source": "photos"}
+
+
+def test_folder_detection_goes_on_and_equals_an_uninterrupted_run(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for index in range(4):
+        save_image(photos / f"{index}.png", random_pixels((40, 50), index))
+    (photos / "2b.jpg").write_bytes(b"not a jpeg")
+    detector = load_detector(save_lively_model(tmp_path), device="cpu", precision="float32")
+    images = list_source(photos)
+
+    whole = Journal(tmp_path / "whole.jsonl", SETTINGS, resume=False)
+    detect_folder(detector, images, whole)
+    whole.close()
+
+    class KillError(Exception):
+        pass
+
+    def kill_after_two(entry: JournalEntry) -> None:
+        if entry.file_name == "1.png":
+            raise KillError
+
+    parts = Journal(tmp_path / "parts.jsonl", SETTINGS, resume=False)
+    with pytest.raises(KillError):
+        detect_folder(detector, images, parts, heard=kill_after_two)
+    parts.close()
+    parts = Journal(tmp_path / "parts.jsonl", SETTINGS, resume=True)
+    detect_folder(detector, images, parts)
+    parts.close()
+    assert parts.path.read_bytes() == whole.path.read_bytes()
+    errors = {entry.file_name: entry.error for entry in parts if entry.error}
+    assert list(errors) == ["2b.jpg"]
+    assert "not an image" in str(errors["2b.jpg"])
+
+
+def test_batches_do_not_depend_on_where_a_run_was_stopped(tmp_path: Path) -> None:
+    images = [
+        (f"{index}.png", save_image(tmp_path / "photos" / f"{index}.png", random_pixels((40, 50), index)))
+        for index in range(2 * BATCH + 1)
+    ]
+    nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), (40, 50))
+    journal = Journal(tmp_path / "journal.jsonl", SETTINGS, resume=False)
+    for name, _ in images[: BATCH + 2]:
+        journal.append(JournalEntry(name, nothing))
+    journal.close()
+    asked: list[int] = []
+
+    class Recorder:
+        device = torch.device("cpu")
+
+        def detect_images(self, images: Sequence[Image]) -> list[Detections]:
+            asked.append(len(images))
+            return [nothing] * len(images)
+
+    journal = Journal(tmp_path / "journal.jsonl", SETTINGS, resume=True)
+    detect_folder(cast("ImageDetector", Recorder()), images, journal)
+    journal.close()
+    assert asked == [BATCH, 1]  # the second batch whole, though two of its images were done
+    assert [entry.file_name for entry in journal] == [name for name, _ in images]
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_an_image_gets_the_same_answer_alone_and_in_a_batch(precision: torch.dtype) -> None:
+    detector = detector_of(make_lively_network(), Compute(torch.device("cpu"), precision))
+    detector.prepare()
+    images = [random_patches((96, 72), seed) for seed in range(BATCH)]
+    for image, together in zip(images, detector.detect_images(images), strict=True):
+        (alone,) = detector.detect_images([image])
+        assert len(alone) > 10
+        assert torch.equal(together.boxes, alone.boxes)
+        assert torch.equal(together.scores, alone.scores)

@@ -1,0 +1,84 @@
+"""``multibox benchmark`` of a trained model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from backbone.table import count_multiply_adds as count_layers
+from detection.checkpoint import ModelHeader, save_model
+from detection.device import Compute
+from detection.timing import STAGES, count_multiply_adds
+from tests.builders import random_pixels, save_image
+from tests.detection.lively import detector_of
+from tests.detection.tiny import CLASSES, tiny_config, tiny_network
+from tests.tools.running import run_main as run
+from tools import detection_speed
+from tools.detection_speed import DetectionSpeed, products_per_second
+
+CPU = Compute(torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    config = tiny_config()
+    header = ModelHeader(config.model_dump(mode="json"), CLASSES, (1, 2, 3))
+    save_model(tmp_path / "model.safetensors", tiny_network(config).state_dict(), header)
+    return tmp_path / "model.safetensors"
+
+
+def test_it_tells_the_stages_of_a_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("benchmark", model, "--images", 2, "--device", "cpu") == 0
+    told = capsys.readouterr().out
+    for text in ("backbone", "multibox", "classifier", "in all", "2 images", "of the ceiling", "billion multiply-adds"):
+        assert text in told
+    assert "read" not in told
+    assert "torchvision" not in told
+    assert run("benchmark", "resnet") == 2
+    assert "resnet: no such file" in capsys.readouterr().err
+
+
+def test_files_are_read_and_the_peer_stands_beside(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        save_image(tmp_path / "photos" / f"{number}.png", random_pixels((60 + 20 * number, 96), number))
+    out = tmp_path / "speed.json"
+    assert run("benchmark", model, tmp_path / "photos", "--device", "cpu", "--peers", "--json", out) == 0
+    assert "MobileNetV3-320" in capsys.readouterr().out
+    document = json.loads(out.read_text())
+    assert list(document["stages"]) == ["read", *STAGES]
+    assert document["images"] == 3
+    assert document["peers"]["torchvision Faster R-CNN MobileNetV3-320"] > 0
+    adds = sum(stage["multiply_adds"] for stage in document["stages"].values())
+    assert document["multiply_adds"] == pytest.approx(adds)
+    share = adds / document["ceiling_multiply_adds_per_second"] / (document["milliseconds"] / 1000)
+    assert document["share_of_ceiling"] == pytest.approx(share)
+
+
+def test_multiply_adds_of_the_backbone_are_those_of_its_layers() -> None:
+    network = tiny_network()
+    counted = count_multiply_adds(detector_of(network), random_pixels((64, 96)))
+    assert counted["backbone"] == sum(count_layers(network.backbone, (64, 96)).values())
+    # The trunk of the classifier: 20 regions, a 3x3 convolution on 7x7 places with stride 2, and the linear layers.
+    conv, trunk, member = 16 * 9 * 128 * 16, 128 * 16 * 32, 2 * (32 * 16 + 16 * (4 + 12))
+    assert counted["classifier"] == 20 * (conv + trunk + member)
+    assert counted["scale"] == counted["select"] == 0
+
+
+def test_shares_by_hand() -> None:
+    milliseconds = {"read": [1.0, 3.0, 2.0], "scale": [1.0, 1.0, 1.0], "backbone": [6.0, 6.0, 7.0]}
+    multiply_adds = {"read": 0.0, "scale": 0.0, "backbone": 3e6}
+    speed = DetectionSpeed(CPU, milliseconds, multiply_adds, 1e9, None, {})
+    assert speed.total_milliseconds == 10
+    assert speed.share_of_ceiling(3e6, 6.0) == pytest.approx(0.5)  # 3 of 6 ms
+    assert speed.to_document()["share_of_ceiling"] == pytest.approx(0.3)
+
+
+def test_the_ceiling_is_the_fastest_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([1.0, 0.5, *[2.0] * 100])
+    monkeypatch.setattr(detection_speed, "timed", lambda *call: (None, next(seconds)))
+    assert products_per_second(CPU) == 2048**3 / 0.5

@@ -1,0 +1,163 @@
+"""A trained detector's speed: each stage's time beside what the machine's matrix products would allow.
+
+Legend: T images timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import mean, median
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from detection.detector import Detector
+from detection.device import Compute
+from detection.memory import peak_gib
+from detection.preprocess import Image
+from detection.timing import STAGES, count_multiply_adds, time_stages
+from tools.measure.stopwatch import timed
+
+PRODUCT_SIDE = 2048
+"""Of the square matrices whose product is the ceiling: large enough that nothing but multiply-adds counts."""
+
+PRODUCT_ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class DetectionSpeed:
+    """What was measured.
+
+    Attributes:
+        compute: Where, and in which precision.
+        milliseconds: Part -> T milliseconds, in the order of an image's way; ``read`` first where there were files.
+        multiply_adds: Part -> multiply-adds, mean of the T images; the parts of ``milliseconds``.
+        ceiling: Multiply-adds per second of the machine's matrix products in this precision.
+        memory_gib: Most memory that was in use; None where the system does not tell.
+        peers: Name -> T milliseconds from pixels to boxes.
+    """
+
+    compute: Compute
+    milliseconds: dict[str, list[float]]
+    multiply_adds: dict[str, float]
+    ceiling: float
+    memory_gib: float | None
+    peers: dict[str, list[float]]
+
+    @property
+    def total_milliseconds(self) -> float:
+        """All parts of an image together, median of the images."""
+        return median(map(sum, zip(*self.milliseconds.values(), strict=True)))
+
+    def share_of_ceiling(self, multiply_adds: float, milliseconds: float) -> float:
+        """The part of the time that the matrix products alone would take."""
+        return multiply_adds / self.ceiling / (milliseconds / 1000)
+
+    def show(self, console: Console) -> None:
+        """One table, and below it what it was measured against."""
+        whole, total_adds = self.total_milliseconds, sum(self.multiply_adds.values())
+        table = Table("stage", "median, ms", "share", "multiply-adds, M", "of the ceiling")
+        for part, values in self.milliseconds.items():
+            table.add_row(part, *self._cells(median(values), self.multiply_adds[part]))
+        table.add_section()
+        table.add_row("in all", *self._cells(whole, total_adds))
+        for name, values in self.peers.items():
+            table.add_row(name, f"{median(values):.2f}", f"{median(values) / whole:.1f} times", "", "")
+        console.print(table)
+        rate = f"{self.ceiling / 1e9:,.0f} billion multiply-adds a second"
+        console.print(f"ceiling: {rate}, of products of {PRODUCT_SIDE} x {PRODUCT_SIDE} matrices")
+        if self.memory_gib is not None:
+            console.print(f"memory: at most {self.memory_gib:.2f} GiB")
+
+    def _cells(self, milliseconds: float, multiply_adds: float) -> tuple[str, str, str, str]:
+        share = f"{milliseconds / self.total_milliseconds:.0%}"
+        if not multiply_adds:
+            return f"{milliseconds:.2f}", share, "", ""
+        of_ceiling = f"{self.share_of_ceiling(multiply_adds, milliseconds):.0%}"
+        return f"{milliseconds:.2f}", share, f"{multiply_adds / 1e6:,.0f}", of_ceiling
+
+    def to_document(self) -> dict[str, Any]:
+        """For a file."""
+        parts = {
+            part: {"milliseconds": median(values), "multiply_adds": self.multiply_adds[part]}
+            for part, values in self.milliseconds.items()
+        }
+        whole, total_adds = self.total_milliseconds, sum(self.multiply_adds.values())
+        return {
+            "device": str(self.compute.device),
+            "precision": str(self.compute.precision).removeprefix("torch."),
+            "images": len(self.milliseconds[STAGES[0]]),
+            "stages": parts,
+            "milliseconds": whole,
+            "multiply_adds": total_adds,
+            "ceiling_multiply_adds_per_second": self.ceiling,
+            "share_of_ceiling": self.share_of_ceiling(total_adds, whole),
+            "memory_gib": self.memory_gib,
+            "peers": {name: median(values) for name, values in self.peers.items()},
+        }
+
+
+def measure_detection(
+    detector: Detector,
+    countable: Detector,
+    images: Sequence[Image],
+    *,
+    read_seconds: Sequence[float] | None,
+    peers: dict[str, Callable[[Image], object]],
+) -> DetectionSpeed:
+    """Times every stage for every image, one image at a time; then the peers, each on the same images.
+
+    Args:
+        detector: A prepared one.
+        countable: The same model, not prepared; its multiply-adds are counted.
+        images: T at least one, (H, W, 3) uint8 RGB.
+        read_seconds: T, how long reading each took; None where they were not read.
+        peers: Name -> what finds the boxes of an image.
+
+    Raises:
+        InputError: If the detector is of the crop form.
+    """
+    seconds = time_stages(detector, images)
+    memory = peak_gib(detector.device)  # of detection alone, before anything else is measured
+    if read_seconds is not None:
+        seconds = {"read": list(read_seconds), **seconds}
+    counted = {shape: count_multiply_adds(countable, _of_shape(images, shape)) for shape in {i.shape for i in images}}
+    return DetectionSpeed(
+        compute=Compute(detector.device, detector.precision),
+        milliseconds={part: [1000 * value for value in values] for part, values in seconds.items()},
+        multiply_adds={part: mean(counted[i.shape].get(part, 0) for i in images) for part in seconds},
+        ceiling=products_per_second(Compute(detector.device, detector.precision)),
+        memory_gib=memory,
+        peers={name: _time_peer(detect, images) for name, detect in peers.items()},
+    )
+
+
+def products_per_second(compute: Compute) -> float:
+    """Multiply-adds per second of a large matrix product, the best of several rounds."""
+    a, b = torch.randn(2, PRODUCT_SIDE, PRODUCT_SIDE, dtype=torch.float32).to(*compute)
+    best = 0.0
+    for _ in range(PRODUCT_ROUNDS):
+        _, seconds = timed(_multiply, a, b)
+        best = max(best, PRODUCT_SIDE**3 / seconds)
+    return best
+
+
+def _multiply(a: Tensor, b: Tensor) -> None:
+    """To the end: a GPU answers before it is done."""
+    torch.mm(a, b)
+    if a.is_cuda:
+        torch.cuda.synchronize()
+
+
+def _of_shape(images: Sequence[Image], shape: tuple[int, ...]) -> Image:
+    return next(image for image in images if image.shape == shape)
+
+
+def _time_peer(detect: Callable[[Image], object], images: Sequence[Image]) -> list[float]:
+    """Milliseconds; the first call is slower than all others and is thrown away."""
+    detect(images[0])
+    return [1000 * timed(detect, image)[1] for image in images]

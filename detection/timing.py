@@ -57,7 +57,7 @@ def time_stages(detector: Detector, images: Iterable[Image]) -> dict[str, list[f
 
     seen: set[tuple[int, int]] = set()
     for image in images:
-        size_hw = image.shape[:2]
+        size_hw = resized_size((image.shape[0], image.shape[1]), detector.longest_side)
         if size_hw not in seen:
             seen.add(size_hw)
             _pass_stages(detector, image, _merely)

@@ -27,6 +27,7 @@ from detection.data.image import read_image
 from detection.data.source import list_source
 from detection.engine import StateFile, Trainer
 from detection.errors import InputError
+from detection.preprocess import Image
 from detection.schedule import StepBudget
 from tools.cli import run_alone
 from tools.detection_speed import DetectionSpeed, measure_detection
@@ -81,6 +82,7 @@ def benchmark(
     overrides = list(set_ or [])
     if model != NETWORK and not training:
         speed = _measure_detector(Path(model), source, images, device, peers)
+        console.print(f"{model}, one image at a time")
         speed.show(console)
         if json_path is not None:
             write_json(json_path, {"model": model, **speed.to_document()})
@@ -94,22 +96,20 @@ def benchmark(
 
 def _measure_detector(path: Path, source: Path | None, most: int, device: str, peers: bool) -> DetectionSpeed:
     detector = load_detector(path, device=device)
-    read_seconds = None
-    if source is None:
-        pixels = list(_noise(most))
-    else:
-        read = [timed(read_image, file) for _, file in islice(list_source(source), most)]
-        pixels, read_seconds = [image for image, _ in read], [seconds for _, seconds in read]
-    precision = str(detector.precision).removeprefix("torch.")
-    console.print(
-        f"{detector.device}, {precision}, longer side {detector.longest_side} pixels, one image at a time, "
-        f"{len(pixels)} images"
-    )
+    read_seconds: list[float] = []
+
+    def read() -> Iterator[Image]:
+        assert source is not None
+        for _, file in islice(list_source(source), most):
+            image, seconds = timed(read_image, file)
+            read_seconds.append(seconds)
+            yield image
+
     return measure_detection(
         detector,
         load_detector(path, device=device, precision="float32", prepare=False),
-        pixels,
-        read_seconds=read_seconds,
+        _noise(most) if source is None else read(),
+        read_seconds=None if source is None else read_seconds,
         peers={PEER_NAME: make_timing_peer(len(detector.class_names))} if peers else {},
     )
 

@@ -5,11 +5,12 @@ Legend: T images timed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +19,7 @@ from torch import Tensor
 from detection.detector import Detector
 from detection.device import Compute
 from detection.memory import peak_gib
-from detection.preprocess import Image
+from detection.preprocess import Image, resized_size
 from detection.timing import STAGES, count_multiply_adds, time_stages
 from tools.measure.stopwatch import timed
 
@@ -37,7 +38,7 @@ class DetectionSpeed:
         milliseconds: Part -> T milliseconds, in the order of an image's way; ``read`` first where there were files.
         multiply_adds: Part -> multiply-adds, mean of the T images; the parts of ``milliseconds``.
         ceiling: Multiply-adds per second of the machine's matrix products in this precision.
-        memory_gib: Most memory that was in use; None where the system does not tell.
+        memory_gib: Most memory that was in use; None where the system does not tell or peers took of it too.
         peers: Name -> T milliseconds from pixels to boxes.
     """
 
@@ -67,6 +68,8 @@ class DetectionSpeed:
         table.add_row("in all", *self._cells(whole, total_adds))
         for name, values in self.peers.items():
             table.add_row(name, f"{median(values):.2f}", f"{median(values) / whole:.1f} times", "", "")
+        precision = str(self.compute.precision).removeprefix("torch.")
+        console.print(f"{self.compute.device}, {precision}, {len(self.milliseconds[STAGES[0]])} images")
         console.print(table)
         rate = f"{self.ceiling / 1e9:,.0f} billion multiply-adds a second"
         console.print(f"ceiling: {rate}, of products of {PRODUCT_SIDE} x {PRODUCT_SIDE} matrices")
@@ -104,35 +107,47 @@ class DetectionSpeed:
 def measure_detection(
     detector: Detector,
     countable: Detector,
-    images: Sequence[Image],
+    images: Iterable[Image],
     *,
     read_seconds: Sequence[float] | None,
     peers: dict[str, Callable[[Image], object]],
 ) -> DetectionSpeed:
-    """Times every stage for every image, one image at a time; then the peers, each on the same images.
+    """Times every stage and the peers, one image after the other.
 
     Args:
         detector: A prepared one.
         countable: The same model, not prepared; its multiply-adds are counted.
-        images: T at least one, (H, W, 3) uint8 RGB.
-        read_seconds: T, how long reading each took; None where they were not read.
+        images: T at least one, (H, W, 3) uint8 RGB; one is in memory at a time.
+        read_seconds: Filled with T seconds as ``images`` are read; None where they are not read.
         peers: Name -> what finds the boxes of an image.
 
     Raises:
         InputError: If the detector is of the crop form.
     """
-    seconds = time_stages(detector, images)
-    memory = peak_gib(detector.device)  # of detection alone, before anything else is measured
+    sizes: list[tuple[int, int]] = []
+    of_peers: dict[str, list[float]] = {name: [] for name in peers}
+
+    def seen() -> Iterator[Image]:
+        for image in images:
+            for name, detect in peers.items():
+                if not sizes:
+                    detect(image)  # the first call is slower than all others
+                of_peers[name].append(1000 * timed(detect, image)[1])
+            sizes.append(resized_size((image.shape[0], image.shape[1]), detector.longest_side))
+            yield image
+
+    seconds = time_stages(detector, seen())
+    memory = None if peers else peak_gib(detector.device)
     if read_seconds is not None:
         seconds = {"read": list(read_seconds), **seconds}
-    counted = {shape: count_multiply_adds(countable, _of_shape(images, shape)) for shape in {i.shape for i in images}}
+    counted = {size: count_multiply_adds(countable, _noise(size)) for size in set(sizes)}
     return DetectionSpeed(
         compute=Compute(detector.device, detector.precision),
         milliseconds={part: [1000 * value for value in values] for part, values in seconds.items()},
-        multiply_adds={part: mean(counted[i.shape].get(part, 0) for i in images) for part in seconds},
+        multiply_adds={part: mean(counted[size].get(part, 0) for size in sizes) for part in seconds},
         ceiling=products_per_second(Compute(detector.device, detector.precision)),
         memory_gib=memory,
-        peers={name: _time_peer(detect, images) for name, detect in peers.items()},
+        peers=of_peers,
     )
 
 
@@ -153,11 +168,6 @@ def _multiply(a: Tensor, b: Tensor) -> None:
         torch.cuda.synchronize()
 
 
-def _of_shape(images: Sequence[Image], shape: tuple[int, ...]) -> Image:
-    return next(image for image in images if image.shape == shape)
-
-
-def _time_peer(detect: Callable[[Image], object], images: Sequence[Image]) -> list[float]:
-    """Milliseconds; the first call is slower than all others and is thrown away."""
-    detect(images[0])
-    return [1000 * timed(detect, image)[1] for image in images]
+def _noise(size_hw: tuple[int, int]) -> Image:
+    """What is counted does not depend on the picture, but for the number of its proposals."""
+    return np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)

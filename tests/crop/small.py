@@ -14,5 +14,6 @@ def crop_config(method: str = "multibox", *, members: int = 2, box_regression: b
     values["proposals"] |= {"method": method, "selective_search": {"mode": "single", "max_boxes": 20}}
     crop = {"members": members, "side": 64, "context": 4, "batch": 16}
     values["classifier"] |= {"form": "crop", "box_regression": box_regression, "crop": crop}
+    values["pyramid"]["finest_stride"] = 8  # crops are cut from the image; no region is pooled
     values["postprocess"]["score_threshold"] = 0.0
     return config_from_dict(values, schema=Config)

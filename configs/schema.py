@@ -139,7 +139,10 @@ class ClassifierConfig(Section):
     form: Literal["shared", "crop"] = Field(
         default="shared", description="shared (heads on the backbone's features) or crop (whole networks, as R-CNN)."
     )
-    members: int = Field(default=6, ge=1, le=64, description="Heads of the ensemble.")
+    second_look: bool = Field(
+        default=True, description="Judge regions once more, with as many members, where the first look moved them."
+    )
+    members: int = Field(default=3, ge=1, le=64, description="Heads of the ensemble, of each look.")
     contexts: tuple[float, ...] = Field(
         default=(1.0,),
         strict=False,  # YAML has lists only; the items stay strict

@@ -67,6 +67,7 @@ _RULES = (
         lambda c: c.classifier.form == "crop" and c.proposals.method in ("multibox", "multibox-fc"),
         "is for classifier.form shared; in the crop form the members alone make the score",
     ),
+    _Rule(("classifier.second_look",), lambda c: c.classifier.form == "crop", "is for classifier.form shared"),
     _Rule(("classifier.crop",), lambda c: c.classifier.form == "shared", "is for classifier.form crop"),
     _Rule(
         ("pyramid", *(f"classifier.{name}" for name in _SHARED), "classifier.crop.proposer_share"),
@@ -79,7 +80,7 @@ _RULES = (
         "is for classifier.form shared and for proposals that are learnt: crops have one size",
     ),
     _Rule(
-        ("train.loss_weights.region_box",),
+        ("train.loss_weights.region_box", "classifier.second_look"),
         lambda c: not c.classifier.box_regression,
         "is for classifier.box_regression true",
     ),

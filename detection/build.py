@@ -75,11 +75,13 @@ def build_network(config: Config, num_classes: int, priors: Tensor | None = None
         pyramid = _build_pyramid(config, backbone)
         multibox = _build_multibox(config, fit_priors(config, ()) if priors is None else priors)
         classifier = _build_classifier(config, num_classes)
+        second_look = _build_classifier(config, num_classes) if looks_twice(config) else None
     return DetectionNetwork(
         backbone,
         pyramid,
         multibox=multibox,
         classifier=classifier,
+        second_look=second_look,
         inference=InferenceSettings(
             proposal_settings(config, config.proposals.num_detect), _detection_settings(config)
         ),
@@ -143,6 +145,11 @@ def _variant(config: Config) -> Variant:
     return Variant(b.block, b.norm, b.five_kernel)
 
 
+def looks_twice(config: Config) -> bool:
+    """Regions that are not refined do not move, so there is nothing to look at again."""
+    return config.classifier.second_look and config.classifier.box_regression
+
+
 def _build_classifier(config: Config, num_classes: int) -> RoiClassifier:
     c = config.classifier
     settings = RoiClassifierSettings(
@@ -196,7 +203,7 @@ def load_detector(
     """
     tensors, header = load_model(path)
     try:
-        config = config_from_dict(_with_its_strides(header.config), schema=Config)
+        config = config_from_dict(_as_of_its_time(header.config), schema=Config)
         network = build_whole_network(config, len(header.class_names))
         network.load_state_dict(tensors)
         entry = header.calibration
@@ -217,7 +224,9 @@ def load_detector(
     return detector
 
 
-def _with_its_strides(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Models of before ``pyramid.finest_stride``, whose configurations do not name it, pool from stride 8 on."""
-    pyramid = config.get("pyramid")
-    return {**config, "pyramid": {"finest_stride": 8, **pyramid}} if isinstance(pyramid, Mapping) else config
+def _as_of_its_time(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Older models, whose configurations do not name these values, pool from stride 8 on and look once."""
+    then: dict[str, dict[str, Any]] = {"pyramid": {"finest_stride": 8}, "classifier": {"second_look": False}}
+    sections = ((name, values, config.get(name)) for name, values in then.items())
+    known = {name: {**values, **section} for name, values, section in sections if isinstance(section, Mapping)}
+    return {**config, **known}

@@ -45,16 +45,20 @@ class MemberHeads(nn.Module):
             self.offset_weight = nn.Parameter(torch.randn(members, hidden, num_classes * 4) * 0.001)
             self.offset_bias = nn.Parameter(torch.zeros(members, 1, num_classes * 4))
 
+    @property
+    def members(self) -> int:
+        """M."""
+        return len(self.hidden_weight)
+
     def forward(self, features: Tensor) -> EnsembleOutput:
         """(T, R, D): member m reads context m % T -> logits and offsets in float32."""
-        members = len(self.hidden_weight)
-        by_member = features[torch.arange(members, device=features.device) % len(features)]  # (M, R, D)
+        by_member = features[torch.arange(self.members, device=features.device) % len(features)]  # (M, R, D)
         hidden = torch.relu(torch.bmm(by_member, self.hidden_weight) + self.hidden_bias)
         logits = (torch.bmm(hidden, self.logit_weight) + self.logit_bias).float()
         if self.offset_weight is None or self.offset_bias is None:
             return EnsembleOutput(logits, None)
         offsets = (torch.bmm(hidden, self.offset_weight) + self.offset_bias).float()
-        return EnsembleOutput(logits, offsets.reshape(members, -1, self.num_classes, 4))
+        return EnsembleOutput(logits, offsets.reshape(self.members, -1, self.num_classes, 4))
 
 
 def mean_probabilities(logits: Tensor) -> Tensor:

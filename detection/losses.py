@@ -17,6 +17,7 @@ from detection.network import DetectionNetwork
 from detection.postprocess import OFFSET_SCALE
 from detection.processes import pad_alike
 from detection.roi_sampling import RoiSamplingSettings, SampledRois, concatenate_rois, sample_batch
+from detection.second_look import follow_rois
 from detection.structures import Target
 from proposals.box_coder import decode
 from proposals.box_ops import paired_giou, paired_iou
@@ -131,6 +132,12 @@ class TrainingObjective(nn.Module):
         rois = sample_batch(proposals, targets, num_classes=classes, settings=s.sampling, generators=generators)
         judged = network.classifier(pyramid, [r.boxes for r in rois])
         samples = draw_samples(rois, generators, members=len(judged.logits), fraction=s.sample_fraction)
-        classification, refinement = region_losses(judged, concatenate_rois(rois), samples.to(images.device))
+        samples = samples.to(images.device)
+        classification, refinement = region_losses(judged, concatenate_rois(rois), samples)
+        if network.second_look is not None:
+            moved = follow_rois(rois, judged, targets, num_classes=classes, foreground_iou=s.sampling.foreground_iou)
+            again = network.second_look(pyramid, [m.boxes for m in moved])
+            second = region_losses(again, concatenate_rois(moved), samples)
+            classification, refinement = classification + second[0], refinement + second[1]
         losses |= {"region_class": classification, "region_box": refinement}
         return {name: loss * s.weights[name] for name, loss in losses.items()}

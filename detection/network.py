@@ -6,9 +6,10 @@ Legend: B images, L pyramid levels, K priors, P proposals, R RoIs, M members, C 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from backbone.googlenet import GoogLeNet
@@ -16,6 +17,7 @@ from backbone.normalization import ColourNormalization
 from detection.ensemble import mean_offsets, mean_probabilities
 from detection.postprocess import DetectionSettings, select_detections
 from detection.roi_classifier import RoiClassifier
+from detection.second_look import move_regions
 from detection.structures import Detections
 from proposals.generator import ProposalSettings, generate_proposals
 from proposals.merging import merge_proposals
@@ -35,10 +37,13 @@ class InferenceSettings:
 class Judgement(NamedTuple):
     """What the classifier says of one image's P proposals, before any is dropped; in pixels of the input.
 
-    ``probabilities`` are (P, C + 1), background last; ``offsets`` are (P, C, 4), or None for no refinement.
+    ``regions`` are where they lay when they were judged last: as proposed, or as the first of two looks moved them.
+    ``probabilities`` are (P, C + 1), background last; ``offsets`` of the regions are (P, C, 4), or None for no
+    refinement.
     """
 
     proposals: Proposals
+    regions: Proposals
     probabilities: Tensor
     offsets: Tensor | None
 
@@ -52,7 +57,8 @@ class Answer(NamedTuple):
 
 def conclude(judgement: Judgement, settings: DetectionSettings) -> Answer:
     """Keeps the detections of one judged image."""
-    return Answer(judgement.proposals, select_detections(*judgement, settings))
+    found = select_detections(judgement.regions, judgement.probabilities, judgement.offsets, settings)
+    return Answer(judgement.proposals, found)
 
 
 class DetectionNetwork(nn.Module):
@@ -63,6 +69,7 @@ class DetectionNetwork(nn.Module):
         pyramid: Merges L of its stages.
         multibox: Proposes regions; None where they are always given.
         classifier: Judges the regions.
+        second_look: Judges them once more where the classifier has moved them; None for one look.
         inference: How many proposals and detections there are.
     """
 
@@ -73,6 +80,7 @@ class DetectionNetwork(nn.Module):
         *,
         multibox: MultiBox | None,
         classifier: RoiClassifier,
+        second_look: RoiClassifier | None = None,
         inference: InferenceSettings,
     ) -> None:
         super().__init__()
@@ -80,6 +88,7 @@ class DetectionNetwork(nn.Module):
         self.pyramid = pyramid
         self.multibox = multibox
         self.classifier = classifier
+        self.second_look = second_look
         self.proposal_settings = inference.proposals
         self.detection_settings = inference.detections
         self.normalize = ColourNormalization()
@@ -138,11 +147,24 @@ class DetectionNetwork(nn.Module):
         output = None if self.multibox is None else self.multibox(pyramid, sizes)
         proposals = self.propose(output, sizes, given, self.proposal_settings)
         return [
-            self._judge_image([level[row : row + 1] for level in pyramid], found) for row, found in enumerate(proposals)
+            self.judge_image([level[row : row + 1] for level in pyramid], found) for row, found in enumerate(proposals)
         ]
 
-    def _judge_image(self, pyramid: Sequence[Tensor], proposals: Proposals) -> Judgement:
-        """By itself: in products with other images' regions the last digits would depend on these."""
-        judged = self.classifier(pyramid, [proposals.boxes])
-        offsets = None if judged.offsets is None else mean_offsets(judged.offsets)
-        return Judgement(proposals, mean_probabilities(judged.logits), offsets)
+    def judge_image(self, pyramid: Sequence[Tensor], proposals: Proposals) -> Judgement:
+        """Judges one image by itself: in products with other images' regions the last digits would depend on these.
+
+        Args:
+            pyramid: L maps (1, F, H / stride, W / stride).
+            proposals: Of the image, in pixels of the input.
+        """
+        first = self.classifier(pyramid, [proposals.boxes])
+        probabilities = mean_probabilities(first.logits)
+        offsets = None if first.offsets is None else mean_offsets(first.offsets)
+        if self.second_look is None or offsets is None:
+            return Judgement(proposals, proposals, probabilities, offsets)
+        boxes = move_regions(proposals.boxes, probabilities, offsets, proposals.image_size_hw)
+        second = self.second_look(pyramid, [boxes])
+        assert second.offsets is not None
+        everyone = torch.cat([first.logits, second.logits])
+        regions = replace(proposals, boxes=boxes)
+        return Judgement(proposals, regions, mean_probabilities(everyone), mean_offsets(second.offsets))

@@ -78,7 +78,7 @@ def sample_rois(
     jittered = jitter(gt_boxes, target.image_size_hw, amount=0.2, generator=generator)
     boxes = torch.cat([proposals.boxes, gt_boxes, jittered])
     boxes = boxes[is_valid(boxes, min_size=1.0)]
-    iou, gt_index = _best_overlap(boxes, gt_boxes)
+    iou, gt_index = best_overlap(boxes, gt_boxes)
     is_foreground = iou >= settings.foreground_iou
     is_background = ~is_foreground
     if target.ignore.any():
@@ -115,7 +115,7 @@ def concatenate_rois(rois: Sequence[SampledRois]) -> SampledRois:
     )
 
 
-def _best_overlap(boxes: Tensor, gt_boxes: Tensor) -> tuple[Tensor, Tensor]:
+def best_overlap(boxes: Tensor, gt_boxes: Tensor) -> tuple[Tensor, Tensor]:
     """(P, 4), (G, 4) -> greatest IoU (P,) and its object (P,); IoU 0 where there are no objects."""
     if not len(gt_boxes):
         return boxes.new_zeros(len(boxes)), torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)

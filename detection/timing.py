@@ -10,10 +10,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from detection.detector import Detector
-from detection.ensemble import mean_offsets, mean_probabilities
 from detection.errors import InputError
-from detection.network import DetectionNetwork
-from detection.postprocess import select_detections
+from detection.network import DetectionNetwork, conclude
 from detection.preprocess import Image, padded_size, resized_size, scale_and_stack
 from proposals.multibox import InputSizes
 from proposals.structures import Proposals
@@ -112,9 +110,5 @@ def _pass_stages(detector: Detector, image: Image, watch: Watch) -> None:
         return network.propose(output, sizes, given, network.proposal_settings)
 
     (proposals,) = watch("multibox", propose)
-    judged = watch("classifier", lambda: network.classifier(pyramid, [proposals.boxes]))
-    offsets = None if judged.offsets is None else mean_offsets(judged.offsets)
-    watch(
-        "select",
-        lambda: select_detections(proposals, mean_probabilities(judged.logits), offsets, network.detection_settings),
-    )
+    judgement = watch("classifier", lambda: network.judge_image(pyramid, proposals))
+    watch("select", lambda: conclude(judgement, network.detection_settings))

@@ -80,9 +80,9 @@ def trace_image(detector: Detector, image: Image) -> tuple[Answer, Trace]:
 
 def _refined(judgement: Judgement, size_hw: tuple[int, int]) -> Tensor:
     """(P, C, 4) the box of every region for every class, in original pixels."""
-    proposals, probabilities, offsets = judgement
-    boxes = proposals.boxes[:, None].expand(-1, probabilities.shape[1] - 1, -1)
-    return original_boxes(refine_boxes(boxes, offsets, proposals.image_size_hw), proposals.image_size_hw, size_hw)
+    _, regions, probabilities, offsets = judgement
+    boxes = regions.boxes[:, None].expand(-1, probabilities.shape[1] - 1, -1)
+    return original_boxes(refine_boxes(boxes, offsets, regions.image_size_hw), regions.image_size_hw, size_hw)
 
 
 def _scores(detector: Detector, judgement: Judgement) -> Tensor:

@@ -197,7 +197,7 @@ FAULTS: list[tuple[str, str]] = [
     ),
     (
         "classifier.contexts=[1, 1, 1, 1, 1, 1, 2]",
-        "classifier.contexts: got [1, 1, 1, 1, 1, 1, 2] (--set), expected no more contexts than classifier.members = 6",
+        "classifier.contexts: got [1, 1, 1, 1, 1, 1, 2] (--set), expected no more contexts than classifier.members = 3",
     ),
     ("augment.scale=[0.5, '2']", "augment.scale[1]: got '2' (--set), expected a number"),
     ("augment.scale=[0.5]", "augment.scale[1]: got nothing (--set), expected a value here"),
@@ -343,7 +343,7 @@ def test_json_form_reads_back_equal() -> None:
     scale=st.tuples(st.floats(0.1, 1), st.floats(1, 4)),
     device=st.sampled_from(["auto", "cpu", "cuda:3"]),
     box_regression=st.booleans(),
-    contexts=st.lists(st.floats(1, 4), min_size=1, max_size=6),
+    contexts=st.lists(st.floats(1, 4), min_size=1, max_size=Config().classifier.members),
     weights=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])).map(
         lambda stem: f"{stem}.safetensors"
     ),

@@ -8,8 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import typer
 from rich.console import Console
@@ -30,7 +28,7 @@ from detection.errors import InputError
 from detection.preprocess import Image
 from detection.schedule import StepBudget
 from tools.cli import run_alone
-from tools.detection_speed import DetectionSpeed, measure_detection
+from tools.detection_speed import DetectionSpeed, measure_detection, noise
 from tools.measure.stopwatch import timed
 from tools.measure.torchvision_peer import PEER_NAME, make_timing_peer
 from tools.reading import pack_images, read_data, training_split
@@ -108,16 +106,10 @@ def _measure_detector(path: Path, source: Path | None, most: int, device: str, p
     return measure_detection(
         detector,
         load_detector(path, device=device, precision="float32", prepare=False),
-        _noise(most) if source is None else read(),
+        (noise((480, 640), seed) for seed in range(most)) if source is None else read(),
         read_seconds=None if source is None else read_seconds,
         peers={PEER_NAME: make_timing_peer(len(detector.class_names))} if peers else {},
     )
-
-
-def _noise(count: int) -> Iterator[npt.NDArray[np.uint8]]:
-    generator = np.random.default_rng(0)
-    for _ in range(count):
-        yield generator.integers(0, 256, (480, 640, 3), dtype=np.uint8)
 
 
 def _benchmark_classifier_training(config: PretrainConfig, data: Path, steps: int) -> None:

@@ -50,6 +50,11 @@ class DetectionSpeed:
     peers: dict[str, list[float]]
 
     @property
+    def precision(self) -> str:
+        """The name of the numbers' type."""
+        return str(self.compute.precision).removeprefix("torch.")
+
+    @property
     def total_milliseconds(self) -> float:
         """All parts of an image together, median of the images."""
         return median(map(sum, zip(*self.milliseconds.values(), strict=True)))
@@ -68,8 +73,7 @@ class DetectionSpeed:
         table.add_row("in all", *self._cells(whole, total_adds))
         for name, values in self.peers.items():
             table.add_row(name, f"{median(values):.2f}", f"{median(values) / whole:.1f} times", "", "")
-        precision = str(self.compute.precision).removeprefix("torch.")
-        console.print(f"{self.compute.device}, {precision}, {len(self.milliseconds[STAGES[0]])} images")
+        console.print(f"{self.compute.device}, {self.precision}, {len(self.milliseconds[STAGES[0]])} images")
         console.print(table)
         rate = f"{self.ceiling / 1e9:,.0f} billion multiply-adds a second"
         console.print(f"ceiling: {rate}, of products of {PRODUCT_SIDE} x {PRODUCT_SIDE} matrices")
@@ -92,7 +96,7 @@ class DetectionSpeed:
         whole, total_adds = self.total_milliseconds, sum(self.multiply_adds.values())
         return {
             "device": str(self.compute.device),
-            "precision": str(self.compute.precision).removeprefix("torch."),
+            "precision": self.precision,
             "images": len(self.milliseconds[STAGES[0]]),
             "stages": parts,
             "milliseconds": whole,
@@ -140,7 +144,7 @@ def measure_detection(
     memory = None if peers else peak_gib(detector.device)
     if read_seconds is not None:
         seconds = {"read": list(read_seconds), **seconds}
-    counted = {size: count_multiply_adds(countable, _noise(size)) for size in set(sizes)}
+    counted = {size: count_multiply_adds(countable, noise(size)) for size in set(sizes)}
     return DetectionSpeed(
         compute=Compute(detector.device, detector.precision),
         milliseconds={part: [1000 * value for value in values] for part, values in seconds.items()},
@@ -168,6 +172,6 @@ def _multiply(a: Tensor, b: Tensor) -> None:
         torch.cuda.synchronize()
 
 
-def _noise(size_hw: tuple[int, int]) -> Image:
-    """What is counted does not depend on the picture, but for the number of its proposals."""
-    return np.random.default_rng(0).integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+def noise(size_hw: tuple[int, int], seed: int = 0) -> Image:
+    """(H, W, 3) uint8: a picture for what depends on the size alone, but for the number of its proposals."""
+    return np.random.default_rng(seed).integers(0, 256, (*size_hw, 3), dtype=np.uint8)

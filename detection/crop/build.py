@@ -45,14 +45,14 @@ def proposer_config(config: Config) -> Config | None:
     """Of the detector whose MultiBox proposes; None where nothing is learnt.
 
     It is a detector of the shared form that knows nothing of selective search: beside that method, too, MultiBox
-    learns and proposes alone.
+    learns and proposes alone. Its classifier teaches the features and is left out in the end, so one look is enough.
     """
     method = config.proposals.method
     if method == "selective-search":
         return None
     return _with(
         config,
-        classifier=_with(config.classifier, form="shared"),
+        classifier=_with(config.classifier, form="shared", second_look=False),
         proposals=_with(config.proposals, method="multibox" if method == "combined" else method),
         train=_with(config.train, epochs=_epochs(config, stage_shares(config).proposer)),
     )

@@ -85,7 +85,7 @@ class CropNetwork(nn.Module):
         probabilities = torch.cat([probability for probability, _ in parts]).split(counts)
         refinements = [offsets for _, offsets in parts if offsets is not None]
         offsets = torch.cat(refinements).split(counts) if refinements else [None] * len(counts)
-        return [Judgement(*row) for row in zip(proposals, probabilities, offsets, strict=True)]
+        return [Judgement(*row) for row in zip(proposals, proposals, probabilities, offsets, strict=True)]
 
     def _judge_batch(
         self, images: Tensor, image_sizes_hw: Sequence[tuple[int, int]], boxes: Tensor, rows: Tensor

@@ -16,16 +16,18 @@ from torch import Tensor, nn
 from torchvision.ops import nms, roi_align
 
 from detection.detector import Detector
-from detection.ensemble import mean_offsets, mean_probabilities
+from detection.ensemble import EnsembleOutput, mean_offsets, mean_probabilities
 from detection.errors import InputError
 from detection.export.resizing import scale_pixels
 from detection.matrix_nms import decay_scores, num_candidates
 from detection.network import DetectionNetwork
 from detection.postprocess import OFFSET_SCALE
 from detection.preprocess import PAD_COLOUR, PAD_MULTIPLE
+from detection.roi_classifier import RoiClassifier
 from detection.roi_pooling import SAMPLES_PER_BIN, assign_levels
+from detection.second_look import LEAST_SIDE
 from proposals.box_coder import decode
-from proposals.box_ops import enlarge
+from proposals.box_ops import enlarge, is_valid
 from proposals.multibox import ConvolutionalMultiBox, InputSizes
 
 _NEVER = -1e4  # A logit that no prior has.
@@ -52,7 +54,7 @@ class JudgedRegions(NamedTuple):
     """What the classifier says of all proposals of a batch, in pixels of the input.
 
     Attributes:
-        boxes: (B, P, 4).
+        boxes: (B, P, 4) where they lay when they were judged last.
         objectness: (B, P); 0 marks places without a proposal.
         probabilities: (B P, C + 1), background last.
         offsets: (B P, C, 4), or None for no refinement.
@@ -96,7 +98,7 @@ class DetectionGraph(nn.Module):
         pixels = self._prepare(images, scaled)
         pyramid = self.network.extract(pixels)
         boxes, objectness = self._propose(pyramid, pixels, scaled)
-        regions = JudgedRegions(boxes, objectness, *self._judge(pyramid, boxes))
+        regions = self._judge(pyramid, boxes, objectness, scaled)
         hard = self.network.detection_settings.nms_sigma is None
         found = self._remove_repeats(regions, scaled) if hard else self._lower_repeats(regions, scaled)
         return self._finish(found, original, scaled)
@@ -139,16 +141,24 @@ class DetectionGraph(nn.Module):
         best, rows = scores.topk(settings.num_proposals, dim=1)
         return boxes.gather(1, rows[..., None].expand(-1, -1, 4)), best
 
-    def _judge(self, pyramid: Sequence[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(B P, C + 1) probabilities and (B P, C, 4) offsets of all proposals."""
-        classifier = self.network.classifier
+    def _judge(self, pyramid: Sequence[Tensor], boxes: Tensor, objectness: Tensor, scaled: Tensor) -> JudgedRegions:
+        """Looks at all proposals, and again where the first look moves them, as ``DetectionNetwork.judge_image``."""
+        first = self._look(self.network.classifier, pyramid, boxes)
+        probabilities = mean_probabilities(first.logits)
+        offsets = None if first.offsets is None else mean_offsets(first.offsets)
+        if self.network.second_look is None or offsets is None:
+            return JudgedRegions(boxes, objectness, probabilities, offsets)
+        moved = _move(boxes.flatten(0, 1), probabilities, offsets, _limits(scaled)).view_as(boxes)
+        second = self._look(self.network.second_look, pyramid, moved)
+        assert second.offsets is not None
+        everyone = torch.cat([first.logits, second.logits])
+        return JudgedRegions(moved, objectness, mean_probabilities(everyone), mean_offsets(second.offsets))
+
+    def _look(self, classifier: RoiClassifier, pyramid: Sequence[Tensor], boxes: Tensor) -> EnsembleOutput:
+        """(B, P, 4) boxes -> logits (M, B P, C + 1) and offsets (M, B P, C, 4)."""
         images = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand(boxes.shape[:2]).flatten()
-        pooled = []
-        for context in classifier.contexts:
-            regions = enlarge(boxes.flatten(0, 1), context)
-            pooled.append(self._pool(pyramid, regions, images))
-        judged = classifier.judge(torch.cat(pooled))
-        return mean_probabilities(judged.logits), None if judged.offsets is None else mean_offsets(judged.offsets)
+        regions = [enlarge(boxes.flatten(0, 1), context) for context in classifier.contexts]
+        return classifier.judge(torch.cat([self._pool(pyramid, each, images) for each in regions]))
 
     def _pool(self, pyramid: Sequence[Tensor], regions: Tensor, images: Tensor) -> Tensor:
         """Pools every region from the level that fits it; each level pools all, as a graph knows no lists."""
@@ -228,6 +238,14 @@ class DetectionGraph(nn.Module):
         slopes, biases = self.score_maps[labels].unbind(dim=1)
         inside = scores.clamp(1e-7, 1 - 1e-6)
         return torch.sigmoid(slopes * torch.log(inside / (1 - inside)) + biases)
+
+
+def _move(boxes: Tensor, probabilities: Tensor, offsets: Tensor, limits: Tensor) -> Tensor:
+    """As ``move_regions``, for (B P, 4) boxes of images of one size."""
+    labels = probabilities[:, :-1].argmax(dim=1)
+    chosen = offsets.gather(1, labels[:, None, None].expand(-1, 1, 4)).squeeze(1)
+    moved = torch.minimum(decode(chosen * OFFSET_SCALE, boxes).clamp(min=0), limits)
+    return torch.where(is_valid(moved, min_size=LEAST_SIDE)[:, None], moved, boxes)
 
 
 def _limits(size_hw: Tensor) -> Tensor:

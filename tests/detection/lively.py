@@ -11,6 +11,7 @@ from detection.detector import Detector
 from detection.device import Compute
 from detection.network import DetectionNetwork
 from detection.preprocess import stack_images
+from detection.roi_classifier import RoiClassifier
 from proposals.multibox import ConvolutionalMultiBox, InputSizes
 from tests.builders import random_patches
 from tests.detection.tiny import CLASSES, tiny_config, tiny_network
@@ -26,8 +27,22 @@ def settle_statistics(network: DetectionNetwork) -> None:
     pyramid = network.extract(stack_images([random_patches((96, 96), seed) for seed in range(4)]))
     assert network.multibox is not None
     network.multibox(pyramid, InputSizes((96, 96), [(96, 96)] * 4))
-    network.classifier(pyramid, [torch.tensor([[0.0, 0.0, 60.0, 60.0]])] * 4)
+    for look in looks_of(network):
+        look(pyramid, [torch.tensor([[0.0, 0.0, 60.0, 60.0]])] * 4)
     network.eval()
+
+
+def looks_of(network: DetectionNetwork) -> list[RoiClassifier]:
+    """The classifiers of its looks, in order."""
+    return [network.classifier] + ([] if network.second_look is None else [network.second_look])
+
+
+def liven_heads(network: DetectionNetwork, *, logits: float, offsets: float) -> None:
+    """Gives the members of all looks weights of these deviations."""
+    for look in looks_of(network):
+        torch.nn.init.normal_(look.heads.logit_weight, std=logits)
+        assert look.heads.offset_weight is not None
+        torch.nn.init.normal_(look.heads.offset_weight, std=offsets)
 
 
 def make_lively_network() -> DetectionNetwork:
@@ -40,9 +55,7 @@ def make_lively_network() -> DetectionNetwork:
         for projection in network.multibox.head.projections:
             torch.nn.init.normal_(projection.weight, std=0.02)
             torch.nn.init.zeros_(projection.bias)
-        torch.nn.init.normal_(network.classifier.heads.logit_weight, std=0.1)
-        assert network.classifier.heads.offset_weight is not None
-        torch.nn.init.normal_(network.classifier.heads.offset_weight, std=0.05)
+        liven_heads(network, logits=0.2, offsets=0.05)
     return network
 
 

@@ -25,11 +25,11 @@ from detection.evaluation.stage_blame import (
     examine,
 )
 from detection.inference import detect_records
-from detection.postprocess import select_detections
+from detection.network import conclude
 from detection.tracing import Trace, trace_image
 from proposals.multibox import ConvolutionalMultiBox
 from tests.builders import random_pixels, toy_images, write_voc
-from tests.detection.lively import settle_statistics
+from tests.detection.lively import liven_heads, settle_statistics
 from tests.detection.tiny import CLASSES, tiny_network
 from tests.evaluation.splits import make_record
 
@@ -47,9 +47,7 @@ def detector() -> Detector:
         assert isinstance(network.multibox, ConvolutionalMultiBox)
         for projection in network.multibox.head.projections:
             torch.nn.init.normal_(projection.weight, std=0.02)
-        torch.nn.init.normal_(network.classifier.heads.logit_weight, std=0.3)
-        assert network.classifier.heads.offset_weight is not None
-        torch.nn.init.normal_(network.classifier.heads.offset_weight, std=0.1)
+        liven_heads(network, logits=0.3, offsets=0.1)
     compute = Compute(torch.device("cpu"), torch.float32)
     return Detector(network, class_names=CLASSES, category_ids=(1, 2, 3), longest_side=96, compute=compute)
 
@@ -139,7 +137,7 @@ def test_the_best_score_is_what_would_be_found_without_suppression(detector: Det
     image = random_pixels((96, 96), seed)  # as large as the network's input: the same pixels
     _, judgement = detector.judge(image)
     free = replace(detector.network.detection_settings, nms_sigma=None, nms_iou_threshold=1.0, max_detections=10**6)
-    every = select_detections(*judgement, free)
+    every = conclude(judgement, free).detections
     _, trace = trace_image(detector, image)
     labels = rng.integers(0, 3, 14)
     regions = rng.integers(0, len(trace.proposals), 14)

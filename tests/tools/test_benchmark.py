@@ -63,9 +63,9 @@ def test_multiply_adds_of_the_backbone_are_those_of_its_layers() -> None:
     network = tiny_network()
     counted = count_multiply_adds(detector_of(network), random_pixels((64, 96)))
     assert counted["backbone"] == sum(count_layers(network.backbone, (64, 96)).values())
-    # The trunk of the classifier: 20 regions, a 3x3 convolution on 7x7 places with stride 2, and the linear layers.
+    # The classifier looks twice at 20 regions: a 3x3 convolution on 7x7 places with stride 2, and the linear layers.
     conv, trunk, member = 16 * 9 * 128 * 16, 128 * 16 * 32, 2 * (32 * 16 + 16 * (4 + 12))
-    assert counted["classifier"] == 20 * (conv + trunk + member)
+    assert counted["classifier"] == 2 * 20 * (conv + trunk + member)
     assert counted["scale"] == counted["select"] == 0
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from configs.load import config_from_dict
 from configs.schema import Config
 from detection.build import load_detector
 from detection.checkpoint import ModelHeader, save_model
 from tests.builders import random_pixels, toy_images, write_voc
+from tests.detection.lively import liven_heads
 from tests.detection.tiny import CLASSES, tiny_config, tiny_network
 from tests.tools.running import run_command
 from tools.measure import members as command
@@ -23,22 +23,24 @@ run = partial(run_command, command.members)
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """Three members that see two contexts, with weights large enough to differ."""
+    """Three members that see two contexts, and three of a second look, with weights large enough to differ."""
     document = tiny_config().model_dump(mode="json")
     document["classifier"] |= {"members": 3, "contexts": [1.0, 1.5]}
     config = config_from_dict(document, schema=Config)
     network = tiny_network(config)
     assert network.multibox is not None
     network.multibox.prior_sizes.fill_(24.0)
-    torch.nn.init.normal_(network.classifier.heads.logit_weight)
+    liven_heads(network, logits=1.0, offsets=0.001)
     path = tmp_path / "model.safetensors"
     save_model(path, network.state_dict(), ModelHeader(config.model_dump(mode="json"), CLASSES, (1, 2, 3)))
     return path
 
 
-def test_the_ensemble_says_the_mean_of_what_its_members_say_alone(model: Path) -> None:
+def test_a_look_says_the_mean_of_what_its_members_say_alone(model: Path) -> None:
     image = random_pixels((70, 96), seed=3)
-    _, together = load_detector(model).judge(image)
+    _, together = command.look_once(model).judge(image)
+    _, with_second = load_detector(model).judge(image)
+    assert np.abs(with_second.probabilities.numpy() - together.probabilities.numpy()).max() > 0.01
     alone = []
     for member in range(3):
         detector = command.ask_one(model, member)
@@ -62,6 +64,7 @@ def test_a_row_for_each_member_their_mean_and_all(
         ["member 2", "1.5"],
         ["member 3", "1"],
         ["mean of one", ""],
-        ["all 3", ""],
+        ["first look, 3", ""],
+        ["all 6", ""],
     ]
     assert "median of pairs" in told

@@ -2,8 +2,9 @@
 
     python -m tools.measure.members runs/first/model.safetensors my-data
 
-One model is measured, so that nothing differs but who is asked. A member alone sees its own context and nothing is
-pooled for the others. Times are paired: every image is detected by one member, then by all.
+One model is measured, so that nothing differs but who is asked. A member of the first look alone sees its own context,
+nothing is pooled for the others, and nobody looks again. Times are paired: every image is detected by one member, then
+by all.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from detection.evaluation.report_view import number_text
 from detection.evaluation.summary import evaluate_detections
 from detection.inference import detect_records
 from detection.network import DetectionNetwork
-from detection.roi_classifier import RoiClassifier
 from tools.cli import run_alone
 from tools.measure.stopwatch import timed
 from tools.reading import evaluation_split, read_data
@@ -48,13 +48,18 @@ def members(
     """
     test = read_data(console, data, split or evaluation_split(data))
     together = load_detector(model)
-    count = len(_classifier(together, model).heads.hidden_weight)
+    count = _network(together, model).classifier.heads.members
     alone = [ask_one(model, member) for member in range(count)]
     table = Table("", "context", *MEASURES)
     rows = [_numbers(detector, test) for detector in alone]
     for member, (detector, row) in enumerate(zip(alone, rows, strict=True), start=1):
-        table.add_row(f"member {member}", f"{_classifier(detector, model).contexts[0]:g}", *map(number_text, row))
+        table.add_row(
+            f"member {member}", f"{_network(detector, model).classifier.contexts[0]:g}", *map(number_text, row)
+        )
     table.add_row("mean of one", "", *(number_text(mean(column)) for column in zip(*rows, strict=True)))
+    if _network(together, model).second_look is not None:
+        table.add_row(f"first look, {count}", "", *map(number_text, _numbers(look_once(model), test)))
+        count *= 2
     table.add_row(f"all {count}", "", *map(number_text, _numbers(together, test)))
     console.print(table)
     one, every = paired_milliseconds(alone[0], together, test.images)
@@ -63,17 +68,18 @@ def members(
 
 
 def ask_one(model: Path, member: int) -> Detector:
-    """The detector of a model with a single one of its members.
+    """The detector of a model with a single one of its members, which looks once.
 
     Args:
         model: Of the shared form.
-        member: Its index.
+        member: Its index in the first look.
 
     Raises:
         InputError: If the model is of the crop form.
     """
     detector = load_detector(model, prepare=False)
-    classifier = _classifier(detector, model)
+    network = _network(detector, model)
+    network.second_look, classifier = None, network.classifier
     classifier.contexts = (classifier.contexts[member % len(classifier.contexts)],)
     for name, parameter in list(classifier.heads.named_parameters()):
         setattr(classifier.heads, name, nn.Parameter(parameter.detach()[member : member + 1].clone()))
@@ -81,10 +87,18 @@ def ask_one(model: Path, member: int) -> Detector:
     return detector
 
 
-def _classifier(detector: Detector, model: Path) -> RoiClassifier:
+def look_once(model: Path) -> Detector:
+    """The detector of a model without its second look; arguments and errors are those of ``ask_one``."""
+    detector = load_detector(model, prepare=False)
+    _network(detector, model).second_look = None
+    detector.prepare()
+    return detector
+
+
+def _network(detector: Detector, model: Path) -> DetectionNetwork:
     if not isinstance(detector.network, DetectionNetwork):
         raise InputError(f"{model}: a model of the crop form, whose members share nothing; give one of the shared form")
-    return detector.network.classifier
+    return detector.network
 
 
 def _numbers(detector: Detector, data: DetectionData) -> list[float]:

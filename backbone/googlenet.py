@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from backbone.inception import ConvUnit, InceptionBlock, InceptionChannels
+from backbone.max_pool import MaxPool
 from backbone.variant import Variant
 
 
@@ -103,12 +104,12 @@ class GoogLeNet(nn.Module):
         self.variant = variant
         batch_norm = variant.batch_norm
         self.conv1 = ConvUnit(3, 64, 7, stride=2, batch_norm=batch_norm)
-        self.maxpool1 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
+        self.maxpool1 = MaxPool(3, stride=2)
         self.conv2 = ConvUnit(64, 64, 1, batch_norm=batch_norm)
         self.conv3 = ConvUnit(64, 192, 3, batch_norm=batch_norm)
-        self.maxpool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
-        self.maxpool3 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
-        self.maxpool4 = nn.MaxPool2d(2, stride=2, ceil_mode=True)
+        self.maxpool2 = MaxPool(3, stride=2)
+        self.maxpool3 = MaxPool(3, stride=2)
+        self.maxpool4 = MaxPool(2, stride=2)
         self.response_norm = nn.Identity() if batch_norm else ResponseNorm()
         in_channels = 192
         stages = [Stage("conv3", in_channels, 4)]

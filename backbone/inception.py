@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
+from backbone.max_pool import MaxPool
 from backbone.variant import Variant
 
 BATCH_NORM_EPS = 1e-3  # torchvision's value: its weights give other outputs with the usual 1e-5.
@@ -114,7 +115,7 @@ class InceptionBlock(nn.Module):
                 return [conv(in_width, c.five, 3), conv(c.five, c.five, 3)]
             return [conv(in_width, c.five, variant.five_kernel)]
 
-        pool = nn.MaxPool2d(3, stride=1, padding=1, ceil_mode=True)
+        pool = MaxPool(3, stride=1)
         self.branch1 = conv(in_channels, c.one, 1)
         if naive:
             self.branch2 = nn.Sequential(*three(in_channels))

@@ -27,9 +27,9 @@ class Trace:
     """One image on its way through the stages; about C times as large as its proposals, so it is not kept.
 
     Attributes:
-        proposals: (P, 4) the regions that were judged.
+        proposals: (P, 4) the regions as they were proposed.
         probabilities: (P, C + 1) what the classifier said of each, background last.
-        boxes: (P, C, 4) each region refined for each class.
+        boxes: (P, C, 4) each region refined for each class, from where it was judged last.
         scores: (P, C) the score that a detection of this region and class gets, calibrated if the detector's are; -1
             where the network's own lowest score is not reached.
         found: (D, 4) boxes of the detections.

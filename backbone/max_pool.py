@@ -1,0 +1,58 @@
+"""Max pooling that keeps no track of where the maxima were: inference on a CPU.
+
+torch's kernel notes the place of every maximum, eight bytes beside the two of a bfloat16 value, whether or not a
+gradient will ask for it. The maximum of shifted copies, first along one axis, then along the other, is the same number
+(docs/decisions.md, 43).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class MaxPool(nn.MaxPool2d):
+    """``nn.MaxPool2d`` of GoogLeNet's kinds: 3x3 of stride 1 with padding 1, 3x3 or 2x2 of stride 2, rounded up.
+
+    Args:
+        kernel: 2 or 3.
+        stride: 1, with 3 and padding alone, or 2, without padding.
+    """
+
+    def __init__(self, kernel: int, *, stride: int) -> None:
+        super().__init__(kernel, stride=stride, padding=int(stride == 1), ceil_mode=True)
+        self.is_triple = kernel == 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H / stride, W / stride), sides rounded up; equal to ``nn.MaxPool2d`` bit for bit."""
+        rows, columns = x.shape[2:]
+        learns = torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_compiling()
+        if learns or not x.is_cpu or min(rows, columns) < 2 or rows % 2 or columns % 2:
+            pooled: Tensor = super().forward(x)
+            return pooled
+        pixels = x.permute(0, 2, 3, 1)  # channels last, so that the inner loops run over memory in its order
+        for axis in (1, 2):
+            pixels = _of_neighbours(pixels, axis) if self.stride == 1 else _of_pairs(pixels, axis, self.is_triple)
+        return pixels.permute(0, 3, 1, 2)
+
+
+def _of_neighbours(x: Tensor, axis: int) -> Tensor:
+    """The maximum of every place and the two beside it; the ends have one neighbour."""
+    size = x.shape[axis]
+    pairs = torch.maximum(x.narrow(axis, 0, size - 1), x.narrow(axis, 1, size - 1))
+    out = torch.empty_like(x)
+    torch.maximum(pairs.narrow(axis, 0, size - 2), pairs.narrow(axis, 1, size - 2), out=out.narrow(axis, 1, size - 2))
+    out.select(axis, 0).copy_(pairs.select(axis, 0))
+    out.select(axis, size - 1).copy_(pairs.select(axis, size - 2))
+    return out
+
+
+def _of_pairs(x: Tensor, axis: int, is_triple: bool) -> Tensor:
+    """The maximum of every two places, and of the one behind them if ``is_triple``; the size is even."""
+    pairs = x.unflatten(axis, (-1, 2))
+    even, odd = pairs.select(axis + 1, 0), pairs.select(axis + 1, 1)
+    out = torch.maximum(even, odd)
+    if is_triple:
+        first = out.narrow(axis, 0, out.shape[axis] - 1)
+        torch.maximum(first, even.narrow(axis, 1, out.shape[axis] - 1), out=first)
+    return out

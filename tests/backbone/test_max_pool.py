@@ -55,6 +55,7 @@ def test_memory_stays_in_the_order_that_the_next_layer_wants() -> None:
             assert MaxPool(kernel, stride=stride)(x).is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")  # the tracer that exports use
 def test_a_graph_holds_torchs_own_pooling() -> None:
     with torch.no_grad():
         traced = torch.jit.trace(MaxPool(3, stride=2), torch.randn(1, 3, 8, 8))

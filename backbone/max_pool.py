@@ -26,8 +26,8 @@ class MaxPool(nn.MaxPool2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H / stride, W / stride), sides rounded up; equal to ``nn.MaxPool2d`` bit for bit."""
         rows, columns = x.shape[2:]
-        learns = torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_compiling()
-        if learns or not x.is_cpu or min(rows, columns) < 2 or rows % 2 or columns % 2:
+        is_recorded = torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_compiling()
+        if is_recorded or not x.is_cpu or min(rows, columns) < 2 or rows % 2 or columns % 2:
             pooled: Tensor = super().forward(x)
             return pooled
         pixels = x.permute(0, 2, 3, 1)  # channels last, so that the inner loops run over memory in its order

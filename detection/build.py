@@ -75,7 +75,7 @@ def build_network(config: Config, num_classes: int, priors: Tensor | None = None
         pyramid = _build_pyramid(config, backbone)
         multibox = _build_multibox(config, fit_priors(config, ()) if priors is None else priors)
         classifier = _build_classifier(config, num_classes)
-        second_look = _build_classifier(config, num_classes) if looks_twice(config) else None
+        second_look = _build_classifier(config, num_classes) if _looks_twice(config) else None
     return DetectionNetwork(
         backbone,
         pyramid,
@@ -145,7 +145,7 @@ def _variant(config: Config) -> Variant:
     return Variant(b.block, b.norm, b.five_kernel)
 
 
-def looks_twice(config: Config) -> bool:
+def _looks_twice(config: Config) -> bool:
     """Regions that are not refined do not move, so there is nothing to look at again."""
     return config.classifier.second_look and config.classifier.box_regression
 

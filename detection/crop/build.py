@@ -45,7 +45,7 @@ def proposer_config(config: Config) -> Config | None:
     """Of the detector whose MultiBox proposes; None where nothing is learnt.
 
     It is a detector of the shared form that knows nothing of selective search: beside that method, too, MultiBox
-    learns and proposes alone. Its classifier teaches the features and is left out in the end, so one look is enough.
+    learns and proposes alone. Its classifier does no more than teach the features, so one look is enough.
     """
     method = config.proposals.method
     if method == "selective-search":

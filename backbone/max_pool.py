@@ -21,19 +21,24 @@ class MaxPool(nn.MaxPool2d):
 
     def __init__(self, kernel: int, *, stride: int) -> None:
         super().__init__(kernel, stride=stride, padding=int(stride == 1), ceil_mode=True)
-        self.is_triple = kernel == 3
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H / stride, W / stride), sides rounded up; equal to ``nn.MaxPool2d`` bit for bit."""
+        is_traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if torch.is_grad_enabled() or is_traced or torch.compiler.is_compiling():
+            return self._as_torch(x)
         rows, columns = x.shape[2:]
-        is_recorded = torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_compiling()
-        if is_recorded or not x.is_cpu or min(rows, columns) < 2 or rows % 2 or columns % 2:
-            pooled: Tensor = super().forward(x)
-            return pooled
+        if not x.is_cpu or min(rows, columns) < 2 or rows % 2 or columns % 2:
+            return self._as_torch(x)
         pixels = x.permute(0, 2, 3, 1)  # channels last, so that the inner loops run over memory in its order
+        is_triple = self.kernel_size == 3
         for axis in (1, 2):
-            pixels = _of_neighbours(pixels, axis) if self.stride == 1 else _of_pairs(pixels, axis, self.is_triple)
+            pixels = _of_neighbours(pixels, axis) if self.stride == 1 else _of_pairs(pixels, axis, is_triple)
         return pixels.permute(0, 3, 1, 2)
+
+    def _as_torch(self, x: Tensor) -> Tensor:
+        pooled: Tensor = super().forward(x)
+        return pooled
 
 
 def _of_neighbours(x: Tensor, axis: int) -> Tensor:

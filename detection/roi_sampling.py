@@ -81,8 +81,7 @@ def sample_rois(
     iou, gt_index = best_overlap(boxes, gt_boxes)
     is_foreground = iou >= settings.foreground_iou
     is_background = ~is_foreground
-    if target.ignore.any():
-        is_background &= coverage(boxes, target.boxes[target.ignore]).amax(dim=1) <= 0.5
+    is_background &= ~lies_in_ignored(boxes, target)
     foreground = _draw(is_foreground, int(settings.num_rois * settings.foreground_fraction), generator)
     background = _draw(is_background, settings.num_rois - len(foreground), generator)
     rows = torch.cat([foreground, background])
@@ -113,6 +112,13 @@ def concatenate_rois(rois: Sequence[SampledRois]) -> SampledRois:
     return SampledRois(
         torch.cat([r.boxes for r in rois]), torch.cat([r.labels for r in rois]), torch.cat([r.gt_boxes for r in rois])
     )
+
+
+def lies_in_ignored(boxes: Tensor, target: Target) -> Tensor:
+    """Which regions lie in an ignored one with more than their half, and so are no background: (P, 4) -> (P,) bool."""
+    if not target.ignore.any():
+        return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    return coverage(boxes, target.boxes[target.ignore]).amax(dim=1) > 0.5
 
 
 def best_overlap(boxes: Tensor, gt_boxes: Tensor) -> tuple[Tensor, Tensor]:

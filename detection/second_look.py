@@ -14,9 +14,9 @@ from torch import Tensor
 
 from detection.ensemble import EnsembleOutput, mean_offsets, mean_probabilities
 from detection.postprocess import refine_boxes
-from detection.roi_sampling import SampledRois, best_overlap
+from detection.roi_sampling import SampledRois, best_overlap, lies_in_ignored
 from detection.structures import Target
-from proposals.box_ops import coverage, is_valid
+from proposals.box_ops import is_valid
 
 STRICTER = 0.1
 """By how much more a region of the second look must overlap an object than one of the first."""
@@ -58,15 +58,14 @@ def label_anew(
         The same R regions in the same order. One that has moved onto an ignored region, which it may neither be nor
         be background of, stays where it was.
     """
-    iou, index = best_overlap(moved, target.boxes[~target.ignore])
+    gt_boxes, gt_labels = target.boxes[~target.ignore], target.labels[~target.ignore]
+    iou, index = best_overlap(moved, gt_boxes)
     hits = (iou >= foreground_iou).nonzero().squeeze(1)
     labels = torch.full_like(rois.labels, num_classes)
     matched = moved.clone()
-    labels[hits] = target.labels[~target.ignore][index[hits]]
-    matched[hits] = target.boxes[~target.ignore][index[hits]]
-    if not target.ignore.any():
-        return SampledRois(moved, labels, matched)
-    stays = (labels == num_classes) & (coverage(moved, target.boxes[target.ignore]).amax(dim=1) > 0.5)
+    labels[hits] = gt_labels[index[hits]]
+    matched[hits] = gt_boxes[index[hits]]
+    stays = (labels == num_classes) & lies_in_ignored(moved, target)
     return SampledRois(
         torch.where(stays[:, None], rois.boxes, moved),
         torch.where(stays, rois.labels, labels),

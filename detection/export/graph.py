@@ -148,7 +148,7 @@ class DetectionGraph(nn.Module):
         offsets = None if first.offsets is None else mean_offsets(first.offsets)
         if self.network.second_look is None or offsets is None:
             return JudgedRegions(boxes, objectness, probabilities, offsets)
-        moved = _move(boxes.flatten(0, 1), probabilities, offsets, _limits(scaled)).view_as(boxes)
+        moved = _move(boxes.flatten(0, 1), probabilities, offsets, scaled).view_as(boxes)
         second = self._look(self.network.second_look, pyramid, moved)
         assert second.offsets is not None
         everyone = torch.cat([first.logits, second.logits])
@@ -186,8 +186,7 @@ class DetectionGraph(nn.Module):
         rows, labels = passed.nonzero(as_tuple=True)
         chosen = boxes.flatten(0, 1)[rows]
         if offsets is not None:
-            refined = decode(offsets[rows, labels] * OFFSET_SCALE, chosen)
-            chosen = torch.minimum(refined.clamp(min=0), _limits(scaled))
+            chosen = _refine(chosen, offsets[rows, labels], scaled)
         images = torch.div(rows, self.network.proposal_settings.num_proposals, rounding_mode="floor")
         chosen_scores = scores[rows, labels]
         valid = ((chosen[:, 2:] - chosen[:, :2]) > 0).all(dim=1).nonzero(as_tuple=True)[0]
@@ -214,8 +213,7 @@ class DetectionGraph(nn.Module):
         chosen = boxes.gather(1, rows[..., None].expand(-1, -1, 4))
         if offsets is not None:
             by_place = offsets.view(images, proposals * classes, 4)
-            refined = decode(by_place.gather(1, places[..., None].expand(-1, -1, 4)) * OFFSET_SCALE, chosen)
-            chosen = torch.minimum(refined.clamp(min=0), _limits(scaled))
+            chosen = _refine(chosen, by_place.gather(1, places[..., None].expand(-1, -1, 4)), scaled)
         best = best * ((chosen[..., 2:] - chosen[..., :2]) > 0).all(dim=-1)
         lowered = decay_scores(chosen, best, labels, settings.nms_sigma)
         final, order = lowered.topk(min(settings.max_detections, candidates), dim=1)
@@ -240,11 +238,16 @@ class DetectionGraph(nn.Module):
         return torch.sigmoid(slopes * torch.log(inside / (1 - inside)) + biases)
 
 
-def _move(boxes: Tensor, probabilities: Tensor, offsets: Tensor, limits: Tensor) -> Tensor:
+def _refine(boxes: Tensor, offsets: Tensor, scaled: Tensor) -> Tensor:
+    """As ``refine_boxes``, for images whose size is a tensor: boxes and offsets (..., 4)."""
+    return torch.minimum(decode(offsets * OFFSET_SCALE, boxes).clamp(min=0), _limits(scaled))
+
+
+def _move(boxes: Tensor, probabilities: Tensor, offsets: Tensor, scaled: Tensor) -> Tensor:
     """As ``move_regions``, for (B P, 4) boxes of images of one size."""
     labels = probabilities[:, :-1].argmax(dim=1)
     chosen = offsets.gather(1, labels[:, None, None].expand(-1, 1, 4)).squeeze(1)
-    moved = torch.minimum(decode(chosen * OFFSET_SCALE, boxes).clamp(min=0), limits)
+    moved = _refine(boxes, chosen, scaled)
     return torch.where(is_valid(moved, min_size=LEAST_SIDE)[:, None], moved, boxes)
 
 

@@ -2,7 +2,8 @@
 
 torch's kernel notes the place of every maximum, eight bytes beside the two of a bfloat16 value, whether or not a
 gradient will ask for it. The maximum of shifted copies, first along one axis, then along the other, is the same number
-(docs/decisions.md, 43).
+(docs/decisions.md, 43). Rectified numbers, none of them negative, are ordered as the integers of the same bits, whose
+maximum processors find in one instruction where bfloat16 is widened and narrowed again (45).
 """
 
 from __future__ import annotations
@@ -10,9 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+_INTEGERS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
+"""Of the same width as each kind of number."""
+
 
 class MaxPool(nn.MaxPool2d):
     """``nn.MaxPool2d`` of GoogLeNet's kinds: 3x3 of stride 1 with padding 1, 3x3 or 2x2 of stride 2, rounded up.
+
+    For what comes out of a rectification, as all that GoogLeNet pools: no value may be negative.
 
     Args:
         kernel: 2 or 3.
@@ -23,18 +29,19 @@ class MaxPool(nn.MaxPool2d):
         super().__init__(kernel, stride=stride, padding=int(stride == 1), ceil_mode=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H / stride, W / stride), sides rounded up; equal to ``nn.MaxPool2d`` bit for bit."""
+        """(B, C, H, W) from 0 on -> (B, C, H / stride, W / stride), sides rounded up; ``nn.MaxPool2d``'s numbers."""
         is_traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         if torch.is_grad_enabled() or is_traced or torch.compiler.is_compiling():
             return self._as_torch(x)
         rows, columns = x.shape[2:]
-        if not x.is_cpu or min(rows, columns) < 2 or rows % 2 or columns % 2:
+        if not x.is_cpu or x.dtype not in _INTEGERS or min(rows, columns) < 2 or rows % 2 or columns % 2:
             return self._as_torch(x)
-        pixels = x.permute(0, 2, 3, 1)  # channels last, so that the inner loops run over memory in its order
+        # Channels last, so that the inner loops run over memory in its order.
+        pixels = x.permute(0, 2, 3, 1).view(_INTEGERS[x.dtype])
         is_triple = self.kernel_size == 3
         for axis in (1, 2):
             pixels = _of_neighbours(pixels, axis) if self.stride == 1 else _of_pairs(pixels, axis, is_triple)
-        return pixels.permute(0, 3, 1, 2)
+        return pixels.view(x.dtype).permute(0, 3, 1, 2)
 
     def _as_torch(self, x: Tensor) -> Tensor:
         pooled: Tensor = super().forward(x)

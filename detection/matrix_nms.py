@@ -46,11 +46,15 @@ def decay_scores(boxes: Tensor, scores: Tensor, labels: Tensor, sigma: float) ->
 
 def _pairwise_iou(boxes: Tensor) -> Tensor:
     """(..., N, 4) -> (..., N, N); 0 between boxes without area."""
-    size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
-    area = size[..., 0] * size[..., 1]
-    first, second = boxes[..., :, None, :], boxes[..., None, :, :]
-    shared = (torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(first[..., :2], second[..., :2])).clamp(
-        min=0
-    )
-    inside = shared[..., 0] * shared[..., 1]
+    left, top, right, bottom = boxes.unbind(dim=-1)
+    area = (right - left).clamp(min=0) * (bottom - top).clamp(min=0)
+    # One axis at a time: N x N numbers side by side in memory, not pairs of them.
+    inside = _shared(left, right) * _shared(top, bottom)
     return inside / (area[..., :, None] + area[..., None, :] - inside).clamp(min=1e-9)
+
+
+def _shared(starts: Tensor, ends: Tensor) -> Tensor:
+    """The length that each two of (..., N) spans have in common, (..., N, N)."""
+    first = torch.maximum(starts[..., :, None], starts[..., None, :])
+    last = torch.minimum(ends[..., :, None], ends[..., None, :])
+    return (last - first).clamp(min=0)

@@ -10,8 +10,9 @@ object if
 - both are cut, and their IoU exceeds one half within what both views show.
 
 Whole boxes become their mean, weighted by squared scores, with the best one's score. A cut box gives way to a whole
-one. Cut boxes that no whole one explains are joined, at most one of each view, and the smallest box around them has the
-best one's score. Two boxes of one view are never merged: the detector kept both.
+one; to one of a coarser view only if that is not a mere guess. Cut boxes that no whole one explains are joined, at most
+one of each view, and the smallest box around them has the best one's score. Two boxes of one view are never merged: the
+detector kept both.
 
 The detector sees every view at one size, so the larger the view, the coarser. What lies within a smaller view is judged
 there: a coarser view's score for it is lowered by the ratio of the two scales. Objects that only the coarser view shows
@@ -43,7 +44,7 @@ EDGE_SHARE = 0.05
 """How far from an edge a cut box may end: some pixels and a share of its side, since larger boxes err by more."""
 
 LEAST_SURE = 0.5
-"""A box speaks for a cut one if its score is at least this share of the other's: a guess swallows nothing certain."""
+"""A box of a coarser view, or a cut one, speaks for a cut box if its score is at least this share of the other's."""
 
 Region = tuple[int, int, int, int]
 """xyxy in whole pixels of the image."""
@@ -104,7 +105,7 @@ class _Found:
         boxes: (D, 4).
         scores: (D,), of coarse views lowered.
         labels: (D,).
-        regions: (V, 4).
+        views: V regions.
         spans: The rows of each of the V views.
         is_cut: Of each row.
         view: Of each row.
@@ -115,7 +116,7 @@ class _Found:
     boxes: Tensor
     scores: Tensor
     labels: Tensor
-    regions: Tensor
+    views: list[Region]
     spans: list[slice]
     is_cut: list[bool]
     view: list[int]
@@ -125,6 +126,15 @@ class _Found:
     def speaks_for(self, row: int, other: int) -> bool:
         """Whether one box is sure enough beside another."""
         return bool(self.scores[row] >= LEAST_SURE * self.scores[other])
+
+    def explains(self, row: int, cut: int) -> bool:
+        """Whether a box makes a cut one that lies in it needless; a view as fine that shows all knows better."""
+        is_as_fine = _longest(self.region_of(row)) <= _longest(self.region_of(cut))
+        return not self.is_cut[row] and (is_as_fine or self.speaks_for(row, cut))
+
+    def region_of(self, row: int) -> Region:
+        """Of the view that a box is from."""
+        return self.views[self.view[row]]
 
 
 def _collect(views: Sequence[View], image_size_hw: tuple[int, int]) -> _Found:
@@ -147,7 +157,7 @@ def _collect(views: Sequence[View], image_size_hw: tuple[int, int]) -> _Found:
         boxes=torch.cat(boxes),
         scores=scores,
         labels=torch.cat([each.detections.labels for each in views]),
-        regions=torch.tensor(regions, dtype=torch.float32),
+        views=regions,
         spans=spans,
         is_cut=torch.cat(is_cut).tolist(),
         view=view,
@@ -194,8 +204,9 @@ def _ends_at_inner_edge(boxes: Tensor, region: Region, image_size_hw: tuple[int,
 def _link(found: _Found) -> Links:
     """Which boxes are the same object."""
     links: Links = [[] for _ in found.view]
-    for one, other in _overlapping(found.regions):
-        overlap = _overlap(found, one, other)
+    regions = torch.tensor(found.views, dtype=torch.float32)
+    for one, other in _overlapping(regions):
+        overlap = _overlap(found, regions, one, other)
         for row_in_one, row_in_other in (overlap > SAME_OBJECT).nonzero().tolist():
             row, partner = found.spans[one].start + row_in_one, found.spans[other].start + row_in_other
             value = float(overlap[row_in_one, row_in_other])
@@ -213,12 +224,12 @@ def _overlapping(regions: Tensor) -> Iterator[tuple[int, int]]:
             yield one, one + 1 + place
 
 
-def _overlap(found: _Found, one: int, other: int) -> Tensor:
+def _overlap(found: _Found, regions: Tensor, one: int, other: int) -> Tensor:
     """Of each box of one view (rows) with each of another (columns), by the measure that applies; 0 across classes."""
     a, b = found.boxes[found.spans[one]], found.boxes[found.spans[other]]
     a_cut = torch.tensor(found.is_cut[found.spans[one]], dtype=torch.bool)[:, None]
     b_cut = torch.tensor(found.is_cut[found.spans[other]], dtype=torch.bool)[None]
-    a_seen, b_seen = _within(a, found.regions[other]), _within(b, found.regions[one])
+    a_seen, b_seen = _within(a, regions[other]), _within(b, regions[one])
     of_one = torch.where(a_cut, coverage(a, b), coverage(b, a).T)
     overlap = torch.where(a_cut == b_cut, box_iou(a, b), of_one)
     overlap = torch.where(a_cut & b_cut, box_iou(a_seen, b_seen), overlap)  # nan where neither reaches the other view
@@ -258,8 +269,7 @@ def _join_cut(found: _Found, links: Links) -> Iterator[list[int]]:
     left = {
         row
         for row in found.order
-        if found.is_cut[row]
-        and not any(not found.is_cut[other] and found.speaks_for(other, row) for _, other in links[row])
+        if found.is_cut[row] and not any(found.explains(other, row) for _, other in links[row])
     }
     for row in found.order:
         if row in left:

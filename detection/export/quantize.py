@@ -6,6 +6,7 @@ boxes are judged, decoded, suppressed and scaled back in float32 as before.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def quantize_openvino(source: Path, path: Path, document: ExportDocument, images
     if not images:
         raise InputError("int8 needs training images to find the range of each layer; the split has none to read")
     openvino, nncf = needed("openvino", "int8"), needed("nncf", "int8")
+    nncf.set_log_level(logging.WARNING)  # it would name every operation that it leaves alone
     model = openvino.Core().read_model(str(source))
     # Images of one kind take one branch only of the scaling: of the other NNCF would learn nothing, and stop.
     branches = [op.get_function(way) for op in model.get_ops() if op.get_type_name() == "If" for way in (0, 1)]

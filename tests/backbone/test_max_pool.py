@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn
 
+from backbone.googlenet import GoogLeNet
 from backbone.max_pool import MaxPool
+from backbone.variant import Block, Norm, Variant
 
 KINDS = [(3, 1), (3, 2), (2, 2)]
 
@@ -15,12 +19,18 @@ def torchs(kernel: int, stride: int) -> nn.MaxPool2d:
     return nn.MaxPool2d(kernel, stride=stride, padding=1 if stride == 1 else 0, ceil_mode=True)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def rectified(*shape: int) -> torch.Tensor:
+    """What GoogLeNet pools: half of it zeros, some of them negative ones, as a rectification may leave them."""
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    return x.clamp(min=0).copysign(torch.where(x < -1, -1.0, 1.0))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
 @pytest.mark.parametrize("size_hw", [(12, 18), (2, 2), (2, 8), (7, 12), (9, 5), (3, 3)])
 @pytest.mark.parametrize(("kernel", "stride"), KINDS)
 @pytest.mark.parametrize("batch", [1, 3, 0])
 def test_it_equals_torchs(batch: int, kernel: int, stride: int, size_hw: tuple[int, int], dtype: torch.dtype) -> None:
-    x = torch.randn(batch, 5, *size_hw, generator=torch.Generator().manual_seed(0)).to(dtype)
+    x = rectified(batch, 5, *size_hw).to(dtype)
     for given in (x, x.contiguous(memory_format=torch.channels_last)):
         before = given.clone()
         with torch.inference_mode():
@@ -31,7 +41,7 @@ def test_it_equals_torchs(batch: int, kernel: int, stride: int, size_hw: tuple[i
 
 @pytest.mark.parametrize(("kernel", "stride"), KINDS)
 def test_infinite_values_and_what_is_no_number(kernel: int, stride: int) -> None:
-    x = torch.full((1, 1, 8, 8), -torch.inf)
+    x = torch.zeros(1, 1, 8, 8)
     x[0, 0, 2, 5], x[0, 0, 6, 1] = torch.inf, torch.nan
     with torch.inference_mode():
         pooled = MaxPool(kernel, stride=stride)(x)
@@ -46,6 +56,19 @@ def test_gradients_are_torchs(kernel: int, stride: int) -> None:
         for pool in (MaxPool(kernel, stride=stride), torchs(kernel, stride))
     ]
     assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("variant", [Variant(block, norm) for block in get_args(Block) for norm in get_args(Norm)])
+def test_nothing_that_googlenet_pools_is_negative(variant: Variant) -> None:
+    network = GoogLeNet(variant=variant).eval()
+    lowest = []
+    for module in network.modules():
+        if isinstance(module, MaxPool):
+            module.register_forward_hook(lambda _, given, __: lowest.append(given[0].min().item()))
+    with torch.inference_mode():
+        network.features(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    assert len(lowest) == 13
+    assert min(lowest) >= 0
 
 
 def test_memory_stays_in_the_order_that_the_next_layer_wants() -> None:

@@ -197,6 +197,11 @@ def test_a_cut_box_gives_way_to_a_whole_one_even_if_surer() -> None:
     assert merged(detections(WHOLE, (0.5, whole)), detections(LEFT, (0.75, part))) == [(0.5, *whole)]
 
 
+def test_a_tile_that_shows_all_knows_better_however_unsure() -> None:
+    whole, part = (86.0, 20.0, 120.0, 60.0), (86.0, 20.0, 99.0, 60.0)
+    assert merged(detections(LEFT, (0.75, part)), detections(RIGHT, (0.125, whole))) == [(0.125, *whole)]
+
+
 def test_a_guess_swallows_nothing_certain() -> None:
     guess, part = (10.0, 5.0, 175.0, 95.0), (62.0, 21.0, 99.0, 60.0)
     assert merged(detections(WHOLE, (0.125, guess)), detections(LEFT, (0.75, part))) == [

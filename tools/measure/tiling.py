@@ -2,7 +2,8 @@
 
     python -m tools.measure.tiling runs/first/model.safetensors my-data --tile 640
 
-Tiles as large as one of the images show its objects at the size that they have alone.
+Tiles as large as one of the images show its objects at the size that they have alone. Of a large image four times as
+many detections count, as it holds four times as many objects.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from rich.table import Table
 from detection.build import load_detector
 from detection.data.image import read_image
 from detection.data.records import DetectionData, ImageRecord
+from detection.evaluation.coco_map import CocoSettings
+from detection.evaluation.coco_matching import MAX_DETECTIONS
 from detection.evaluation.report_view import number_text
-from detection.evaluation.summary import evaluate_detections
+from detection.evaluation.summary import EvaluationSettings, evaluate_detections
 from detection.image_detector import ImageDetector
 from detection.inference import detect_records
 from tools.cli import run_alone
@@ -52,15 +55,17 @@ def tiling(
     table = Table("", "images", "AP", "AP50", "AP75", "s an image")
     with TemporaryDirectory(prefix="multibox-") as folder:
         large = put_together(alone, Path(folder))
-        table.add_row("one by one", *_numbers(detector, alone))
-        table.add_row("four together", *_numbers(detector, large))
-        table.add_row(f"four together, --tile {tile}", *_numbers(combine([detector], tile=tile, tta=False), large))
+        tiled = combine([detector], tile=tile, tta=False)
+        table.add_row("one by one", *_numbers(detector, alone, counted=MAX_DETECTIONS))
+        table.add_row("four together", *_numbers(detector, large, counted=TOGETHER * MAX_DETECTIONS))
+        table.add_row(f"four together, --tile {tile}", *_numbers(tiled, large, counted=TOGETHER * MAX_DETECTIONS))
     console.print(table)
 
 
-def _numbers(detector: ImageDetector, data: DetectionData) -> list[str]:
+def _numbers(detector: ImageDetector, data: DetectionData, *, counted: int) -> list[str]:
     found, seconds = timed(detect_records, detector, data.images)
-    coco = evaluate_detections(data, found.detections).coco
+    settings = EvaluationSettings(CocoSettings(max_detections=counted))
+    coco = evaluate_detections(data, found.detections, settings=settings).coco
     numbers = (number_text(coco[name]) for name in ("AP", "AP50", "AP75"))
     return [str(len(data.images)), *numbers, f"{seconds / len(data.images):.3f}"]
 

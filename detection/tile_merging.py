@@ -105,7 +105,7 @@ class _Found:
         boxes: (D, 4).
         scores: (D,), of coarse views lowered.
         labels: (D,).
-        views: V regions.
+        regions: Of the V views.
         spans: The rows of each of the V views.
         is_cut: Of each row.
         view: Of each row.
@@ -116,7 +116,7 @@ class _Found:
     boxes: Tensor
     scores: Tensor
     labels: Tensor
-    views: list[Region]
+    regions: list[Region]
     spans: list[slice]
     is_cut: list[bool]
     view: list[int]
@@ -134,7 +134,7 @@ class _Found:
 
     def region_of(self, row: int) -> Region:
         """Of the view that a box is from."""
-        return self.views[self.view[row]]
+        return self.regions[self.view[row]]
 
 
 def _collect(views: Sequence[View], image_size_hw: tuple[int, int]) -> _Found:
@@ -157,7 +157,7 @@ def _collect(views: Sequence[View], image_size_hw: tuple[int, int]) -> _Found:
         boxes=torch.cat(boxes),
         scores=scores,
         labels=torch.cat([each.detections.labels for each in views]),
-        views=regions,
+        regions=regions,
         spans=spans,
         is_cut=torch.cat(is_cut).tolist(),
         view=view,
@@ -204,7 +204,7 @@ def _ends_at_inner_edge(boxes: Tensor, region: Region, image_size_hw: tuple[int,
 def _link(found: _Found) -> Links:
     """Which boxes are the same object."""
     links: Links = [[] for _ in found.view]
-    regions = torch.tensor(found.views, dtype=torch.float32)
+    regions = torch.tensor(found.regions, dtype=torch.float32)
     for one, other in _overlapping(regions):
         overlap = _overlap(found, regions, one, other)
         for row_in_one, row_in_other in (overlap > SAME_OBJECT).nonzero().tolist():

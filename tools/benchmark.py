@@ -80,7 +80,7 @@ def benchmark(
     overrides = list(set_ or [])
     if model != NETWORK and not training:
         speed = _measure_detector(Path(model), source, images, device, peers)
-        console.print(f"{model}, one image at a time")
+        console.print(f"{model}, one image at a time, and at last several")
         speed.show(console)
         if json_path is not None:
             write_json(json_path, {"model": model, **speed.to_document()})

@@ -5,6 +5,7 @@ Legend: T images timed.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from detection.detector import Detector
 from detection.device import Compute
+from detection.folder import BATCH
 from detection.memory import peak_gib
 from detection.preprocess import Image, resized_size
 from detection.timing import STAGES, count_multiply_adds, time_stages
@@ -27,6 +29,9 @@ PRODUCT_SIDE = 2048
 """Of the square matrices whose product is the ceiling: large enough that nothing but multiply-adds counts."""
 
 PRODUCT_ROUNDS = 10
+
+BATCH_ROUNDS = 10
+"""Of the last images together, as ``multibox detect`` takes a folder."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class DetectionSpeed:
         ceiling: Multiply-adds per second of the machine's matrix products in this precision.
         memory_gib: Most memory that was in use; None where the system does not tell or peers took of it too.
         peers: Name -> T milliseconds from pixels to boxes.
+        batch: How many of the images were detected together as well, in the end.
+        in_batches: Milliseconds an image, from pixels to boxes, of each time that they were.
     """
 
     compute: Compute
@@ -48,6 +55,8 @@ class DetectionSpeed:
     ceiling: float
     memory_gib: float | None
     peers: dict[str, list[float]]
+    batch: int
+    in_batches: list[float]
 
     @property
     def precision(self) -> str:
@@ -71,6 +80,7 @@ class DetectionSpeed:
             table.add_row(part, *self._cells(median(values), self.multiply_adds[part]))
         table.add_section()
         table.add_row("in all", *self._cells(whole, total_adds))
+        table.add_row(f"{self.batch} at a time, from pixels", *self._cells(median(self.in_batches), total_adds))
         for name, values in self.peers.items():
             table.add_row(name, f"{median(values):.2f}", f"{median(values) / whole:.1f} times", "", "")
         console.print(f"{self.compute.device}, {self.precision}, {len(self.milliseconds[STAGES[0]])} images")
@@ -103,6 +113,11 @@ class DetectionSpeed:
             "multiply_adds": total_adds,
             "ceiling_multiply_adds_per_second": self.ceiling,
             "share_of_ceiling": self.share_of_ceiling(total_adds, whole),
+            "in_batches": {
+                "images": self.batch,
+                "milliseconds": median(self.in_batches),
+                "share_of_ceiling": self.share_of_ceiling(total_adds, median(self.in_batches)),
+            },
             "memory_gib": self.memory_gib,
             "peers": {name: median(values) for name, values in self.peers.items()},
         }
@@ -116,12 +131,12 @@ def measure_detection(
     read_seconds: Sequence[float] | None,
     peers: dict[str, Callable[[Image], object]],
 ) -> DetectionSpeed:
-    """Times every stage and the peers, one image after the other.
+    """Times every stage and the peers, one image after the other, and the last images together.
 
     Args:
         detector: A prepared one.
         countable: The same model, not prepared; its multiply-adds are counted.
-        images: T at least one, (H, W, 3) uint8 RGB; one is in memory at a time.
+        images: T at least one, (H, W, 3) uint8 RGB; as many are in memory at a time as ``multibox detect`` has.
         read_seconds: Filled with T seconds as ``images`` are read; None where they are not read.
         peers: Name -> what finds the boxes of an image.
 
@@ -130,6 +145,7 @@ def measure_detection(
     """
     sizes: list[tuple[int, int]] = []
     of_peers: dict[str, list[float]] = {name: [] for name in peers}
+    last: deque[Image] = deque(maxlen=BATCH)
 
     def seen() -> Iterator[Image]:
         for image in images:
@@ -137,6 +153,7 @@ def measure_detection(
                 if not sizes:
                     detect(image)  # the first call is slower than all others
                 of_peers[name].append(1000 * timed(detect, image)[1])
+            last.append(image)
             sizes.append(resized_size((image.shape[0], image.shape[1]), detector.longest_side))
             yield image
 
@@ -152,7 +169,16 @@ def measure_detection(
         ceiling=products_per_second(Compute(detector.device, detector.precision)),
         memory_gib=memory,
         peers=of_peers,
+        batch=len(last),
+        in_batches=_in_batches(detector, list(last)),
     )
+
+
+def _in_batches(detector: Detector, images: Sequence[Image]) -> list[float]:
+    """Milliseconds an image of several together; the first time, which packs weights for them, is left out."""
+    detector.detect_images(images)
+    rounds = range(BATCH_ROUNDS)
+    return [1000 * timed(detector.detect_images, images)[1] / len(images) for _ in rounds]
 
 
 def products_per_second(compute: Compute) -> float:

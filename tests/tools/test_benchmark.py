@@ -33,7 +33,7 @@ def model(tmp_path: Path) -> Path:
 def test_it_tells_the_stages_of_a_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("benchmark", model, "--images", 2, "--device", "cpu") == 0
     told = capsys.readouterr().out
-    for text in ("backbone", "multibox", "classifier", "in all", "2 images", "of the ceiling", "billion multiply-adds"):
+    for text in ("backbone", "multibox", "classifier", "in all", "2 images", "2 at a time", "of the ceiling", "billion multiply-adds"):
         assert text in told
     assert "read" not in told
     assert "torchvision" not in told
@@ -52,6 +52,8 @@ def test_files_are_read_and_the_peer_stands_beside(
     document = json.loads(out.read_text())
     assert list(document["stages"]) == ["read", *STAGES]
     assert document["images"] == 3
+    assert document["in_batches"]["images"] == 3
+    assert 0 < document["in_batches"]["milliseconds"]
     assert document["peers"]["torchvision Faster R-CNN MobileNetV3-320"] > 0
     adds = sum(stage["multiply_adds"] for stage in document["stages"].values())
     assert document["multiply_adds"] == pytest.approx(adds)
@@ -72,10 +74,12 @@ def test_multiply_adds_of_the_backbone_are_those_of_its_layers() -> None:
 def test_shares_by_hand() -> None:
     milliseconds = {"read": [1.0, 3.0, 2.0], "scale": [1.0, 1.0, 1.0], "backbone": [6.0, 6.0, 7.0]}
     multiply_adds = {"read": 0.0, "scale": 0.0, "backbone": 3e6}
-    speed = DetectionSpeed(CPU, milliseconds, multiply_adds, 1e9, None, {})
+    speed = DetectionSpeed(CPU, milliseconds, multiply_adds, 1e9, None, {}, 4, [6.0, 5.0, 4.0])
     assert speed.total_milliseconds == 10
     assert speed.share_of_ceiling(3e6, 6.0) == pytest.approx(0.5)  # 3 of 6 ms
-    assert speed.to_document()["share_of_ceiling"] == pytest.approx(0.3)
+    document = speed.to_document()
+    assert document["share_of_ceiling"] == pytest.approx(0.3)
+    assert document["in_batches"] == {"images": 4, "milliseconds": 5.0, "share_of_ceiling": pytest.approx(0.6)}
 
 
 def test_the_ceiling_is_the_fastest_product(monkeypatch: pytest.MonkeyPatch) -> None:

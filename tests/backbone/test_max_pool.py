@@ -20,7 +20,7 @@ def torchs(kernel: int, stride: int) -> nn.MaxPool2d:
 
 
 def rectified(*shape: int) -> torch.Tensor:
-    """What GoogLeNet pools: half of it zeros, some of them negative ones, as a rectification may leave them."""
+    """What GoogLeNet pools: half of it zeros, of which some bear a minus sign, as a rectification may leave them."""
     x = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
     return x.clamp(min=0).copysign(torch.where(x < -1, -1.0, 1.0))
 

@@ -33,8 +33,9 @@ def model(tmp_path: Path) -> Path:
 def test_it_tells_the_stages_of_a_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("benchmark", model, "--images", 2, "--device", "cpu") == 0
     told = capsys.readouterr().out
-    for text in ("backbone", "multibox", "classifier", "in all", "2 images", "2 at a time", "of the ceiling", "billion multiply-adds"):
+    for text in ("backbone", "multibox", "classifier", "in all", "2 images", "of the ceiling", "billion multiply-adds"):
         assert text in told
+    assert "2 at a time" in told
     assert "read" not in told
     assert "torchvision" not in told
     assert run("benchmark", "resnet") == 2

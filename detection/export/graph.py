@@ -165,15 +165,14 @@ class DetectionGraph(nn.Module):
         classifier = self.network.classifier
         rows = torch.cat([images[:, None].to(regions.dtype), regions], dim=1)
         levels = assign_levels(regions, classifier.strides)
-        pooled = []
+        size, pooled, order = classifier.pool_size, [], []
         for level, (features, stride) in enumerate(zip(pyramid, classifier.strides, strict=True)):
-            here = rows[(levels == level).nonzero(as_tuple=True)[0]]
+            here = (levels == level).nonzero(as_tuple=True)[0]
+            order.append(here)
             pooled.append(
-                roi_align(
-                    features, here, classifier.pool_size, 1 / stride, sampling_ratio=SAMPLES_PER_BIN, aligned=True
-                )
+                roi_align(features, rows[here], size, 1 / stride, sampling_ratio=SAMPLES_PER_BIN, aligned=True)
             )
-        return torch.cat(pooled)[_places_by_level(levels, len(classifier.strides))]
+        return torch.cat(pooled)[torch.cat(order).argsort()]
 
     def _score(self, regions: JudgedRegions) -> tuple[Tensor, Tensor]:
         """(B P, C) scores of all proposals and classes, and which of them count."""
@@ -251,14 +250,6 @@ def _move(boxes: Tensor, probabilities: Tensor, offsets: Tensor, scaled: Tensor)
     chosen = offsets.gather(1, labels[:, None, None].expand(-1, 1, 4)).squeeze(1)
     moved = _refine(boxes, chosen, scaled)
     return torch.where(is_valid(moved, min_size=LEAST_SIDE)[:, None], moved, boxes)
-
-
-def _places_by_level(levels: Tensor, num_levels: int) -> Tensor:
-    """Where each of (R,) regions stands when they are listed level after level, in their order on each: (R,)."""
-    on_level = (levels[:, None] == torch.arange(num_levels, device=levels.device)).to(torch.int64)  # (R, L)
-    counts = on_level.sum(dim=0)
-    before = counts.cumsum(dim=0) - counts
-    return ((on_level.cumsum(dim=0) - 1 + before) * on_level).sum(dim=1)
 
 
 def _limits(size_hw: Tensor) -> Tensor:

@@ -44,7 +44,9 @@ def results_ids(path: Path, data: DetectionData) -> ResultIds:
     if listing.is_file():
         return _listed_ids(listing, data)
     images = {record.image_id: record.image_id for record in data.images}
-    return ResultIds(images, {category_id: label for label, category_id in enumerate(data.category_ids)})
+    labels: dict[int, int | None] = dict.fromkeys(data.groups)
+    labels |= {category_id: label for label, category_id in enumerate(data.category_ids)}
+    return ResultIds(images, labels, unknown_classes=tuple(data.groups.values()))
 
 
 def _listed_ids(listing: Path, data: DetectionData) -> ResultIds:

@@ -91,6 +91,7 @@ def read_coco(
         notation=NOTATION,
         images=listed.images,
         objects=objects,
+        groups=content.groups,
         findings=[*content.findings, *listed.findings, *object_findings, *unlisted],
     )
     return assemble(raw, class_names, unknown_classes)
@@ -99,7 +100,8 @@ def read_coco(
 def _unlisted(images: Sequence[ListedImage], folder: Path) -> list[Finding]:
     """One finding for the images that lie beside the listed ones; a folder that splits share tells nothing."""
     listed = {image.path for image in images}
-    names = [path.name for path in find_images(folder) if path not in listed]
+    there = find_images(folder) if folder.is_dir() else []  # A json without images may have no folder either.
+    names = [path.name for path in there if path not in listed]
     if not names:
         return []
     message = f"{len(names)} images of {folder.name}/ are not listed: {first_names(names)}"

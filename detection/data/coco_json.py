@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -30,6 +30,7 @@ class CocoJson:
         annotations: Entries of ``annotations``.
         category_ids: Ids of the categories that have a name, in the order of the json.
         class_names: Their names.
+        groups: Id -> name of the categories that are no classes and only group others.
         findings: What is wrong with the categories.
     """
 
@@ -38,6 +39,7 @@ class CocoJson:
     annotations: Sequence[Any]
     category_ids: tuple[int, ...]
     class_names: tuple[str, ...]
+    groups: Mapping[int, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
 
     def file_names(self) -> list[str]:
@@ -81,11 +83,14 @@ def load_coco_json(path: Path, file: str) -> CocoJson:
     lacking = [key for key in _LISTS if not isinstance(lists.get(key), list)]
     if lacking:
         raise InputError(f"{path}: no list '{lacking[0]}'; a COCO json has the lists {', '.join(_LISTS)}")
-    categories, findings = _read_categories(lists, path, file)
+    categories, groups = _read_categories(lists, path)
     ids = tuple(int(entry["id"]) for entry in categories)
     names = tuple(str(entry["name"]) for entry in categories)
     check_class_table(str(path), ids, names)
-    return CocoJson(file, lists["images"], lists["annotations"], ids, names, findings)
+    group_names = {int(entry["id"]): str(entry["name"]) for entry in groups}
+    return CocoJson(
+        file, lists["images"], lists["annotations"], ids, names, group_names, _group_findings(group_names, file)
+    )
 
 
 def list_images(content: CocoJson, folder: Path) -> ListedImages:
@@ -96,9 +101,9 @@ def list_images(content: CocoJson, folder: Path) -> ListedImages:
         folder: What the file names are relative to.
 
     Returns:
-        The images. Their ids are kept if all are integers, else they are the positions in the json from 1.
+        The images. Their ids are kept if all are integers of 64 bits, else they are the positions in the json from 1.
     """
-    keep_ids = all(isinstance(entry.get("id"), int) for entry in content.images if isinstance(entry, dict))
+    keep_ids = all(_is_int64(entry.get("id")) for entry in content.images if isinstance(entry, dict))
     images: list[ListedImage] = []
     row_of_id: dict[EntryId, int] = {}
     findings = []
@@ -139,9 +144,9 @@ _REMEDY = "correct or delete it; left out"
 
 
 def _read_categories(
-    lists: Mapping[str, Sequence[Any]], path: Path, file: str
-) -> tuple[list[Mapping[str, Any]], tuple[Finding, ...]]:
-    """The categories that have a name and are classes, and one finding for those that only group others."""
+    lists: Mapping[str, Sequence[Any]], path: Path
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """The categories that have a name and are classes, and those that only group others."""
     named = [entry for entry in lists["categories"] if isinstance(entry, dict) and entry.get("name")]
     wrong_ids = [repr(entry.get("id")) for entry in named if not isinstance(entry.get("id"), int)]
     if wrong_ids:
@@ -155,11 +160,16 @@ def _read_categories(
         num_others = num_members[name] - (_group(entry) == name)  # Of COCO's own, person is in the group person.
         is_group = num_others > 0 and entry["id"] not in used_ids
         (groups if is_group else categories).append(entry)
+    return categories, groups
+
+
+def _group_findings(groups: Mapping[int, str], file: str) -> tuple[Finding, ...]:
+    """One finding for all categories that are no classes."""
     if not groups:
-        return categories, ()
-    written = first_names([f"'{entry['name']}' (id {entry['id']})" for entry in groups])
+        return ()
+    written = first_names([f"'{name}' (id {number})" for number, name in groups.items()])
     message = f"category {written} only groups other categories; no annotation uses it"
-    return categories, (Finding("group-category", file, message, "delete it; left out"),)
+    return (Finding("group-category", file, message, "delete it; left out"),)
 
 
 def _group(category: Mapping[str, Any]) -> str:
@@ -169,6 +179,10 @@ def _group(category: Mapping[str, Any]) -> str:
 def _entry_id(entry: Any, key: str) -> EntryId | None:
     value = entry.get(key) if isinstance(entry, dict) else None
     return value if isinstance(value, int | float | str) else None
+
+
+def _is_int64(value: Any) -> bool:
+    return isinstance(value, int) and -(2**63) <= value < 2**63
 
 
 def _file_name(entry: Any) -> str:

@@ -26,9 +26,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 from PIL.Image import Transpose
-from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from detection.errors import InputError
 
@@ -40,6 +40,7 @@ MAX_PIXELS = 178_956_970  # 0.5 GB as RGB; from here on Pillow refuses too.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 _ORIENTATION = ExifTags.Base.Orientation
 _UPRIGHT = 1
+_WHITE_IS_ZERO = 0
 _TURNS = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -55,6 +56,10 @@ _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EO
 
 # What matters is an error here; warnings (half of MAX_PIXELS reached, odd EXIF block) would be noise at each image.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+# Of a PNG's colour profile or text, unpacked: Pillow's limit of 1 MB refuses pictures of layout programs. All together
+# stay below its MAX_TEXT_MEMORY.
+PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20
 
 
 class ImageHeader(NamedTuple):
@@ -208,8 +213,10 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     """Decodes the pixels to 8-bit RGB, not yet turned upright."""
     image.load()
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format != "TIFF"):
-        high_byte = np.asarray(image).astype(np.uint16) >> 8
-        return Image.fromarray(high_byte.astype(np.uint8)).convert("RGB")
+        high_byte = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
+            high_byte = ~high_byte  # Pillow does so with 8 bits only
+        return Image.fromarray(high_byte).convert("RGB")
     if image.mode in {"I", "F"}:
         raise InputError(f"{name}: 32-bit pixels, whose range is not known; save the image with 8 or 16 bits")
     if image.has_transparency_data:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple, TypeAlias
 
@@ -96,6 +96,7 @@ class RawSplit:
         images: I images, in the order of the split.
         objects: N objects, in any order.
         findings: The faults that the reader met.
+        groups: Id -> name of categories that are no classes and only group others.
     """
 
     root: Path
@@ -108,6 +109,7 @@ class RawSplit:
     images: Sequence[ListedImage]
     objects: Sequence[RawObject]
     findings: Sequence[Finding]
+    groups: Mapping[int, str] = field(default_factory=dict)
 
     def locate(self, row: RawObject) -> str:
         """Names an object in messages, as in ``object 3 of a.jpg``."""

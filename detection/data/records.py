@@ -6,7 +6,8 @@ pixel edges, half-open: VOC's 1-based inclusive boxes have entered as (xmin - 1,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,7 @@ class DetectionData:
         category_ids: C original ids (COCO's and ILSVRC's, gaps kept), else VOC 1..C and YOLO 0..C-1.
         images: The images, in the order of the split. Images without objects are kept.
         findings: Everything that was wrong; faulty boxes are mended (clipped) or left out and named here.
+        groups: Category id -> name of what the files call a category, but only groups others; no label stands for it.
     """
 
     root: Path
@@ -81,3 +83,4 @@ class DetectionData:
     category_ids: tuple[int, ...]
     images: tuple[ImageRecord, ...]
     findings: tuple[Finding, ...]
+    groups: Mapping[int, str] = field(default_factory=dict)

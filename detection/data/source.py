@@ -43,6 +43,21 @@ def list_source(source: Path) -> list[tuple[str, Path]]:
     raise InputError(f"{source}: no such file or folder; give an image, a folder, a pattern or a list of images")
 
 
+def searched_folder(source: Path) -> Path | None:
+    """The folder of which a source takes all subfolders too; None where it takes none."""
+    if source.is_dir():
+        return source
+    parts = source.parts
+    if source.is_file() or _ANY_FOLDERS not in parts:
+        return None
+    return Path(*parts[: _first_wildcard(source)])
+
+
+def _first_wildcard(pattern: Path) -> int:
+    """The place of the first part with a wildcard."""
+    return next(index for index, part in enumerate(pattern.parts) if _WILDCARDS & set(part))
+
+
 def _not_empty(images: list[tuple[str, Path]], fault: str) -> list[tuple[str, Path]]:
     if not images:
         raise InputError(fault)
@@ -59,7 +74,7 @@ def _expand(pattern: Path) -> list[tuple[str, Path]]:
     if mixed is not None:  # Some versions of Python refuse it, others take it for *.
         whole = pattern.as_posix().replace(mixed, f"{_ANY_FOLDERS}/{mixed.replace(_ANY_FOLDERS, '*')}")
         raise InputError(f"{pattern}: ** stands for any folders, alone between slashes; write {whole}")
-    first = next(index for index, part in enumerate(pattern.parts) if _WILDCARDS & set(part))
+    first = _first_wildcard(pattern)
     folder = Path(*pattern.parts[:first])
     fitting = folder.glob("/".join(pattern.parts[first:])) if folder.is_dir() else iter(())
     images = (path for path in fitting if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))

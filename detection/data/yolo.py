@@ -1,7 +1,8 @@
 """Reads data sets in the format of YOLO: a yaml with class names, one text file of labels an image.
 
 A line is ``class cx cy w h`` with centre and size as shares of the image's width and height, or ``class x1 y1 x2 y2
-x3 y3 ...``, a polygon, of which the bounding box is taken. The labels of ``images/a.jpg`` lie in ``labels/a.txt``, or
+x3 y3 ...``, a polygon, of which the bounding box is taken. Where the yaml has ``kpt_shape``, keypoints follow the box;
+they are not used. The labels of ``images/a.jpg`` lie in ``labels/a.txt``, or
 beside the image. An image without a label file is one without objects.
 """
 
@@ -150,12 +151,15 @@ def label_path(image: Path, root: Path) -> Path:
     return next((path for path in candidates if is_file(path)), candidates[0])
 
 
-def parse_line(line: str, label_of_id: Mapping[int, int]) -> tuple[int, tuple[float, float, float, float]] | str:
+def parse_line(
+    line: str, label_of_id: Mapping[int, int], keypoint_numbers: int = 0
+) -> tuple[int, tuple[float, float, float, float]] | str:
     """Reads one line of a label file.
 
     Args:
         line: ``class cx cy w h`` or a class and a polygon; anything else may come.
         label_of_id: The known class numbers and their labels.
+        keypoint_numbers: How many numbers of keypoints follow a box; where some do, there are no polygons.
 
     Returns:
         The label and normalized (cx, cy, w, h), or what is wrong.
@@ -167,8 +171,12 @@ def parse_line(line: str, label_of_id: Mapping[int, int]) -> tuple[int, tuple[fl
     if class_id not in label_of_id:
         return f"has class {class_id:g}, expected one of {first_names([str(number) for number in label_of_id], 10)}"
     label = label_of_id[int(class_id)]
-    if len(numbers) == _BOX_NUMBERS:
+    if len(numbers) in (_BOX_NUMBERS, _BOX_NUMBERS + keypoint_numbers):
         return label, (numbers[0], numbers[1], numbers[2], numbers[3])
+    if keypoint_numbers:
+        return (
+            f"has {len(numbers) + 1} values, expected class cx cy w h and {keypoint_numbers} of keypoints (kpt_shape)"
+        )
     if len(numbers) < _MIN_POLYGON_NUMBERS or len(numbers) % 2:
         return f"has {len(numbers) + 1} values, expected class cx cy w h or a class and a polygon of 3 or more points"
     left, right, top, bottom = min(numbers[::2]), max(numbers[::2]), min(numbers[1::2]), max(numbers[1::2])
@@ -194,7 +202,7 @@ def _list_images(yaml: YoloYaml, split: str) -> _Listing:
     for position, (path, labels) in enumerate(labels_of.items(), start=1):
         label_file, file_name = relative_name(labels, yaml.base), relative_name(path, yaml.base)
         if is_file(labels):
-            _add_objects(listing, labels, label_file, label_of_id)
+            _add_objects(listing, labels, label_file, label_of_id, yaml.keypoint_numbers)
         else:
             listing.unlabelled.append(file_name)
         listing.images.append(ListedImage(position, path, file_name, label_file, None))
@@ -209,7 +217,8 @@ def _orphaned_labels(labels_of: Mapping[Path, Path], base: Path) -> list[Finding
     orphans: list[str] = []
     for labels, pictures in folders.items():
         if labels != pictures:  # Beside the images any text may lie.
-            known |= {labels / f"{image.stem}.txt" for image in find_images(pictures)} | {labels / _NO_LABEL_FILE}
+            images = find_images(pictures) if pictures.is_dir() else []  # A list may name a folder that is gone.
+            known |= {labels / f"{image.stem}.txt" for image in images} | {labels / _NO_LABEL_FILE}
             orphans += [relative_name(path, base) for path in sorted(labels.glob("*.txt")) if path not in known]
     if not orphans:
         return []
@@ -217,13 +226,15 @@ def _orphaned_labels(labels_of: Mapping[Path, Path], base: Path) -> list[Finding
     return [Finding("missing-image", orphans[0], message, "add the images; their objects are left out")]
 
 
-def _add_objects(listing: _Listing, path: Path, label_file: str, label_of_id: Mapping[int, int]) -> None:
+def _add_objects(
+    listing: _Listing, path: Path, label_file: str, label_of_id: Mapping[int, int], keypoint_numbers: int
+) -> None:
     """Appends the objects of one label file, which belong to the next image."""
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        parsed = parse_line(line, label_of_id)
+        parsed = parse_line(line, label_of_id, keypoint_numbers)
         if isinstance(parsed, str):
             remedy = "correct or delete it; left out"
             listing.findings.append(Finding("bad-object", label_file, f"line {number} {parsed}", remedy))

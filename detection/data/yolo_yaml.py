@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
 import yaml
@@ -21,6 +22,8 @@ _SUFFIXES = (".yaml", ".yml")
 _SPLITS = ("train", "val", "test")
 _NAMES_KEY = re.compile(rb"^names\s*:", re.MULTILINE)
 _CLIMBS = re.compile(r"^(?:\.\./)+(?=.)")
+_BRIEF = Repr()
+_BRIEF.maxlevel = 2  # Aliases can blow a few lines up to gigabytes.
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class YoloYaml:
         base: The folder that its sources are relative to.
         name_of_id: Class number -> name, in the order of the yaml.
         sources: Split -> its folders and list files, as written.
+        keypoint_numbers: How many numbers follow a box, where objects have keypoints (``kpt_shape``); else 0.
         findings: What is wrong with it.
     """
 
@@ -39,6 +43,7 @@ class YoloYaml:
     base: Path
     name_of_id: Mapping[int, str]
     sources: Mapping[str, tuple[str, ...]]
+    keypoint_numbers: int
     findings: tuple[Finding, ...]
 
     @property
@@ -129,28 +134,29 @@ def load_yolo_yaml(path: Path) -> YoloYaml:
     if isinstance(names, list):
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not all(isinstance(class_id, int) for class_id in names):
-        raise InputError(f"{path}: 'names' is {names!r}; list the class names, or map class numbers to them")
-    name_of_id = {class_id: str(names[class_id]) for class_id in sorted(names)}
+        raise InputError(f"{path}: 'names' is {_BRIEF.repr(names)}; list the class names, or map class numbers to them")
+    name_of_id = {class_id: _text(names[class_id], path, "names") for class_id in sorted(names)}
     check_class_table(str(path), list(name_of_id), list(name_of_id.values()))
-    sources = {split: _as_sources(content[split]) for split in _SPLITS if content.get(split)}
+    sources = {split: _as_sources(content[split], path, split) for split in _SPLITS if content.get(split)}
     if not sources:
         raise InputError(f"{path}: names no split; add 'train: images/train'")
     base, path_findings = _find_base(content, path)
-    return YoloYaml(path, base, name_of_id, sources, (*path_findings, *_count_finding(content, path)))
+    findings = (*path_findings, *_count_finding(content, path))
+    return YoloYaml(path, base, name_of_id, sources, _keypoint_numbers(content, path), findings)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or no such date
         raise InputError(f"{path}: not valid yaml ({error}); correct it") from error
     return content if isinstance(content, dict) else {}
 
 
 def _find_base(content: Mapping[str, Any], path: Path) -> tuple[Path, tuple[Finding, ...]]:
     """The folder that sources are relative to, and a finding if it is not the one that ``path`` names."""
-    written = content.get("path") or "."
-    base = path.parent / str(written)
+    written = _text(content.get("path") or ".", path, "path")
+    base = path.parent / written
     if base.is_dir():
         return base, ()
     message = f"path is '{written}', but there is no such folder"
@@ -158,14 +164,32 @@ def _find_base(content: Mapping[str, Any], path: Path) -> tuple[Path, tuple[Find
     return path.parent, (Finding("path-missing", path.name, message, remedy),)
 
 
-def _as_sources(entry: Any) -> tuple[str, ...]:
+def _as_sources(entry: Any, path: Path, split: str) -> tuple[str, ...]:
     entries: Sequence[Any] = entry if isinstance(entry, list) else [entry]
-    return tuple(str(source).replace("\\", "/") for source in entries)
+    return tuple(_text(source, path, split).replace("\\", "/") for source in entries)
+
+
+def _text(value: Any, path: Path, key: str) -> str:
+    """A name as it is written, also one that looks like a number; nothing nested, which aliases could blow up."""
+    if isinstance(value, list | dict | set):
+        raise InputError(f"{path}: '{key}' has {_BRIEF.repr(value)}, expected a name; correct it")
+    return str(value)
+
+
+def _keypoint_numbers(content: Mapping[str, Any], path: Path) -> int:
+    """Points times numbers of a point, of pose data; 0 where the yaml tells of no keypoints."""
+    match content.get("kpt_shape"):
+        case None:
+            return 0
+        case [int(points), (2 | 3) as numbers] if points > 0:
+            return points * int(numbers)
+        case other:
+            raise InputError(f"{path}: kpt_shape is {_BRIEF.repr(other)}; write [points, 2] or [points, 3]")
 
 
 def _count_finding(content: Mapping[str, Any], path: Path) -> tuple[Finding, ...]:
     count, names = content.get("nc"), content["names"]
     if count is None or count == len(names):
         return ()
-    message = f"nc is {count}, but there are {len(names)} names"
+    message = f"nc is {_BRIEF.repr(count)}, but there are {len(names)} names"
     return (Finding("class-count", path.name, message, "correct one of them; the names count"),)

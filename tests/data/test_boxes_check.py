@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from detection.data.boxes_check import PackedObjects, classify_boxes, clip_boxes, first_of_equals
+from detection.data.coco import read_coco
+from tests.builders import ToyImage, ToyObject, write_coco
 
 SIZE_HW = (40, 60)
 ANY_BOXES = hnp.arrays(
@@ -47,6 +51,8 @@ def pack(boxes: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> Packe
         ((5, 5, 5.99, 6), "tiny-box"),
         ((5, 5, 5, 6), "degenerate-box"),
         ((5, 6, 9, 5), "degenerate-box"),
+        ((5, 5, 5 + 1e-9, 6), "degenerate-box"),  # Nothing is left of it in float32.
+        ((60 - 1e-9, 5, 90, 9), "outside-box"),
         ((60, 5, 70, 9), "outside-box"),
         ((-9, -9, -1, -1), "outside-box"),
         ((5, 5, np.inf, 9), "non-finite-box"),
@@ -56,6 +62,13 @@ def pack(boxes: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> Packe
 )
 def test_classify(box: tuple[float, ...], fault: str) -> None:
     assert classify_boxes(np.array([box], np.float64), sizes(1)).tolist() == [fault]
+
+
+def test_slivers_leave_no_box_without_area_in_a_record(tmp_path: Path) -> None:
+    image = ToyImage("a", SIZE_HW, (ToyObject("cat", (60 - 1e-6, 5, 90, 9)), ToyObject("cat", (5, 5, 25, 25))))
+    data = read_coco(write_coco(tmp_path, {"train": [image]}), "train")
+    assert data.images[0].boxes.tolist() == [[5, 5, 25, 25]]
+    assert [finding.kind for finding in data.findings] == ["outside-box"]
 
 
 def test_no_boxes() -> None:

@@ -15,6 +15,7 @@ import pytest
 from detection.data.coco import read_coco
 from detection.data.records import DetectionData
 from detection.errors import InputError
+from detection.evaluation.coco_map import coco_map
 from tests.builders import CLASS_NAMES, ToyImage, ToyObject, toy_images, write_coco, write_pixels
 from tests.data.contracts import assert_valid_data, only_finding
 
@@ -147,6 +148,16 @@ def test_area_is_that_of_the_json_if_it_makes_sense(tmp_path: Path, area: object
     assert data.images[0].area.tolist() == [expected]
 
 
+def test_image_ids_of_more_than_64_bits_are_numbered(tmp_path: Path) -> None:
+    def lengthen(document: dict[str, Any]) -> None:
+        for entry in [*document["images"], *document["annotations"]]:
+            entry["id" if "file_name" in entry else "image_id"] += 20240101123456789012
+
+    data = read_edited(tmp_path, lengthen)
+    assert [image.image_id for image in data.images] == list(range(1, len(data.images) + 1))
+    assert coco_map(data, {}).summary["AP"] == 0
+
+
 def test_image_ids_are_kept_or_numbered_if_they_are_strings(tmp_path: Path) -> None:
     def as_strings(document: dict[str, Any]) -> None:
         for image in document["images"]:
@@ -269,6 +280,16 @@ def test_annotations_in_any_order(tmp_path: Path) -> None:
         document["annotations"].sort(key=lambda entry: (entry["category_id"], -entry["image_id"]))
 
     assert_same_images(read_edited(tmp_path / "other", interleave, toy_images(4)), reference)
+
+
+def test_a_json_without_images_or_a_folder_for_them_says_so(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    categories = [{"id": 1, "name": "cat"}]
+    document = {"images": [], "annotations": [], "categories": categories}
+    (tmp_path / JSON).write_text(json.dumps(document), encoding="utf-8")
+
+    with pytest.raises(InputError, match="split 'train' lists no image"):
+        read_coco(tmp_path, "train")
 
 
 def test_images_that_are_not_in_the_json_are_told_once(tmp_path: Path) -> None:

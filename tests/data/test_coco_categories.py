@@ -11,6 +11,7 @@ import pytest
 from detection.data.coco import read_coco
 from detection.data.records import DetectionData
 from detection.errors import InputError
+from detection.results_file import read_detections
 from tests.builders import ToyImage, ToyObject, coco_document, write_pixels
 from tests.data.contracts import assert_valid_data, only_finding
 
@@ -42,6 +43,18 @@ def test_unused_group_is_left_out(tmp_path: Path, group: str) -> None:
         f"train/_annotations.coco.json: category '{group}' (id 0) only groups other categories; no annotation uses it; "
         "delete it; left out"
     )
+
+
+def test_results_for_a_group_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    data = read_with_categories(tmp_path, category(2, "micro", "none"), category(1, "cells", "micro"))
+    row = {"image_id": data.images[0].image_id, "bbox": [0, 0, 20, 20], "score": 0.5}
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps([{**row, "category_id": 1}, {**row, "category_id": 2}]), encoding="utf-8")
+
+    read = read_detections(results, data)
+
+    assert read.detections[data.images[0].image_id].labels.tolist() == [0]
+    assert read.warnings == ("1 detections were left out: 'train' has none of the classes 'micro'",)
 
 
 def test_many_groups_are_one_finding(tmp_path: Path) -> None:

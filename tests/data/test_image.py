@@ -112,6 +112,24 @@ def test_16_bit_grey_keeps_the_high_byte(tmp_path: Path, suffix: str) -> None:
     assert read_image(path)[0, :, 0].tolist() == [0, 0, 1, 127, 128, 255]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiff_whose_white_is_zero(tmp_path: Path, dtype: type[np.uint8] | type[np.uint16]) -> None:
+    Image.fromarray(np.array([[0, np.iinfo(dtype).max]], dtype)).save(tmp_path / "a.tif")
+    content = (tmp_path / "a.tif").read_bytes()
+    interpretation = [struct.pack("<HHIHH", 262, 3, 1, value, 0) for value in (1, 0)]
+    assert content.count(interpretation[0]) == 1
+    (tmp_path / "a.tif").write_bytes(content.replace(*interpretation))
+
+    assert read_image(tmp_path / "a.tif")[0, :, 0].tolist() == [255, 0]
+
+
+def test_png_with_a_large_colour_profile(tmp_path: Path) -> None:
+    pixels = random_pixels(SIZE_HW)
+    Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=bytes(1_300_000))
+
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), pixels)
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_16_bit_colour_keeps_the_high_byte(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"

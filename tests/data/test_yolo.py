@@ -55,6 +55,25 @@ def test_polygon_becomes_its_bounding_box(tmp_path: Path) -> None:
     assert data.findings == ()
 
 
+@pytest.mark.parametrize("shape", [[2, 2], [2, 3]])
+def test_keypoints_behind_a_box_are_passed_over(tmp_path: Path, shape: list[int]) -> None:
+    points = " 0.3 0.3" + " 2" * (shape[1] - 2) + " 0.9 0.9" + " 1" * (shape[1] - 2)
+    root = write_lines(tmp_path, "0 0.375 0.5 0.25 0.5" + points, "1 0.375 0.5 0.25 0.5", "0 0.1 0.1 0.2 0.1 0.2 0.3")
+
+    data = read_train(rewrite_yaml(root, kpt_shape=shape))
+
+    assert data.images[0].boxes.tolist() == [[20, 10, 40, 30]] * 2
+    assert data.images[0].labels.tolist() == [0, 1]
+    message = only_finding(data.findings, "bad-object").message
+    assert f"has 7 values, expected class cx cy w h and {shape[0] * shape[1]} of keypoints (kpt_shape)" in message
+
+
+@pytest.mark.parametrize("shape", [17, [0, 3], [17, 4], [17], "17 3"])
+def test_keypoints_of_no_known_shape(tmp_path: Path, shape: object) -> None:
+    with pytest.raises(InputError, match=r"data\.yaml: kpt_shape is .*; write \[points, 2\] or \[points, 3\]"):
+        read_yolo(rewrite_yaml(write_lines(tmp_path), kpt_shape=shape), "train")
+
+
 def test_class_number_with_a_decimal_point_and_blank_lines(tmp_path: Path) -> None:
     data = read_train(write_lines(tmp_path, "", "2.0  0.375\t0.5 0.25 0.5", "   ", ""))
 
@@ -156,6 +175,7 @@ def test_given_class_names_are_matched_by_name(tmp_path: Path) -> None:
         ({"cat": 0}, "'names' is {'cat': 0}; list the class names, or map class numbers to them"),
         (["cat", "cat"], "class name cat stands more than once"),
         ([], "names no class"),
+        ([["cat"], "dog"], "'names' has ['cat'], expected a name"),
     ],
 )
 def test_class_names_that_cannot_be_used(tmp_path: Path, names: object, message: str) -> None:
@@ -173,12 +193,26 @@ def test_count_that_differs_from_the_names(tmp_path: Path) -> None:
     assert str(finding) == "data.yaml: nc is 5, but there are 3 names; correct one of them; the names count"
 
 
-@pytest.mark.parametrize("text", ["names: [a", "a: !!python/object/apply:os.system ['true']", "\0"])
+@pytest.mark.parametrize("text", ["names: [a", "a: !!python/object/apply:os.system ['true']", "\0", "a: 2024-30-11"])
 def test_broken_or_dangerous_yaml(tmp_path: Path, text: str) -> None:
     (tmp_path / "data.yaml").write_text(text, encoding="utf-8")
 
     with pytest.raises(InputError, match=r"data\.yaml: not valid yaml"):
         read_yolo(tmp_path, "train")
+
+
+@pytest.mark.parametrize("key", ["names: ", "names: [c]\ntrain: ", "names: [c]\npath: ", "names: [c]\nnc: "])
+def test_yaml_whose_aliases_grow_makes_no_long_message(tmp_path: Path, key: str) -> None:
+    bomb = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    bomb += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 6)]
+    (tmp_path / "data.yaml").write_text("\n".join([*bomb, f"{key}[*a5]", "val: ."]), encoding="utf-8")
+
+    try:
+        told = str(read_yolo(tmp_path, "val").findings)
+    except InputError as error:
+        told = str(error)
+
+    assert len(told) < 1000
 
 
 def test_splits_are_those_of_the_yaml(tmp_path: Path) -> None:

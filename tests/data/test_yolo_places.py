@@ -138,6 +138,16 @@ def test_list_file(tmp_path: Path) -> None:
     assert data.findings == ()
 
 
+def test_list_file_that_names_a_folder_that_is_gone(tmp_path: Path) -> None:
+    root = write_with(tmp_path, train="train.txt")
+    (root / "train.txt").write_text("images/train/image0.jpg\nimages/gone/x.jpg", encoding="utf-8")
+
+    data = read_train(root)
+
+    assert [image.file_name for image in data.images] == ["images/train/image0.jpg"]
+    assert "images/gone/x.jpg" in [finding.file for finding in data.findings if finding.kind == "missing-image"]
+
+
 def test_list_file_with_absolute_paths_in_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_with(tmp_path / "data", train="list.txt")
     lines = "".join(f"{root}/images/train/image{i}.jpg\n" for i in range(3))

@@ -7,21 +7,27 @@ file name, also one that is not UTF-8 (Python's surrogate escapes).
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from detection.errors import InputError
 from detection.structures import Detections
 
+if sys.platform != "win32":
+    import fcntl
+
 _SYNC_SECONDS = 2.0  # A crash of the machine loses at most this much work; a kill of the process loses none.
 _TOO_LARGE = 2**53
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # Of a file system without any.
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,26 @@ def _is_number(value: object) -> bool:
     return type(value) is float or (type(value) is int and abs(value) < _TOO_LARGE)
 
 
+def _claim(file: BinaryIO, path: Path) -> None:
+    """Keeps other processes from the file until it is closed or this process ends, however it ends.
+
+    Raises:
+        InputError: If another has it.
+    """
+    if sys.platform == "win32":  # has no lock that leaves readers alone
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(
+            f"{path.parent}: another process is detecting into this folder; wait for its end or stop it, or give "
+            f"another --out"
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+
+
 class Journal:
     """An append-only file of entries.
 
@@ -123,7 +149,8 @@ class Journal:
         done: Names of the images in it.
 
     Raises:
-        InputError: If the file is there without ``resume``, or was written with other settings.
+        InputError: If the file is there without ``resume``, was written with other settings, or another process is
+            writing to it.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, str], *, resume: bool) -> None:
@@ -132,9 +159,14 @@ class Journal:
         self.path = path
         self.done: set[str] = set()
         header = {"journal": 1, **settings}
-        whole = self._read_done(header) if path.exists() else 0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
+        try:
+            _claim(self._file, path)
+            whole = self._read_done(header)
+        except InputError:
+            self._file.close()
+            raise
         self._file.truncate(whole)
         if not whole:
             self._file.write(_to_line(header))

@@ -68,6 +68,17 @@ def test_a_file_name_that_is_not_utf8_survives(path: Path) -> None:
     assert str(refused.value).isascii()
 
 
+def test_one_process_writes_at_a_time(path: Path) -> None:
+    first = Journal(path, SETTINGS, resume=False)
+    first.append(JournalEntry("a.jpg", FOUND))
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="another process is detecting into this folder; wait for its end"):
+        Journal(path, SETTINGS, resume=True)
+    assert path.read_bytes() == before
+    first.close()
+    assert resumed(path, "b.jpg").done == {"a.jpg", "b.jpg"}
+
+
 def test_a_journal_with_letters_written_as_themselves_goes_on(path: Path) -> None:
     settings = {**SETTINGS, "source": "/Fotos/für"}
     lines = written(path, "ü.jpg", settings=settings).splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         A path in the same folder; the block must create this file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}.tmp")
+    brief = f"{zlib.crc32(os.fsencode(path.name)):08x}"  # a name may be as long as the file system bears already
+    draft = path.with_name(f".{brief}.{os.getpid()}.{get_ident()}.tmp")
     try:
         yield draft
         with draft.open("rb+") as file:

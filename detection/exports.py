@@ -14,6 +14,7 @@ The same detections always give the same bytes, and a file is complete or not th
 from __future__ import annotations
 
 import csv
+import os
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -24,6 +25,9 @@ import numpy as np
 
 from detection.atomic import atomic_path
 from detection.predictions import ImageDetections, detection_rows
+
+_LONGEST_NAME = 255
+"""Bytes of a file's name that nearly every file system bears."""
 
 CSV_HEADER = ("file_name", "class", "score", "xmin", "ymin", "xmax", "ymax")
 
@@ -142,7 +146,7 @@ def output_paths(out: Path, file_names: Sequence[str], *, suffix: str, reserved:
     """A path of its own below ``out`` for each image, whatever its name.
 
     The suffix of the image is replaced; where two names would then be the same (``a.jpg`` and ``a.png``), it stays:
-    ``a.jpg.txt``. Names that occur even so get a number.
+    ``a.jpg.txt``. Names that occur even so get a number, and those too long for a file system are cut.
 
     Args:
         out: The folder that no path leaves.
@@ -157,13 +161,26 @@ def output_paths(out: Path, file_names: Sequence[str], *, suffix: str, reserved:
     taken = {reserved}
     paths = []
     for name in names:
-        unique, number = name, 1
+        unique, number = _fitting(name, suffix), 1
         while unique.lower() in taken:
             number += 1
-            unique = f"{name.removesuffix(suffix)}-{number}{suffix}"
+            unique = _fitting(name, f"-{number}{suffix}", instead_of=suffix)
         taken.add(unique.lower())
         paths.append(out / unique)
     return paths
+
+
+def _fitting(name: str, ending: str, *, instead_of: str = "") -> str:
+    """A name with an ending, its last part cut to what file systems bear; never within a character."""
+    folder, slash, stem = name.removesuffix(instead_of or ending).rpartition("/")
+    room = _LONGEST_NAME - len(os.fsencode(ending))
+    return f"{folder}{slash}{_cut(stem, room)}{ending}"
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    while len(os.fsencode(text)) > most_bytes:
+        text = text[:-1]
+    return text
 
 
 def _inside(file_name: str) -> str:

@@ -18,6 +18,13 @@ def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_a_name_may_be_as_long_as_the_file_system_bears(tmp_path: Path) -> None:
+    target = tmp_path / ("n" * 255)
+    with atomic_path(target) as draft:
+        draft.write_text("whole")
+    assert target.read_text() == "whole"
+
+
 def fail_half_way(path: Path) -> None:
     """Writes the beginning of a file."""
     with atomic_path(path) as draft:

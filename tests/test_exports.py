@@ -102,6 +102,14 @@ class TestNames:
         expected = ["B.jpg", "a.jpg-2", "a.jpg", "a.png", "b.jpg-2", "only"]
         assert written == [name + suffix for name in expected]
 
+    def test_names_as_long_as_a_file_system_bears(self, tmp_path: Path, writer: Writer, suffix: str) -> None:
+        name = "写" * 83  # 249 bytes: with a suffix of the length of ".jpg" 253, the most being 255
+        names = [f"{name}.jpg", f"{name}.png", f"deep/{name}x.webp"]
+        writer(tmp_path, [image(name) for name in names], file_names=names, class_names=NAMES)
+        written = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "classes.txt"]
+        assert len(written) == len(names)
+        assert (tmp_path / "deep" / f"{name}x{suffix}") in written
+
     def test_no_detections_give_a_file_without_objects(self, tmp_path: Path, writer: Writer, suffix: str) -> None:
         writer(tmp_path, [image(found=make_detections([]))], file_names=["a.jpg"], class_names=NAMES)
         text = (tmp_path / f"a{suffix}").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 
 import typer
 from rich.console import Console
@@ -19,6 +20,8 @@ EXIT_BAD_INPUT = 2
 def run(app: Callable[[], None]) -> None:
     """Runs a command line; a fault in the input ends with its message and exit code 2."""
     keep_freed_memory()
+    if isinstance(sys.stdout, TextIOWrapper):  # a name that is not UTF-8 is shown as \udce9 and ends nothing
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except (InputError, ConfigError) as error:

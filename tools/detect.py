@@ -42,6 +42,7 @@ from tools.reading import split_models
 from tools.shipping import ship_models
 
 FORMATS = ("coco", "csv", "yolo", "voc")
+PICTURES = "images"
 EXIT_SOME_FAILED = 1
 
 console = Console(soft_wrap=True, markup=False, highlight=False)
@@ -88,7 +89,8 @@ def detect(
 
     Writes detections.json (COCO results of every score, for `multibox evaluate`), images.json and errors.json.
 
-    Exit code: 0 done, 1 some images or frames could not be read (the others are done all the same), 2 wrong input.
+    Exit code: 0 done, 1 some images or frames could not be read or drawn (the others are done all the same), 2 wrong
+    input.
 
     Example: multibox detect runs/first/model.safetensors photos --out found --formats coco,csv --images
 
@@ -108,6 +110,8 @@ def detect(
     chosen = _parse_formats(formats)
     _check_uri(copy_to)
     wanted = open_source(source)
+    if images:
+        wanted.check_pictures(out / PICTURES, source)
     loaded = load_models(console, models, engine=engine, device=device if ray is None else "cpu", cache=cache)
     detector = combine(loaded, tile=tile, tta=tta)
     if thresholds is not None and detector is not loaded[0]:
@@ -127,17 +131,14 @@ def detect(
     seconds, done = time.monotonic() - started, len(journal.done) - before
     errors = wanted.errors(journal)
     _write_results(out, detector, journal, errors, formats=chosen, lowest=lowest)
-    if images:
-        _draw(out, detector, journal, wanted, lowest)
+    undrawn = _draw(out, detector, journal, wanted, lowest) if images else []
     if copy_to is not None:
         copy_out(out, copy_to)
     if longest_side:
         tell_if_uncut(console, longest_side, tile=tile)
     console.print(f"{done} images in {seconds:.1f} s, {1000 * seconds / max(done, 1):.1f} ms an image, file to boxes")
     console.print(f"{len(journal.done)} images in all, {len(errors)} errors; results in {out}")
-    if errors:
-        console.print(f"{out / 'errors.json'} says why")
-        raise typer.Exit(EXIT_SOME_FAILED)
+    _tell_faults(out / "errors.json" if errors else None, undrawn)
 
 
 def _fill(journal: Journal, total: int, work: Callable[[Journal, Heard], None]) -> int:
@@ -153,6 +154,16 @@ def _fill(journal: Journal, total: int, work: Callable[[Journal, Heard], None]) 
 
         work(journal, heard)
     return longest_side
+
+
+def _tell_faults(unread: Path | None, undrawn: list[str]) -> None:
+    """Says where the images are that could not be read, and which were not drawn; either ends with an exit code."""
+    for fault in undrawn:
+        console.print(f"not drawn: {fault}")
+    if unread is not None:
+        console.print(f"{unread} says why")
+    if undrawn or unread is not None:
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def _check_uri(text: str | None) -> None:
@@ -233,14 +244,24 @@ def _above(detections: Detections, lowest: Tensor) -> Detections:
 
 def _draw(
     out: Path, detector: ImageDetector, journal: Journal, source: ImageFiles | VideoFrames, lowest: Tensor
-) -> None:
-    """Writes a picture with the drawn boxes for every image."""
-    paths = output_paths(out / "images", source.drawable(journal), suffix=".jpg")
-    for (found, image), path in zip(source.read(journal), paths, strict=True):
+) -> list[str]:
+    """Writes a picture with the drawn boxes for every image; returns what kept it from some."""
+    faults = []
+    names = source.drawable(journal)
+    paths = output_paths(out / PICTURES, names, suffix=".jpg")
+    for (found, image), name, path in zip(source.read(journal), names, paths, strict=True):
+        if isinstance(image, InputError):
+            faults.append(f"{name}: {image}")
+            continue
         drawn = draw_detections(image, _above(found, lowest), class_names=detector.class_names)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
-        path.write_bytes(encoded.tobytes())
+        fits, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
+        if fits:
+            path.write_bytes(encoded.tobytes())
+        else:
+            height, width = image.shape[:2]
+            faults.append(f"{name}: {width}x{height} pixels, a JPEG has at most 65,500 a side; cut it into tiles")
+    return faults
 
 
 if __name__ == "__main__":

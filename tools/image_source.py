@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from detection.cluster import detect_on_cluster
+from detection.data.raw import absolute_path
 from detection.data.remote import Location, is_uri, list_uri, read_location
-from detection.data.source import list_source
+from detection.data.source import list_source, searched_folder
 from detection.data.video import count_frames, is_video, missing_frames, read_frames
 from detection.errors import InputError
 from detection.folder import detect_folder
@@ -51,11 +52,27 @@ class ImageFiles:
         """Names of the images that ``read`` gives; an earlier sitting may have seen some that are gone."""
         return [entry.file_name for entry in journal if entry.detections is not None and entry.file_name in self.images]
 
-    def read(self, journal: Journal) -> Iterator[tuple[Detections, Image]]:
-        """What was found in each image that could be read, and the image, in the order of the journal."""
+    def read(self, journal: Journal) -> Iterator[tuple[Detections, Image | InputError]]:
+        """What was found in each of ``drawable``, and the image, or why it cannot be read any more."""
         for entry in journal:
             if entry.detections is not None and entry.file_name in self.images:
-                yield entry.detections, read_location(self.images[entry.file_name])
+                yield entry.detections, _image_or_fault(self.images[entry.file_name])
+
+    def check_pictures(self, folder: Path, source: str) -> None:
+        """Makes sure that pictures drawn into a folder overwrite no image, and that no later run detects on them.
+
+        Raises:
+            InputError: If images of the source lie there, or it lies among them.
+        """
+        pictures = absolute_path(folder)
+        listed_from = None if is_uri(source) else searched_folder(Path(source))
+        among = listed_from is not None and pictures.is_relative_to(absolute_path(listed_from))
+        paths = (place for place in self.images.values() if isinstance(place, Path))
+        if among or any(absolute_path(path).is_relative_to(pictures) for path in paths):
+            raise InputError(
+                f"--out {folder.parent}: the pictures in {folder} would lie among the images of {source}; give "
+                f"another --out"
+            )
 
 
 @dataclass(frozen=True)
@@ -92,11 +109,21 @@ class VideoFrames:
         """Names of the frames that ``read`` gives."""
         return [entry.file_name for entry in journal]
 
-    def read(self, journal: Journal) -> Iterator[tuple[Detections, Image]]:
+    def read(self, journal: Journal) -> Iterator[tuple[Detections, Image | InputError]]:
         """What was found in each frame, and the frame, in their order."""
         for entry, (_, frame) in zip(journal, read_frames(self.path), strict=False):
             if entry.detections is not None:
                 yield entry.detections, frame
+
+    def check_pictures(self, folder: Path, source: str) -> None:
+        """Nothing to look for: pictures are no video."""
+
+
+def _image_or_fault(location: Location) -> Image | InputError:
+    try:
+        return read_location(location)
+    except InputError as error:
+        return error
 
 
 def open_source(text: str) -> ImageFiles | VideoFrames:

@@ -70,6 +70,38 @@ def test_video_of_which_nothing_can_be_decoded(
     assert not (tmp_path / "out").exists()
 
 
+def test_pictures_that_cannot_be_drawn_are_told_and_end_nothing(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    for name, width in (("a.png", 40), ("b.png", 40), ("wide.png", 65_501)):
+        save_image(photos / name, random_pixels((2, width)))
+    assert run(model, photos, "--out", out) == 0
+    (photos / "a.png").write_bytes(b"x")
+
+    assert run(model, photos, "--out", out, "--images", "--resume") == 1
+
+    told = capsys.readouterr().out
+    assert f"not drawn: a.png: {photos / 'a.png'}: not an image" in told
+    assert "not drawn: wide.png: 65501x2 pixels, a JPEG has at most 65,500 a side" in told
+    assert [path.name for path in (out / "images").iterdir()] == ["b.jpg"]
+
+
+@pytest.mark.parametrize("source", ["photos", "photos/**/*.jpg", "photos/images", "list.txt"])
+def test_pictures_never_lie_among_the_images(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str
+) -> None:
+    image = save_image(tmp_path / "photos/images/a.jpg", random_pixels((30, 40)))
+    (tmp_path / "list.txt").write_text("photos/images/a.jpg", encoding="utf-8")
+    before = image.read_bytes()
+
+    assert run(model, tmp_path / source, "--out", tmp_path / "photos", "--images") == 2
+
+    assert "would lie among the images of" in capsys.readouterr().err
+    assert [path for path in (tmp_path / "photos").rglob("*") if path.is_file()] == [image]
+    assert image.read_bytes() == before
+
+
 def test_pattern_and_list(model: Path, tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "deep/c.png"):
         save_image(tmp_path / "photos" / name, random_pixels((30, 40), len(name)))

@@ -80,7 +80,7 @@ class PretrainingRun:
             self._keep(network, trainer, numbers)
 
         ending = follow(trainer, self.console, log, evaluate, evaluate_every=self.config.train.evaluate_every)
-        tell_end(self.console, self.out / MODEL_NAME, trainer.step, finished=ending.finished)
+        tell_end(self.console, self.out / MODEL_NAME, trainer, finished=ending.finished)
 
     def _build_trainer(self, minutes: float | None, *, fresh: bool) -> Trainer[GoogLeNet]:
         config = self.config

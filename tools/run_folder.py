@@ -228,11 +228,12 @@ def image_identity(file_names: Sequence[str]) -> str:
     return f"{len(file_names)} ({digest})"
 
 
-def tell_end(console: Console, model_path: Path, steps: int, *, finished: bool) -> None:
-    """Says where the model is; ends with ``EXIT_STOPPED`` after a requested stop."""
+def tell_end(console: Console, model_path: Path, trainer: Trainer[Network], *, finished: bool) -> None:
+    """Says where the model is and how often it saw the images; ends with ``EXIT_STOPPED`` after a requested stop."""
     if finished:
-        console.print(f"model: {model_path} after {steps} steps")
+        passes = trainer.step / trainer.source.steps_per_epoch
+        console.print(f"model: {model_path} after {trainer.step} steps, {passes:.1f} passes over the images")
         return
     kept = f"; {model_path} holds the weights so far" if model_path.is_file() else ""
-    console.print(f"stopped after step {steps}{kept}; the same command with --resume goes on")
+    console.print(f"stopped after step {trainer.step}{kept}; the same command with --resume goes on")
     raise typer.Exit(EXIT_STOPPED)

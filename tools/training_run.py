@@ -238,7 +238,7 @@ class TrainingRun(Generic[Network]):
             self.console.print(f"not learnt from: {reason}")
         if trainer.unreadable:
             self.console.print(f"{len(trainer.unreadable)} images could not be read; mend them and train anew")
-        tell_end(self.console, self.model_path, trainer.step, finished=finished)
+        tell_end(self.console, self.model_path, trainer, finished=finished)
 
 
 def train_shared(

@@ -126,7 +126,9 @@ def test_demo_clears_its_own_folder_only(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_train_with_validation_keeps_the_best(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", toy, "--out", tmp_path, "--val", "test", "--epochs", 2, *TINY) == 0
-    assert "validation after step" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "validation after step" in told
+    assert "after 4 steps, 2.0 passes over the images" in told
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert kinds == ["train"] * 4 + ["validation"]
     assert (tmp_path / "model.safetensors").is_file()

@@ -95,7 +95,7 @@ def detect_on_cluster(
     Raises:
         InputError: If Ray is not installed, or there is no such cluster, or it has no GPU and one is wanted.
     """
-    shards = cut_shards([(name, place) for name, place in images if name not in journal.done])
+    shards = cut_shards([(name, place) for name, place in images if journal.lacks(name)])
     if not shards:
         return
     with _connected(address) as ray:

@@ -70,12 +70,12 @@ def detect_folder(
         journal: Where the answers go.
         heard: Called after each image, for progress.
     """
-    left = [batch for batch in _batched(images) if any(name not in journal.done for name, _ in batch)]
+    left = [batch for batch in _batched(images) if any(journal.lacks(name) for name, _ in batch)]
     # On a CPU the cores are busy computing, and a second thread would only be in their way.
     read = read_each if detector.device.type == "cpu" else read_ahead
     for batch in _batched(read(chain.from_iterable(left))):
         for entry in _answer(detector, batch):
-            if entry.file_name not in journal.done:
+            if journal.lacks(entry.file_name):
                 journal.append(entry)
                 if heard is not None:
                     heard(entry)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 
@@ -136,8 +136,15 @@ def _claim(file: BinaryIO, path: Path) -> None:
             raise
 
 
+class _Failure(NamedTuple):
+    """The last line that tells of a file that cannot be read: where it starts, and the hash of its reason."""
+
+    start: int
+    reason: int
+
+
 class Journal:
-    """An append-only file of entries.
+    """An append-only file of entries. Files that an earlier sitting could not read are tried again: they may be mended.
 
     Args:
         path: The file.
@@ -158,6 +165,8 @@ class Journal:
             raise InputError(f"{path.parent}: holds detections already; add --resume to go on, or give another --out")
         self.path = path
         self.done: set[str] = set()
+        self._failures: dict[str, _Failure] = {}
+        self._retries: set[str] = set()
         header = {"journal": 1, **settings}
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
@@ -168,13 +177,13 @@ class Journal:
             self._file.close()
             raise
         self._file.truncate(whole)
-        if not whole:
-            self._file.write(_to_line(header))
-            self._file.flush()
+        self._size = whole
         self._synced_at = time.monotonic()
+        if not whole:
+            self._write(_to_line(header))
 
     def _read_done(self, header: Mapping[str, object]) -> int:
-        """Compares the settings and collects the names in ``done``, one line in memory at a time.
+        """Compares the settings and collects what is done and what failed, one line in memory at a time.
 
         Returns:
             Bytes up to the first line that a kill or a power cut left cut off or damaged; 0 if that is the first line.
@@ -192,22 +201,54 @@ class Journal:
                 record = _parse(line)
                 if record is None or not _is_entry(record):
                     break
-                self.done.add(record["file_name"])
+                self._note(record["file_name"], record.get("error"), start=whole)
                 whole += len(line)
+            self._retries = set(self._failures)
         return whole
 
     def __iter__(self) -> Iterator[JournalEntry]:
-        """The entries on disk, in the order they were written, one at a time."""
+        """The last entry of each image, in the order they were written, one at a time."""
         with self.path.open("rb") as file:
-            next(file, None)
+            start = len(next(file, b""))
             for line in file:
-                yield decode_entry(line)
+                entry = decode_entry(line)
+                failure = self._failures.get(entry.file_name)
+                if entry.error is None or (failure is not None and failure.start == start):
+                    yield entry
+                start += len(line)
 
     def append(self, entry: JournalEntry) -> None:
-        """Adds an entry; it survives the end of this process at once, and a crash of the machine within seconds."""
-        self._file.write(encode_entry(entry))
+        """Adds an entry; it survives the end of this process at once, and a crash of the machine within seconds.
+
+        A file that still cannot be read, for the same reason, keeps the place of its first failure.
+        """
+        known = self._failures.get(entry.file_name)
+        if known is None or known.reason != hash(entry.error):
+            start = self._size
+            self._write(encode_entry(entry))
+            self._note(entry.file_name, entry.error, start=start)
+        self._retries.discard(entry.file_name)
+
+    def lacks(self, name: str) -> bool:
+        """Whether an image is still to be looked at."""
+        return name not in self.done or name in self._retries
+
+    @property
+    def num_settled(self) -> int:
+        """How many images need no look any more."""
+        return len(self.done) - len(self._retries)
+
+    def _note(self, name: str, error: str | None, *, start: int) -> None:
+        self.done.add(name)
+        if error is None:
+            self._failures.pop(name, None)
+        else:
+            self._failures[name] = _Failure(start, hash(error))
+
+    def _write(self, line: bytes) -> None:
+        self._file.write(line)
         self._file.flush()
-        self.done.add(entry.file_name)
+        self._size += len(line)
         if time.monotonic() - self._synced_at > _SYNC_SECONDS:
             os.fsync(self._file.fileno())
             self._synced_at = time.monotonic()

@@ -55,6 +55,27 @@ def test_folder_detection_goes_on_and_equals_an_uninterrupted_run(tmp_path: Path
     assert "not an image" in str(errors["2b.jpg"])
 
 
+def test_a_mended_file_is_detected_when_the_run_goes_on(tmp_path: Path) -> None:
+    images = [(f"{index}.png", tmp_path / f"{index}.png") for index in range(BATCH + 1)]
+    for seed, (_, path) in enumerate(images):
+        save_image(path, random_patches((96, 72), seed))
+    good, bad = images[1][1].read_bytes(), b"not a png"
+    images[1][1].write_bytes(bad)
+    detector = detector_of(make_lively_network())
+    entries = {}
+    for sitting, content in enumerate((bad, bad, good)):
+        images[1][1].write_bytes(content)
+        journal = Journal(tmp_path / "journal.jsonl", SETTINGS, resume=sitting > 0)
+        detect_folder(detector, images, journal)
+        journal.close()
+        entries = {entry.file_name: entry for entry in journal}
+        assert len(list(journal)) == len(images)
+        assert (entries["1.png"].error is None) == (content == good)
+    found = entries["1.png"].detections
+    assert found is not None
+    assert len(found) > 10
+
+
 def test_batches_do_not_depend_on_where_a_run_was_stopped(tmp_path: Path) -> None:
     images = [
         (f"{index}.png", save_image(tmp_path / "photos" / f"{index}.png", random_pixels((40, 50), index)))

@@ -79,6 +79,40 @@ def test_one_process_writes_at_a_time(path: Path) -> None:
     assert resumed(path, "b.jpg").done == {"a.jpg", "b.jpg"}
 
 
+def test_what_could_not_be_read_is_tried_again(path: Path) -> None:
+    journal = Journal(path, SETTINGS, resume=False)
+    for name, error in (("a.jpg", "0 bytes"), ("b.jpg", None), ("c.jpg", "x")):
+        journal.append(JournalEntry(name, FOUND if error is None else None, error))
+        assert not journal.lacks(name)
+    journal.close()
+    whole = path.read_bytes()
+
+    journal = Journal(path, SETTINGS, resume=True)
+    assert [name for name in NAMES if journal.lacks(name)] == ["a.jpg", "c.jpg"]
+    assert journal.num_settled == 1
+    journal.append(JournalEntry("a.jpg", None, "0 bytes"))
+    assert path.read_bytes() == whole  # nothing new
+    journal.append(JournalEntry("c.jpg", FOUND))
+    assert not any(map(journal.lacks, NAMES))
+    assert journal.num_settled == 3
+    journal.close()
+    assert [(entry.file_name, entry.error) for entry in journal] == [
+        ("a.jpg", "0 bytes"),
+        ("b.jpg", None),
+        ("c.jpg", None),
+    ]
+
+    journal = Journal(path, SETTINGS, resume=True)
+    assert [name for name in NAMES if journal.lacks(name)] == ["a.jpg"]
+    journal.append(JournalEntry("a.jpg", None, "no image"))  # mended, but not well: the reason is another
+    journal.close()
+    assert [(entry.file_name, entry.error) for entry in journal] == [
+        ("b.jpg", None),
+        ("c.jpg", None),
+        ("a.jpg", "no image"),
+    ]
+
+
 def test_a_journal_with_letters_written_as_themselves_goes_on(path: Path) -> None:
     settings = {**SETTINGS, "source": "/Fotos/für"}
     lines = written(path, "ü.jpg", settings=settings).splitlines()

@@ -25,6 +25,7 @@ METADATA_KEY = "multibox-rcnn"
 SHIPPED_NAME = "googlenet_tiny_imagenet.safetensors"
 """The weights that come with this package; their header tells data, recipe, accuracy and terms."""
 
+_DETECTOR_PREFIX = "backbone."
 _CLASSIFIER_PREFIXES = ("fc.", "aux1.", "aux2.")
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -80,7 +81,7 @@ def load_backbone_weights(network: GoogLeNet, source: str) -> None:
     Args:
         network: The backbone.
         source: ``shipped`` (of this package), ``none`` (keep the random start), ``torchvision`` (downloads ImageNet
-            weights), or a safetensors file.
+            weights), or a safetensors file: of ``multibox pretrain``, or a detector, whose backbone is taken.
 
     Raises:
         ValueError: If the file is missing, is not a safetensors file, or does not fit.
@@ -119,7 +120,8 @@ def _load_file(network: GoogLeNet, source: str) -> None:
             f"{source}: the file holds {stored}, this network is {network.variant}; "
             f"set block, norm and five_kernel alike"
         )
-    load_trunk(network, state_dict, source)
+    own = {k.removeprefix(_DETECTOR_PREFIX): v for k, v in state_dict.items() if k.startswith(_DETECTOR_PREFIX)}
+    load_trunk(network, own or state_dict, source)
 
 
 def _stored_variant(source: str) -> Variant | None:

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import get_ident
 from typing import Any
 
@@ -35,6 +36,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and writes to it for a try, before hours of work that could not be kept.
+
+    Raises:
+        OSError: If it cannot be made or written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder):
+        pass
 
 
 def write_json(path: Path, document: Mapping[str, Any] | Sequence[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import shorten
 
 import torch
 
@@ -28,6 +29,8 @@ from detection.schedule import cosine_schedule, low_resolution_phases, sides_aro
 
 PRETRAINED_RATE = 0.3
 """Learning rate of a backbone with start weights, as a multiple of the others' (docs/decisions.md, 39)."""
+
+_LONGEST_REASON = 500
 
 
 def build_objective(config: Config, network: DetectionNetwork) -> TrainingObjective:
@@ -135,6 +138,7 @@ def load_start_weights(config: Config, network: DetectionNetwork | CropClassifie
     try:
         load_backbone_weights(network.backbone, config.backbone.weights)
     except (ValueError, OSError) as error:
-        raise InputError(f"backbone.weights: {error}") from error
+        # Of weights of another network every name is at fault.
+        raise InputError(f"backbone.weights: {shorten(str(error), _LONGEST_REASON, placeholder=' ...')}") from error
     if config.backbone.weights != "none":
         rescale_like_fresh(network.backbone)

@@ -197,11 +197,17 @@ class Trainer(Generic[Network]):
         self.step = 0
         self.unreadable: dict[str, str] = {}
         self._evaluated_at = -1
-        self._evaluation_seconds = 0.0
+        self._evaluation_seconds = self._evaluation_seconds_before = 0.0
         self._seconds_before = 0.0
         self._stop_requested = False
         self._seen = 0
         self._training_seconds = 0.0
+
+    @property
+    def evaluation_share(self) -> float:
+        """The part of this sitting's time that evaluations took, beside its steps."""
+        seconds = self._evaluation_seconds - self._evaluation_seconds_before
+        return seconds / max(seconds + self._training_seconds, 1e-6)
 
     def request_stop(self) -> None:
         """Asks ``fit`` to save and return after the step it is in; for signal handlers."""
@@ -372,7 +378,8 @@ class Trainer(Generic[Network]):
         self._restore_optimizer(parts["optimizer"])
         self.step, self._evaluated_at = header["step"], header["evaluated_at"]
         self.unreadable = header["unreadable"]
-        self._seconds_before, self._evaluation_seconds = header["seconds"] or 0.0, header["evaluation_seconds"]
+        self._seconds_before = header["seconds"] or 0.0
+        self._evaluation_seconds = self._evaluation_seconds_before = header["evaluation_seconds"]
 
     def _restore_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes up the moments, in the memory layout of their parameters."""

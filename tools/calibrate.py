@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from detection.atomic import make_folder
 from detection.build import load_detector
 from detection.calibration_fit import NUM_FOLDS, CalibrationFit, FittedClass, fit_calibration
 from detection.checkpoint import load_model, model_file, save_model
@@ -22,12 +23,9 @@ from detection.evaluation.report_view import number_text
 from detection.inference import detect_records
 from tools.cli import run_alone
 from tools.progress import counting
-from tools.reading import read_data
+from tools.reading import learnt_images, read_data
 
 SUFFIX = ".safetensors"
-PARTS_OF = {"trainval": ("train", "val")}
-"""Parts that the usual names say are contained in others."""
-
 console = Console(soft_wrap=True, markup=False, highlight=False)
 
 
@@ -59,7 +57,12 @@ def calibrate(
     unknown: UnknownClasses = "drop" if drop_unknown else "error"
     labelled = read_data(console, data, split, class_names=detector.class_names, unknown_classes=unknown)
     tensors, header = load_model(source)
-    _warn_of_learnt_images(header.training.get("split"), split)
+    if reason := learnt_images(header, labelled):
+        console.print(
+            f"warning: {reason}; the scores of learnt images are too good, so what is fitted to them promises too much "
+            "on new ones; give a part that it has not seen"
+        )
+    make_folder(target.parent)
     classes, num_images = _judge(detector, labelled)
     about = {"data": data.resolve().name, "split": split}
     fit = fit_calibration(classes, num_images, precision=precision, fitted_on=about)
@@ -81,15 +84,6 @@ def _target(source: Path, out: Path | None) -> Path:
     if target.suffix != SUFFIX:
         raise InputError(f"--out {out}: expected a folder or a file called *{SUFFIX}; add the suffix")
     return target
-
-
-def _warn_of_learnt_images(learnt: object, split: str) -> None:
-    """Says so when the model learnt from the part, going by the names."""
-    if learnt == split or split in PARTS_OF.get(str(learnt), ()):
-        console.print(
-            f"warning: the model was trained on a part called {learnt!r}; the scores of learnt images are too good, so "
-            "what is fitted to them promises too much on new ones; give a part that it has not seen"
-        )
 
 
 def _judge(detector: Detector, data: DetectionData) -> tuple[dict[str, JudgedClass], int]:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from detection.atomic import write_json
+from detection.atomic import make_folder, write_json
 from detection.data.audit import Audit, audit_dataset
 from detection.data.findings import summarize_findings
 from detection.data.mend import left_for_a_person, mend_dataset, refuse_folder, write_changes
@@ -47,6 +47,10 @@ def check(
     """
     if fix is not None:
         _refuse(data, fix, {"--json": json_file, "--out": out})
+    if json_file is not None:
+        _try_to_write(json_file, option="--json")
+    if out is not None:
+        _try_to_write(out / "check.json", option="--out")
     audit = _audit(data, split or ())
     has_all = json_file is not None or out is not None
     print_audit(audit, more_hint="" if has_all else "; --out DIR or --json FILE writes all")
@@ -113,11 +117,23 @@ def print_audit(audit: Audit, *, more_hint: str = "") -> None:
     console.print(summarize_findings(audit.findings, max_examples=_EXAMPLES_PER_KIND, more_hint=more_hint))
 
 
+def _try_to_write(path: Path, *, option: str) -> None:
+    """Makes the folder of a file and sees whether it can be written to, before every image is looked at."""
+    try:
+        make_folder(path.parent)
+    except OSError as error:
+        raise _no_place(path, error, option) from error
+
+
 def _write_json(path: Path, audit: Audit, *, option: str) -> None:
     try:
         write_json(path, audit.to_document())
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); name another place with {option}") from error
+        raise _no_place(path, error, option) from error
+
+
+def _no_place(path: Path, error: OSError, option: str) -> InputError:
+    return InputError(f"{path}: cannot be written ({error.strerror}); name another place with {option}")
 
 
 def _splits_table(splits: tuple[SplitSummary, ...]) -> Table:

@@ -25,7 +25,7 @@ from detection.errors import InputError
 from detection.network import DetectionNetwork
 from detection.regions import RegionSource
 from tools.run_folder import EXIT_STOPPED, check_run_folder, goes_on, refuse_several, write_config
-from tools.training_run import Learner, RunData, TrainingRun, search_regions, shared_learner
+from tools.training_run import Learner, MakeLearner, Network, RunData, TrainingRun, search_regions, shared_learner
 
 PROPOSER = "proposer"
 
@@ -51,7 +51,6 @@ def train_crop(
     stages = CropStages(out, config, data, minutes=minutes, resume=resume, console=console)
     stages.check_start()
     regions = search_regions(config, data, out / "proposals", console)
-    write_config(out, config)
     stages.tell_plan()
     proposer = stages.learn_to_propose()
     for number in range(1, config.classifier.crop.members + 1):
@@ -105,7 +104,7 @@ class CropStages:
         if not goes_on(self.out / _member_name(1), resume=self.resume):
             self.console.print("what proposes:")
             learn = partial(shared_learner, config, self.data.training)
-            run = TrainingRun(self.out / PROPOSER, config, self.data, learn=learn, regions=None, console=self.console)
+            run = self._run(self.out / PROPOSER, config, learn, None)
             self._fit(run, crop.stage_shares(self.config).proposer)
         return load_proposer(config, self.out / PROPOSER)
 
@@ -115,13 +114,26 @@ class CropStages:
         self.console.print(f"member {number} of {members}:")
         config = crop.member_config(self.config, number)
         learn = partial(member_learner, config, self.data.training, proposer)
-        folder = self.out / _member_name(number)
-        run = TrainingRun(folder, config, self.data, learn=learn, regions=regions, console=self.console)
+        run = self._run(self.out / _member_name(number), config, learn, regions)
         signalled = run.fit(self._part(crop.stage_shares(self.config).member), resume=self.resume)
         if put_together(self.out, self.config, number):
             self.console.print(f"model: {self.out / MODEL_NAME} with {number} of {members} members")
         if signalled and number < members:
             self._end_between_stages()
+
+    def _run(
+        self, folder: Path, config: Config, learn: MakeLearner[Network], regions: RegionSource | None
+    ) -> TrainingRun[Network]:
+        """One of the runs; from its first file on, the folder of the whole is taken."""
+        return TrainingRun(
+            folder,
+            config,
+            self.data,
+            learn=learn,
+            regions=regions,
+            console=self.console,
+            on_start=partial(write_config, self.out, self.config),
+        )
 
     def _fit(self, run: TrainingRun[DetectionNetwork], share: float) -> None:
         if run.fit(self._part(share), resume=self.resume):

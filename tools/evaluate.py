@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from detection.atomic import make_folder
 from detection.build import load_detector
 from detection.checkpoint import sha256_of
 from detection.data.classes import UnknownClasses
@@ -94,6 +95,7 @@ def evaluate(
     coco = CocoSettings(parse_bands(bands), max_detections)
     settings = EvaluationSettings(coco, precision)
     split = split or evaluation_split(data)
+    make_folder(out)
     if model.suffix == ".json":
         _tell_unused(tile=tile, tta=tta)
         judged = _judge_results(model, read_data(console, data, split), settings)
@@ -105,7 +107,7 @@ def evaluate(
         if isinstance(detector, ExportedDetector):
             _compare_with_source(detector.document, labelled, judged.evaluation)
         else:
-            warn_of_learnt_images(console, model, split)
+            warn_of_learnt_images(console, model, labelled)
     explanation = explain(judged.data, judged.detections, judged.evaluation, judged.examined)
     context = {"model": str(model), "data": str(data), "split": split, **judged.described}
     title = f"{data.name} · {split}"

@@ -31,6 +31,9 @@ from tools.cli import run_alone
 
 NETWORK = "googlenet"
 
+EXPORTED = (".onnx", ".xml")
+"""Suffixes of ``multibox export``."""
+
 console = Console(soft_wrap=True, markup=False, highlight=False)
 
 
@@ -75,16 +78,36 @@ def info(
             f"{model}: --table, --block, --norm, --five-kernel, --side and --classes are for the network itself; "
             "write: multibox info googlenet --table"
         )
-    if model.endswith(".safetensors") or Path(model).is_dir():
-        if file_format(Path(model)) == CLASSIFIER_FORMAT:
-            _show_classifier(model_file(Path(model)))
-        else:
-            _show_model(Path(model))
+    if _is_file(model):
+        _show_file(Path(model))
     elif model in preset_names(PretrainConfig):
         _show_values(PretrainConfig, model, list(set_ or []))
     else:
         parameters = _count_parameters(_show_values(Config, model, list(set_ or [])))
         console.print(f"{parameters:,} parameters with one class")
+
+
+def _is_file(name: str) -> bool:
+    """Whether a model is meant; a folder that is called like a preset, as data sets are, and holds none is not."""
+    path = Path(name)
+    if path.suffix in (".safetensors", *EXPORTED):
+        return True
+    is_preset = name in (*preset_names(Config), *preset_names(PretrainConfig))
+    return path.is_dir() and (model_file(path).is_file() or not is_preset)
+
+
+def _show_file(path: Path) -> None:
+    """Shows a detector or a classifier.
+
+    Raises:
+        InputError: If it is none.
+    """
+    if path.suffix in EXPORTED:
+        raise InputError(f"{path}: an exported file; `multibox info` reads the model that it was made of")
+    if file_format(path) == CLASSIFIER_FORMAT:
+        _show_classifier(model_file(path))
+    else:
+        _show_model(path)
 
 
 def _read_variant(block: str | None, norm: str | None, five_kernel: int | None) -> Variant:
@@ -161,7 +184,8 @@ def _show_model(path: Path) -> None:
         table.add_row(str(label), str(number), name)
     console.print(table)
     for name, value in header.training.items():
-        console.print(f"{name}: {value}")
+        if name != "image_names":  # digests, which tell people nothing
+            console.print(f"{name}: {value}")
     if header.calibration is not None:
         console.print(f"calibration: {header.calibration['fitted_on']}")
         for name, numbers in header.calibration["classes"].items():

@@ -24,6 +24,7 @@ from tools.run_folder import (
     follow,
     goes_on,
     image_identity,
+    rehearse,
     restore_state,
     start_accelerator,
     tell_end,
@@ -69,6 +70,7 @@ class PretrainingRun:
         trainer = self._build_trainer(minutes, fresh=not goes_on(self.out, resume=resume))
         if resume:
             restore_state(trainer, self.console)
+        rehearse(trainer, self.console)
         write_config(self.out, self.config)
         log = TrainingLog(self.out, trainer.step)
 

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from detection.atomic import make_folder
 from detection.data.records import DetectionData, ImageRecord
 from detection.errors import InputError
 from detection.evaluation.proposal_report import write_proposal_report
@@ -54,10 +55,11 @@ def proposals(
     split = split or evaluation_split(data)
     opened = open_source(source, SourceOptions(max_proposals, superpixel_scale, model, device))
     labelled = read_data(console, data, split)
+    make_folder(out)
     covers, failures = _cover(opened, labelled)
     evaluation = summarize_covers(covers, labelled.class_names, failures=failures)
     for used in [Path(source)] if source not in METHODS else [model] if model else []:
-        warn_of_learnt_images(console, used, split)
+        warn_of_learnt_images(console, used, labelled)
     context = {"source": source, "data": str(data), "split": split, **opened.settings, "time includes": opened.timed}
     write_proposal_report(
         out,

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from configs.load import flatten_config
 from configs.pretraining import PretrainConfig
 from configs.schema import Config
 from configs.unused import unused_values
-from detection.checkpoint import load_header
+from detection.checkpoint import ModelHeader, load_header
 from detection.classification.listing import Part
 from detection.classification.packed import PackedImages, pack_part, unreadable_lines
 from detection.data.classes import UnknownClasses
@@ -18,7 +19,14 @@ from detection.data.discover import list_splits, load_dataset
 from detection.data.findings import summarize_findings
 from detection.data.records import DetectionData
 from detection.errors import InputError
+from detection.learnt_images import count_known
 from tools.progress import tracking
+
+DEFAULT = "default"
+"""Origin of a value that nobody changed."""
+
+PARTS_OF = {"trainval": ("train", "val")}
+"""Parts that the usual names say are contained in others."""
 
 
 def tell_unused(console: Console, config: Config | PretrainConfig, origins: Mapping[str, str]) -> None:
@@ -29,9 +37,24 @@ def tell_unused(console: Console, config: Config | PretrainConfig, origins: Mapp
         config: The resolved configuration.
         origins: Where each value comes from; see ``config_origins``.
     """
-    given = [name for name, origin in origins.items() if origin != "default"]
+    given = [name for name, origin in origins.items() if origin != DEFAULT]
     for line in unused_values(config, given):
         console.print(f"note: {line}")
+
+
+def tell_settings(console: Console, config: Config | PretrainConfig, origins: Mapping[str, str]) -> None:
+    """Says which values are not the schema's defaults, and where each comes from.
+
+    Args:
+        console: Where to tell.
+        config: The resolved configuration.
+        origins: See ``config_origins``.
+    """
+    values = flatten_config(config)
+    for origin in dict.fromkeys(origins.values()):
+        if origin != DEFAULT:
+            chosen = ", ".join(f"{name} {values[name]}" for name, source in origins.items() if source == origin)
+            console.print(f"settings of {origin}: {chosen}")
 
 
 def read_data(
@@ -98,11 +121,30 @@ def evaluation_split(data: Path) -> str:
     raise InputError(f"{data}: has the parts {', '.join(splits)}, none called test or val; name one with --split")
 
 
-def warn_of_learnt_images(console: Console, model: Path, split: str) -> None:
-    """Says so when the part bears the name of the one that the model learnt from."""
-    header = load_header(model)
-    if header.training.get("split") == split:
-        console.print(f"note: the model was trained on a part called {split!r}; on learnt images the numbers flatter")
+def learnt_images(header: ModelHeader, data: DetectionData) -> str | None:
+    """What speaks for it that a model learnt from images of a part; None if nothing does.
+
+    Their names count; of models that tell none, the name of the part.
+    """
+    training = header.training
+    if sketch := training.get("image_names"):
+        known = count_known(sketch, (record.file_name for record in data.images))
+        if not known.learnt:
+            return None
+        return f"{known.learnt} of {known.sample} images looked at bear names that the model learnt from"
+    learnt = training.get("split")
+    if learnt == data.split or data.split in PARTS_OF.get(str(learnt), ()):
+        return f"the model was trained on a part called {learnt!r}"
+    return None
+
+
+def warn_of_learnt_images(console: Console, model: Path, data: DetectionData) -> None:
+    """Says so when a model learnt from images of the part, or its weights or its scores were chosen on it."""
+    header, split = load_header(model), data.split
+    if reason := learnt_images(header, data):
+        console.print(f"note: {reason}; on learnt images the numbers flatter")
+    if header.training.get("validation_split") == split:
+        console.print(f"note: the model's weights were chosen on a part called {split!r}; its numbers flatter a little")
     if header.calibration is not None and header.calibration["fitted_on"].get("split") == split:
         console.print(f"note: scores and thresholds were fitted on a part called {split!r}; their error and F1 flatter")
 

@@ -158,8 +158,7 @@ class Ending(NamedTuple):
 def follow(
     trainer: Trainer[Network], console: Console, log: Log, evaluate: Evaluate | None, *, evaluate_every: int
 ) -> Ending:
-    """Tries the largest batch, then trains, shows and logs every step, and saves at a signal."""
-    _rehearse(trainer, console)
+    """Trains, shows and logs every step, and saves at a signal."""
     signalled = False
 
     def stop() -> None:
@@ -192,7 +191,12 @@ def _telling_lost_processes() -> Iterator[None]:
         ) from error
 
 
-def _rehearse(trainer: Trainer[Network], console: Console) -> None:
+def rehearse(trainer: Trainer[Network], console: Console) -> None:
+    """Tries the largest batch and says what it took; before anything is written, as what does not fit starts anew.
+
+    Raises:
+        InputError: If the memory is too small.
+    """
     batch = trainer.rehearse()
     count, _, height, width = batch.tensors()["images"].shape
     peak = peak_gib(trainer.accelerator.device)
@@ -228,12 +232,24 @@ def image_identity(file_names: Sequence[str]) -> str:
     return f"{len(file_names)} ({digest})"
 
 
-def tell_end(console: Console, model_path: Path, trainer: Trainer[Network], *, finished: bool) -> None:
-    """Says where the model is and how often it saw the images; ends with ``EXIT_STOPPED`` after a requested stop."""
+def tell_end(
+    console: Console, model_path: Path, trainer: Trainer[Network], *, finished: bool, kept: int | None = None
+) -> None:
+    """Says where the model is and how often it saw the images; ends with ``EXIT_STOPPED`` after a requested stop.
+
+    Args:
+        console: Where to tell.
+        model_path: The model.
+        trainer: At the end of its sitting.
+        finished: Whether the run is done.
+        kept: Steps of the weights that were kept; None for all of them.
+    """
     if finished:
-        passes = trainer.step / trainer.source.steps_per_epoch
-        console.print(f"model: {model_path} after {trainer.step} steps, {passes:.1f} passes over the images")
+        steps = trainer.step if kept is None else kept
+        passes = f"{steps / trainer.source.steps_per_epoch:.1f} passes over the images"
+        best = "" if steps == trainer.step else f", the best validated of {trainer.step} steps"
+        console.print(f"model: {model_path} after {steps} steps, {passes}{best}")
         return
-    kept = f"; {model_path} holds the weights so far" if model_path.is_file() else ""
-    console.print(f"stopped after step {trainer.step}{kept}; the same command with --resume goes on")
+    so_far = f"; {model_path} holds the weights so far" if model_path.is_file() else ""
+    console.print(f"stopped after step {trainer.step}{so_far}; the same command with --resume goes on")
     raise typer.Exit(EXIT_STOPPED)

@@ -15,7 +15,7 @@ from detection.data.records import DetectionData
 from detection.errors import InputError
 from tools.cli import run_alone
 from tools.crop_training import train_crop
-from tools.reading import read_data, tell_unused, training_split
+from tools.reading import read_data, tell_settings, tell_unused, training_split
 from tools.run_folder import is_first
 from tools.training_run import RunData, train_shared
 
@@ -57,7 +57,9 @@ def train(
         raise InputError("--minutes and --epochs exclude each other; give one of them")
     overrides = list(set_ or []) + ([f"train.epochs={epochs}"] if epochs else [])
     settings = load_config(config, overrides, schema=Config)
-    tell_unused(console, settings, config_origins(config, overrides, schema=Config))
+    origins = config_origins(config, overrides, schema=Config)
+    tell_settings(console, settings, origins)
+    tell_unused(console, settings, origins)
     if settings.train.patience is not None and val is None:
         console.print("train.patience has no effect here: it is for runs with --val")
     training_data = read_data(console, data, split or training_split(data, val))

@@ -17,11 +17,12 @@ from detection import build, build_training
 from detection.atomic import remove_drafts
 from detection.checkpoint import MODEL_NAME, ModelHeader, load_header, save_model
 from detection.crop.network import CropNetwork
-from detection.data.loader import DetectionBatches
+from detection.data.loader import DetectionBatches, steps_per_epoch
 from detection.data.records import DetectionData
 from detection.detector import Detector
 from detection.device import Compute
 from detection.engine import StateFile, Trainer, TrainingTask
+from detection.learnt_images import sketch_names
 from detection.network import DetectionNetwork
 from detection.processes import place
 from detection.regions import RegionSource, search_all
@@ -36,6 +37,7 @@ from tools.run_folder import (
     follow,
     goes_on,
     image_identity,
+    rehearse,
     restore_state,
     start_accelerator,
     tell_end,
@@ -82,6 +84,7 @@ class TrainingRun(Generic[Network]):
         learn: Makes what is trained.
         regions: Proposals that are not the network's own; None where it needs none.
         console: Where to tell how it goes.
+        on_start: Called once all has been tried that could fail at once, before the first file is written.
     """
 
     def __init__(
@@ -93,8 +96,10 @@ class TrainingRun(Generic[Network]):
         learn: MakeLearner[Network],
         regions: RegionSource | None,
         console: Console,
+        on_start: Callable[[], None] = lambda: None,
     ) -> None:
         self.console = console
+        self.on_start = on_start
         self.out = out
         self.config = config
         self.training_data, self.validation_data = data
@@ -125,6 +130,7 @@ class TrainingRun(Generic[Network]):
         learner = self.learn(self.compute, not goes_on(self.out, resume=resume))
         trainer = self._build_trainer(learner, minutes)
         restored = resume and restore_state(trainer, self.console)
+        rehearse(trainer, self.console)
         log = self._start_log(trainer.step)
         validation = self._validation(learner, log, restored) if self.validation_data else None
         evaluate = until_exhausted(validation, trainer) if validation else None
@@ -141,6 +147,7 @@ class TrainingRun(Generic[Network]):
         """Writes the configuration and opens the log; the other processes go on when they are there."""
         log: Log = NoLog()
         if self.accelerator.is_main_process:
+            self.on_start()
             write_config(self.out, self.config)
             log = TrainingLog(self.out, done)
         self.accelerator.wait_for_everyone()
@@ -218,6 +225,7 @@ class TrainingRun(Generic[Network]):
         """Writes the model file; one process does it for all."""
         if not self.accelerator.is_main_process:
             return
+        step_size = self.config.train.batch_size * place().processes
         header = ModelHeader(
             config=self.config.model_dump(mode="json"),
             class_names=self.training_data.class_names,
@@ -226,8 +234,11 @@ class TrainingRun(Generic[Network]):
                 "images": len(self.training_data.images),
                 "split": self.training_data.split,
                 "steps": step,
+                "epochs": round(step / steps_per_epoch(len(self.training_data.images), step_size), 2),
                 "seed": self.config.train.seed,
                 "validation": dict(numbers),
+                "validation_split": self.validation_data.split if self.validation_data else None,
+                "image_names": sketch_names(record.file_name for record in self.training_data.images),
             },
         )
         save_model(self.model_path, network.state_dict(), header)
@@ -238,7 +249,12 @@ class TrainingRun(Generic[Network]):
             self.console.print(f"not learnt from: {reason}")
         if trainer.unreadable:
             self.console.print(f"{len(trainer.unreadable)} images could not be read; mend them and train anew")
-        tell_end(self.console, self.model_path, trainer, finished=finished)
+        kept = None
+        if self.validation_data is not None:
+            self.console.print(f"validations took {trainer.evaluation_share:.0%} of the time")
+        if self.validation_data is not None and self.model_path.is_file():
+            kept = load_header(self.model_path).training["steps"]
+        tell_end(self.console, self.model_path, trainer, finished=finished, kept=kept)
 
 
 def train_shared(

@@ -107,6 +107,15 @@ def test_a_file_is_read(full_state: dict[str, Tensor], tmp_path: Path) -> None:
     assert_same_state(network, without_classifier(full_state))
 
 
+def test_of_a_detector_the_backbone_is_taken(full_state: dict[str, Tensor], tmp_path: Path) -> None:
+    trunk = {f"backbone.{name}": tensor for name, tensor in full_state.items() if not name.startswith(("fc.", "aux"))}
+    save_file({**trunk, "pyramid.weight": torch.zeros(1)}, tmp_path / "model.safetensors")
+    network = GoogLeNet()
+    load_backbone_weights(network, str(tmp_path / "model.safetensors"))
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, full_state[name]), name
+
+
 def test_a_file_of_something_else_is_named(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     save_file({"layer.weight": torch.zeros(2)}, path)

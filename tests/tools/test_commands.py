@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import signal
 import sys
@@ -11,8 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
+from detection.engine import Trainer
+from detection.errors import InputError
 from tests.builders import CLASS_NAMES, random_pixels, save_image, toy_images, write_coco, write_voc
 from tests.tools.running import run_main as run
 from tools.run_folder import stopping_on_signals
@@ -77,6 +82,53 @@ def test_a_failed_start_does_not_lock_the_folder(toy: Path, tmp_path: Path) -> N
     assert run("train", toy, "--out", out, "--epochs", 1, *TINY) == 0
 
 
+def test_start_weights_of_something_else_make_no_long_message(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file({"layer.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    weights = f"backbone.weights={tmp_path / 'other.safetensors'}"
+    assert run("train", toy, "--out", tmp_path / "run", *TINY, "--set", weights) == 2
+    told = capsys.readouterr().err
+    assert "these weights do not fit this GoogLeNet: missing: conv1" in told
+    assert len(told) < 1000
+
+
+def test_a_lack_of_memory_does_not_lock_the_folder(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(trainer: object) -> None:
+        raise InputError("the largest batch does not fit the memory; lower train.batch_size")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "rehearse", fail)
+        for form in ("shared", "crop"):
+            assert run("train", toy, "--out", tmp_path / form, *TINY, "--set", f"classifier.form={form}") == 2
+            assert "lower train.batch_size" in capsys.readouterr().err
+            assert not list((tmp_path / form).rglob("config.yaml"))
+    assert run("train", toy, "--out", tmp_path / "shared", "--epochs", 1, *TINY, "--set", "train.batch_size=3") == 0
+
+
+def test_learnt_images_are_told_whatever_their_part_is_called(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = toy_images(6)
+    root = write_voc(tmp_path / "data", {"train": images[:4], "val": images[4:], "trainval": images})
+    assert run("train", root, "--out", tmp_path / "all", "--epochs", 1, *TINY) == 0
+    assert run("train", root, "--out", tmp_path / "part", "--val", "val", "--epochs", 1, *TINY) == 0
+    capsys.readouterr()
+
+    assert run("evaluate", tmp_path / "all", root, "--out", tmp_path / "report") == 0
+    told = capsys.readouterr().out
+    assert "note: 2 of 2 images looked at bear names that the model learnt from; on learnt images the numbers" in told
+    assert "chosen on a part" not in told
+    assert run("evaluate", tmp_path / "part", root, "--out", tmp_path / "report") == 0
+    told = capsys.readouterr().out
+    assert "learnt from" not in told
+    assert "note: the model's weights were chosen on a part called 'val'" in told
+    assert run("calibrate", tmp_path / "all", root, "--split", "val") in (0, 2)  # finds little after so few steps
+    assert "warning: 2 of 2 images looked at bear names" in capsys.readouterr().out
+
+
 def test_validation_on_learnt_images_is_refused(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", toy, "--out", tmp_path, "--split", "trainval", "--val", "trainval", "--epochs", 1, *TINY) == 2
     assert "--val trainval: 4 of its images are also learnt from" in capsys.readouterr().err
@@ -129,6 +181,11 @@ def test_train_with_validation_keeps_the_best(toy: Path, tmp_path: Path, capsys:
     told = capsys.readouterr().out
     assert "validation after step" in told
     assert "after 4 steps, 2.0 passes over the images" in told
+    share = re.search(r"validations took (\d+)% of the time", told)
+    assert share is not None
+    assert 0 < int(share[1]) < 100
+    assert "settings of --set: input.longest_side 64, pyramid.channels 8, " in told
+    assert "train.learning_rate" not in told  # a default
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert kinds == ["train"] * 4 + ["validation"]
     assert (tmp_path / "model.safetensors").is_file()

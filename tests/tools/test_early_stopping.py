@@ -68,7 +68,7 @@ def test_a_run_without_a_new_best_ends_and_says_why(
     assert validations(tmp_path) == [(1, 0.2), (2, 0.3), (3, 0.3), (4, 0.1)]
     told = capsys.readouterr().out
     assert "ends early: no validation of the last 2 was better than the best, AP 0.300 (train.patience 2)" in told
-    assert "after 4 steps, 4.0 passes over the images" in told
+    assert "after 3 steps, 3.0 passes over the images, the best validated of 4 steps" in told
 
 
 @pytest.mark.slow

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from tests.builders import toy_images, write_voc
 from tests.kills import kill_detections, kill_trainings
+from tests.tools.test_commands import TINY
+from tools.run_folder import EXIT_STOPPED, STATE_NAME
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no groups of processes")
+def test_a_signal_to_the_whole_group_saves_the_run(tmp_path: Path) -> None:
+    data, out = write_voc(tmp_path / "data", {"train": toy_images(8)}), tmp_path / "run"
+    options = [*TINY, "--set=backbone.weights=none", "--set=train.workers=2", "--epochs=100000"]
+    arguments = [sys.executable, "-m", "tools.train", str(data), "--out", str(out), *options]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    log = out / "metrics.jsonl"
+    for _ in range(600):
+        if process.poll() is not None or (log.is_file() and log.read_bytes().count(b"\n") > 3):
+            break
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    told = process.communicate(timeout=60)[0].decode()
+    assert process.returncode == EXIT_STOPPED, told
+    assert "the same command with --resume goes on" in told
+    assert (out / STATE_NAME).is_file()
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -175,8 +175,15 @@ class Detector:
         boxes = original_boxes(found.boxes, found.image_size_hw, scaled_hw)
         return Proposals(boxes, found.scores, scaled_hw).to(self.device)
 
-    def detect(self, source: str | Path) -> Iterator[tuple[Path, Detections]]:
+    def detect(
+        self, source: str | Path, *, on_error: Callable[[Path, InputError], None] | None = None
+    ) -> Iterator[tuple[Path, Detections]]:
         """Detects on an image file or on every image of a folder and its subfolders, one at a time.
+
+        Args:
+            source: An image, a folder, a pattern or a list of images.
+            on_error: Hears of an image that cannot be read, which is then passed over; None raises instead, at the
+                image's turn.
 
         Yields:
             The path of each image and its detections, in the order of the names.
@@ -185,7 +192,14 @@ class Detector:
             InputError: If the source does not exist or holds no image, or an image cannot be read.
         """
         for _, image_path in list_source(Path(source)):
-            yield image_path, self.detect_image(read_image(image_path))
+            try:
+                image = read_image(image_path)
+            except InputError as error:
+                if on_error is None:
+                    raise
+                on_error(image_path, error)
+            else:
+                yield image_path, self.detect_image(image)
 
 
 def _in_original_pixels(answer: Answer, size_hw: tuple[int, int]) -> Answer:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 from detection.errors import InputError
@@ -17,4 +19,19 @@ def needed(module: str, extra: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        raise InputError(f"{module} is not installed; pip install 'multibox-rcnn[{extra}]'") from error
+        raise _missing(module, extra) from error
+
+
+def require(modules: Iterable[str], extra: str) -> None:
+    """Looks for packages of an extra before the work that needs them, without importing them.
+
+    Raises:
+        InputError: If one is not installed; says how to.
+    """
+    for module in modules:
+        if find_spec(module) is None:
+            raise _missing(module, extra)
+
+
+def _missing(module: str, extra: str) -> InputError:
+    return InputError(f"{module} is not installed; pip install 'multibox-rcnn[{extra}]'")

@@ -13,13 +13,14 @@ import typer
 from rich.console import Console
 
 from backbone.normalization import ColourNormalization
-from configs.load import load_config
+from configs.load import load_config, preset_names
 from configs.pretraining import PretrainConfig
 from configs.schema import Config
 from detection import build_training
 from detection.atomic import write_json
 from detection.build import load_detector
 from detection.chance import StepChance
+from detection.checkpoint import model_file
 from detection.classification import build as build_classifier
 from detection.data.image import read_image
 from detection.data.source import list_source
@@ -93,6 +94,10 @@ def benchmark(
 
 
 def _measure_detector(path: Path, source: Path | None, most: int, device: str, peers: bool) -> DetectionSpeed:
+    if str(path) in preset_names(Config) and not model_file(path).is_file():
+        raise InputError(
+            f"{path}: a preset is no trained model; its training: multibox benchmark {path} DATA --training"
+        )
     detector = load_detector(path, device=device)
     read_seconds: list[float] = []
 
@@ -142,6 +147,8 @@ def _benchmark_classifier_training(config: PretrainConfig, data: Path, steps: in
 
 def _benchmark_detector_training(config: Config, data: Path, steps: int) -> None:
     """Of the shared form, at the full size of its inputs."""
+    if config.classifier.form == "crop":
+        raise InputError("the training of classifier.form crop is not timed; `multibox train` tells images a second")
     accelerator, compute = start_accelerator(config.train.device, config.train.precision)
     labelled = read_data(console, data, training_split(data, None))
     learner = shared_learner(config, labelled, compute, True)

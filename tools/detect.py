@@ -126,9 +126,9 @@ def detect(
     started = time.monotonic()
     with closing(Journal(out / "journal.jsonl", settings, resume=resume)) as journal:
         remove_drafts(out)
-        before = len(journal.done)
+        before = journal.num_settled
         longest_side = _fill(journal, wanted.total, work)
-    seconds, done = time.monotonic() - started, len(journal.done) - before
+    seconds, done = time.monotonic() - started, journal.num_settled - before
     errors = wanted.errors(journal)
     _write_results(out, detector, journal, errors, formats=chosen, lowest=lowest)
     undrawn = _draw(out, detector, journal, wanted, lowest) if images else []
@@ -144,7 +144,7 @@ def detect(
 def _fill(journal: Journal, total: int, work: Callable[[Journal, Heard], None]) -> int:
     """Lets ``work`` fill the journal and shows how far it is; returns the longest side of the images it saw."""
     longest_side = 0
-    with counting(console, total, "detecting", done=len(journal.done)) as advance:
+    with counting(console, total, "detecting", done=journal.num_settled) as advance:
 
         def heard(entry: JournalEntry) -> None:
             nonlocal longest_side

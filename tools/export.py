@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -13,19 +13,22 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from detection.atomic import make_folder
 from detection.build import load_detector
 from detection.checkpoint import model_file
 from detection.data.image import read_image
 from detection.data.records import DetectionData
 from detection.data.source import list_source
+from detection.detector import Detector
 from detection.errors import InputError
 from detection.evaluation.summary import evaluate_detections
 from detection.export.document import ExportDocument
 from detection.export.engine import ENGINE_FILES, engine_files, load_exported
 from detection.export.files import write_onnx, write_openvino
 from detection.export.graph import DetectionGraph
-from detection.export.parity import measure_drift
+from detection.export.parity import Drift, measure_drift
 from detection.export.quantize import MAX_DROP, SUBSET, quantize_openvino
+from detection.extras import require
 from detection.inference import detect_records
 from detection.preprocess import Image
 from tools.cli import run_alone
@@ -35,6 +38,13 @@ from tools.reading import evaluation_split, read_data, training_split
 console = Console(soft_wrap=True, markup=False, highlight=False)
 
 FORMATS = tuple(name for name in ENGINE_FILES if name != "torch")
+
+NEEDED = {
+    "onnx": ("onnx", "onnxruntime"),
+    "openvino": ("onnx", "openvino"),
+    "int8": ("onnx", "openvino", "nncf"),
+}
+"""Extra -> the packages that it brings."""
 
 PHOTOGRAPHS = Path(str(resources.files("skimage"))) / "data"
 """Pictures that are on every machine."""
@@ -71,26 +81,51 @@ def export(
         raise InputError(f"--to {to}: is not known; choose from {', '.join(FORMATS)}")
     if int8 is not None and to != "openvino":
         raise InputError(f"--int8: quantises for OpenVINO only; use --to openvino, not --to {to}")
-    path = model_file(model)
+    extra = to if int8 is None else "int8"
+    require(NEEDED[extra], extra)
+    path, target = model_file(model), out / ENGINE_FILES[to]
+    pictures = list_source(images or PHOTOGRAPHS)
     source = load_detector(path, device="cpu", precision="float32", prepare=False)
     document = ExportDocument.of(source, path)
-    graph, written = DetectionGraph(source), engine_files(to, out / ENGINE_FILES[to])
-    if to == "onnx":
-        write_onnx(graph, document, written[0])
-    else:
-        with TemporaryDirectory(prefix="multibox-") as folder:  # an ONNX file that OUT holds already stays
-            between = Path(folder) / ENGINE_FILES["onnx"]
-            write_onnx(graph, document, between)
-            write_openvino(between, document, written[0])
-    drift = measure_drift(source, load_exported(written[0]), islice(_read(images or PHOTOGRAPHS), compare))
+    make_folder(out)
+    with TemporaryDirectory(prefix=".export-", dir=out) as folder:
+        draft = _write(source, document, to, Path(folder))
+        drift = measure_drift(source, load_exported(draft), islice(_read(pictures), compare))
+        _judge(drift, target, path)
+        _take_over(to, draft, target)
+    console.print(f"exported: {target}")
+    if int8 is not None:
+        _quantize(target, out / "int8" / target.name, document, int8)
+
+
+def _write(source: Detector, document: ExportDocument, to: str, folder: Path) -> Path:
+    """Writes the file of an engine, and what it is made of, into a folder that holds nothing else."""
+    graph, between, draft = DetectionGraph(source), folder / ENGINE_FILES["onnx"], folder / ENGINE_FILES[to]
+    write_onnx(graph, document, between)
+    if to == "openvino":
+        write_openvino(between, document, draft)
+    return draft
+
+
+def _take_over(to: str, draft: Path, target: Path) -> None:
+    """Moves the files of an engine to their place, once they have proved right."""
+    for new, final in zip(engine_files(to, draft), engine_files(to, target), strict=True):
+        new.replace(final)
+
+
+def _judge(drift: Drift, target: Path, source: Path) -> None:
+    """Says how far an export is from its source.
+
+    Raises:
+        InputError: If it is too far, or nothing could be compared.
+    """
+    if not drift.images:
+        raise InputError(f"{target}: none of the images to compare on can be read, so it was not kept; name others")
     console.print(drift.describe())
     if not drift.tolerable:
-        for each in written:
-            each.unlink()
-        raise InputError(f"{written[0]}: answers otherwise than {path}, so it was not kept; please report this model")
-    console.print(f"exported: {written[0]}")
-    if int8 is not None:
-        _quantize(written[0], out / "int8" / written[0].name, document, int8)
+        raise InputError(f"{target}: answers otherwise than {source}, so it was not kept; please report this model")
+    if not drift.detections:
+        console.print("note: nothing was found on these images, so no box was compared; name some with --images")
 
 
 def _quantize(exported: Path, path: Path, document: ExportDocument, root: Path) -> None:
@@ -98,13 +133,15 @@ def _quantize(exported: Path, path: Path, document: ExportDocument, root: Path) 
     learnt = read_data(console, root, training_split(root, None), class_names=document.class_names)
     judged = read_data(console, root, evaluation_split(root), class_names=document.class_names)
     chosen = sorted(random.Random(0).sample(range(len(learnt.images)), min(SUBSET, len(learnt.images))))
-    quantize_openvino(exported, path, document, [read_image(learnt.images[row].path) for row in chosen])
-    before, after = (_average_precision(each, judged) for each in (exported, path))
-    console.print(f"AP on {judged.split}: {before:.4f} in float32, {after:.4f} in int8")
-    if after < before - MAX_DROP:
-        for each in engine_files("openvino", path):
-            each.unlink()
-        raise InputError(f"{path}: int8 costs more than {MAX_DROP} AP, so it was not kept; use {exported}")
+    make_folder(path.parent)
+    with TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+        draft = Path(folder) / path.name
+        quantize_openvino(exported, draft, document, [read_image(learnt.images[row].path) for row in chosen])
+        before, after = (_average_precision(each, judged) for each in (exported, draft))
+        console.print(f"AP on {judged.split}: {before:.4f} in float32, {after:.4f} in int8")
+        if after < before - MAX_DROP:
+            raise InputError(f"{path}: int8 costs more than {MAX_DROP} AP, so it was not kept; use {exported}")
+        _take_over("openvino", draft, path)
     console.print(f"exported: {path}")
 
 
@@ -115,8 +152,8 @@ def _average_precision(path: Path, data: DetectionData) -> float:
     return evaluate_detections(data, answers.detections).coco["AP"] or 0.0
 
 
-def _read(source: Path) -> Iterator[Image]:
-    for _, path in list_source(source):
+def _read(pictures: Sequence[tuple[str, Path]]) -> Iterator[Image]:
+    for _, path in pictures:
         try:
             yield read_image(path)
         except InputError as error:

@@ -85,6 +85,46 @@ def test_a_file_that_answers_otherwise_is_not_kept(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_nothing_compared_is_nothing_kept(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, broken = tmp_path / "out", tmp_path / "broken"
+    broken.mkdir()
+    (broken / "a.png").write_bytes(b"no image")
+    out.mkdir()
+    (out / "model.onnx").write_bytes(b"an earlier export")
+    for images, reason in (
+        (broken, "none of the images to compare on can be read"),
+        ("phots", "no such file or folder"),
+    ):
+        assert run("export", work / "model.safetensors", "--to", "onnx", "--out", out, "--images", images) == 2
+        assert reason in capsys.readouterr().err
+        assert [path.name for path in out.iterdir()] == ["model.onnx"]
+        assert (out / "model.onnx").read_bytes() == b"an earlier export"
+
+
+def test_images_on_which_nothing_is_found_compare_no_boxes(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parity, "WEAK", 2.0)
+    options = ["--to", "onnx", "--out", tmp_path, "--images", work / "photos"]
+    assert run("export", work / "model.safetensors", *options) == 0
+    assert "note: nothing was found on these images, so no box was compared" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("options", "extra"), [(["--to", "openvino"], "openvino"), (["--to", "onnx"], "onnx")])
+def test_packages_are_missed_before_any_work(
+    work: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    extra: str,
+) -> None:
+    monkeypatch.setattr("detection.extras.find_spec", lambda module: None)
+    assert run("export", work / "model.safetensors", *options, "--out", tmp_path / "out") == 2
+    assert f"is not installed; pip install 'multibox-rcnn[{extra}]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_wrong_input_is_answered_in_words(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ import torch
 from detection.build import load_detector
 from detection.data.source import list_source
 from detection.device import Compute
+from detection.errors import InputError
 from detection.folder import BATCH, detect_folder
 from detection.image_detector import ImageDetector
 from detection.journal import Journal, JournalEntry
@@ -74,6 +75,20 @@ def test_a_mended_file_is_detected_when_the_run_goes_on(tmp_path: Path) -> None:
     found = entries["1.png"].detections
     assert found is not None
     assert len(found) > 10
+
+
+def test_from_python_an_image_that_cannot_be_read_raises_or_is_heard_of(tmp_path: Path) -> None:
+    for name in ("a.png", "c.png"):
+        save_image(tmp_path / name, random_patches((96, 72)))
+    (tmp_path / "b.png").write_bytes(b"no image")
+    detector = detector_of(make_lively_network())
+    heard: list[str] = []
+    found = detector.detect(tmp_path, on_error=lambda path, error: heard.append(f"{path.name}: {error}"))
+    assert [path.name for path, _ in found] == ["a.png", "c.png"]
+    assert len(heard) == 1
+    assert heard[0].startswith(f"b.png: {tmp_path / 'b.png'}: not an image")
+    with pytest.raises(InputError, match="not an image"):
+        list(detector.detect(tmp_path))
 
 
 def test_batches_do_not_depend_on_where_a_run_was_stopped(tmp_path: Path) -> None:

@@ -191,6 +191,18 @@ def test_train_with_validation_keeps_the_best(toy: Path, tmp_path: Path, capsys:
     assert (tmp_path / "model.safetensors").is_file()
 
 
+def test_many_passes_over_few_images_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_voc(tmp_path / "data", {"train": toy_images(2)})
+    monkeypatch.setattr("tools.training_run.MANY_PASSES", 2)
+    told = []
+    for number, options in enumerate((["--epochs", 3], ["--epochs", 2], ["--epochs", 3, "--set=augment.mosaic=0.5"])):
+        assert run("train", root, "--out", tmp_path / str(number), *TINY, *options) == 0
+        told.append("learn them by heart" in capsys.readouterr().out)
+    assert told == [True, False, False]
+
+
 def test_train_for_minutes(toy: Path, tmp_path: Path) -> None:
     assert run("train", toy, "--out", tmp_path, "--minutes", 0.02, *TINY) == 0
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.tools.test_commands import run
@@ -81,3 +83,14 @@ def test_wrong_input_is_answered_in_words(
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_a_folder_of_data_does_not_hide_the_preset_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "voc").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run("info", "voc") == 0
+    assert "preset voc" in capsys.readouterr().out
+    assert run("info", "exported/model.onnx") == 2
+    assert "an exported file" in capsys.readouterr().err

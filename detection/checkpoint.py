@@ -32,7 +32,7 @@ class ModelHeader:
         config: The resolved configuration.
         class_names: C names, in the order of the labels.
         category_ids: C ids of the training data, as its files wrote them.
-        training: How the weights came about: steps, epochs, seed, metrics, data; ``image_names`` is the sketch of
+        training: How the weights came about: steps, epochs, seed, metrics, data; ``image_digests`` is the sketch of
             ``detection.learnt_images``.
         note: Licence note on the data.
         calibration: Score maps and thresholds (``Calibration.to_header``); None, and absent from the file, where none

@@ -1,7 +1,8 @@
-"""Which images a model learnt from, small enough for the header of its file: a bottom-k sketch of their names.
+"""Which images a model learnt from, small enough for the header of its file: a bottom-k sketch of names and sizes.
 
-Of up to ``SKETCH`` images every name's digest is kept, of more the smallest ones: they are a fair sample, and the same
-images of another set would be among them in the same share.
+Of up to ``SKETCH`` images every one's digest is kept, of more the smallest digests: they are a fair sample, and the
+same images of another set would be among them in the same share. The folder plays no part, so a data set may have moved
+or be laid out otherwise; the size of the file tells ``train/0.jpg`` from ``val/0.jpg``.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ import hashlib
 import os
 from bisect import bisect_left
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 SKETCH = 4096
-_DIGITS = 12  # Hexadecimal ones of a digest: two of a million names are alike once in hundreds of sets.
+_DIGITS = 12  # Hexadecimal ones of a digest: two of a million images are alike once in hundreds of sets.
 
 
 class Known(NamedTuple):
-    """How many names of a sample are those of images that were learnt from.
+    """How many images of a sample were learnt from.
 
     Attributes:
-        learnt: So many are.
+        learnt: So many were.
         sample: So many were looked up.
     """
 
@@ -28,15 +30,15 @@ class Known(NamedTuple):
     sample: int
 
 
-def sketch_names(file_names: Iterable[str]) -> str:
-    """The digests of names, smallest first, one after the other without a break."""
-    return "".join(sorted({_digest(name) for name in file_names})[:SKETCH])
+def sketch_images(paths: Iterable[Path]) -> str:
+    """The digests of image files, smallest first, one after the other without a break."""
+    return "".join(sorted({_digest(path) for path in paths})[:SKETCH])
 
 
-def count_known(sketch: str, file_names: Iterable[str]) -> Known:
-    """Looks names up in a sketch; of a sketch that is full, only those that would be in it."""
+def count_known(sketch: str, paths: Iterable[Path]) -> Known:
+    """Looks image files up in a sketch; of a sketch that is full, only those that would be in it."""
     digests = [sketch[start : start + _DIGITS] for start in range(0, len(sketch), _DIGITS)]
-    asked = {_digest(name) for name in file_names}
+    asked = {_digest(path) for path in paths}
     if len(digests) == SKETCH:
         asked = {digest for digest in asked if digest <= digests[-1]}
     return Known(sum(_holds(digests, digest) for digest in asked), len(asked))
@@ -47,5 +49,6 @@ def _holds(digests: list[str], digest: str) -> bool:
     return place < len(digests) and digests[place] == digest
 
 
-def _digest(name: str) -> str:
-    return hashlib.sha256(os.fsencode(name)).hexdigest()[:_DIGITS]
+def _digest(path: Path) -> str:
+    size = path.stat().st_size if os.path.isfile(path) else None  # it may be gone since it was listed
+    return hashlib.sha256(os.fsencode(path.name) + f"\0{size}".encode()).hexdigest()[:_DIGITS]

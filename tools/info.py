@@ -184,7 +184,7 @@ def _show_model(path: Path) -> None:
         table.add_row(str(label), str(number), name)
     console.print(table)
     for name, value in header.training.items():
-        if name != "image_names":  # digests, which tell people nothing
+        if name != "image_digests":  # digests, which tell people nothing
             console.print(f"{name}: {value}")
     if header.calibration is not None:
         console.print(f"calibration: {header.calibration['fitted_on']}")

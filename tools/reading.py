@@ -124,14 +124,15 @@ def evaluation_split(data: Path) -> str:
 def learnt_images(header: ModelHeader, data: DetectionData) -> str | None:
     """What speaks for it that a model learnt from images of a part; None if nothing does.
 
-    Their names count; of models that tell none, the name of the part.
+    Their files' names and sizes count; of models that tell none, the name of the part.
     """
     training = header.training
-    if sketch := training.get("image_names"):
-        known = count_known(sketch, (record.file_name for record in data.images))
+    if sketch := training.get("image_digests"):
+        known = count_known(sketch, (record.path for record in data.images))
         if not known.learnt:
             return None
-        return f"{known.learnt} of {known.sample} images looked at bear names that the model learnt from"
+        share = f"{known.learnt} of {known.sample} images looked up"
+        return f"{share} are, by name and size, among those the model learnt from"
     learnt = training.get("split")
     if learnt == data.split or data.split in PARTS_OF.get(str(learnt), ()):
         return f"the model was trained on a part called {learnt!r}"

@@ -22,7 +22,7 @@ from detection.data.records import DetectionData
 from detection.detector import Detector
 from detection.device import Compute
 from detection.engine import StateFile, Trainer, TrainingTask
-from detection.learnt_images import sketch_names
+from detection.learnt_images import sketch_images
 from detection.network import DetectionNetwork
 from detection.processes import place
 from detection.regions import RegionSource, search_all
@@ -242,7 +242,7 @@ class TrainingRun(Generic[Network]):
                 "seed": self.config.train.seed,
                 "validation": dict(numbers),
                 "validation_split": self.validation_data.split if self.validation_data else None,
-                "image_names": sketch_names(record.file_name for record in self.training_data.images),
+                "image_digests": sketch_images(record.path for record in self.training_data.images),
             },
         )
         save_model(self.model_path, network.state_dict(), header)

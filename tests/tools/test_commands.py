@@ -119,14 +119,14 @@ def test_learnt_images_are_told_whatever_their_part_is_called(
 
     assert run("evaluate", tmp_path / "all", root, "--out", tmp_path / "report") == 0
     told = capsys.readouterr().out
-    assert "note: 2 of 2 images looked at bear names that the model learnt from; on learnt images the numbers" in told
+    assert "note: 2 of 2 images looked up are, by name and size, among those the model learnt from; on learnt" in told
     assert "chosen on a part" not in told
     assert run("evaluate", tmp_path / "part", root, "--out", tmp_path / "report") == 0
     told = capsys.readouterr().out
     assert "learnt from" not in told
     assert "note: the model's weights were chosen on a part called 'val'" in told
     assert run("calibrate", tmp_path / "all", root, "--split", "val") in (0, 2)  # finds little after so few steps
-    assert "warning: 2 of 2 images looked at bear names" in capsys.readouterr().out
+    assert "warning: 2 of 2 images looked up are, by name and size, among those" in capsys.readouterr().out
 
 
 def test_validation_on_learnt_images_is_refused(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

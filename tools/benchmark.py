@@ -52,7 +52,7 @@ def benchmark(
         typer.Argument(help="Image or folder for a model [default: noise of 640 x 480]; for a training its data set."),
     ] = None,
     training: Annotated[bool, typer.Option("--training", help="Time the training instead of a trained model.")] = False,
-    images: Annotated[int, typer.Option(min=1, help="Of a model: most images to time.")] = 50,
+    images: Annotated[int, typer.Option(min=1, help="Of a model: most images to time.")] = 150,
     peers: Annotated[
         bool, typer.Option("--peers", help="Of a model: time torchvision's Faster R-CNN on the same images.")
     ] = False,

@@ -22,6 +22,9 @@ from configs.strict_yaml import parse_yaml
 
 Schema = TypeVar("Schema", bound=RootConfig)
 
+DEFAULT = "default"
+"""Origin of a value that nobody changed."""
+
 
 @dataclass
 class _Settings:
@@ -72,7 +75,7 @@ def config_origins(name_or_path: str, overrides: Sequence[str] = (), *, schema: 
         Besides these two an origin is ``preset NAME`` or the path of the file.
     """
     origins = _gather(name_or_path, overrides, schema).origins
-    return {name: origins.get(name, "default") for name in flatten_config(schema())}
+    return {name: origins.get(name, DEFAULT) for name in flatten_config(schema())}
 
 
 def flatten_config(config: RootConfig) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import shorten
 
 import torch
 
 from backbone.rescaling import rescale_like_fresh
-from backbone.weights import load_backbone_weights
 from configs.schema import Config
+from detection import start_weights
 from detection.build import proposal_settings
 from detection.crop.classifier import CropClassifier
 from detection.data.augment import Augmentation, AugmentSettings
@@ -29,8 +28,6 @@ from detection.schedule import cosine_schedule, low_resolution_phases, sides_aro
 
 PRETRAINED_RATE = 0.3
 """Learning rate of a backbone with start weights, as a multiple of the others' (docs/decisions.md, 39)."""
-
-_LONGEST_REASON = 500
 
 
 def build_objective(config: Config, network: DetectionNetwork) -> TrainingObjective:
@@ -135,10 +132,6 @@ def load_start_weights(config: Config, network: DetectionNetwork | CropClassifie
     Raises:
         InputError: If the weights cannot be had or do not fit.
     """
-    try:
-        load_backbone_weights(network.backbone, config.backbone.weights)
-    except (ValueError, OSError) as error:
-        # Of weights of another network every name is at fault.
-        raise InputError(f"backbone.weights: {shorten(str(error), _LONGEST_REASON, placeholder=' ...')}") from error
+    start_weights.load_start_weights(network.backbone, config.backbone.weights, option="backbone.weights")
     if config.backbone.weights != "none":
         rescale_like_fresh(network.backbone)

@@ -29,7 +29,7 @@ READ_AHEAD = 4
 def read_each(paths: Iterable[tuple[str, Location]]) -> Iterator[tuple[str, Image | InputError]]:
     """Reads images one after the other; a file that cannot be read gives its error instead."""
     for name, path in paths:
-        yield name, _read(path)
+        yield name, read_or_fault(path)
 
 
 def read_ahead(paths: Iterable[tuple[str, Location]]) -> Iterator[tuple[str, Image | InputError]]:
@@ -37,15 +37,16 @@ def read_ahead(paths: Iterable[tuple[str, Location]]) -> Iterator[tuple[str, Ima
     remaining = iter(paths)
     with ThreadPoolExecutor(max_workers=1) as pool:
         pending: deque[tuple[str, Future[Image | InputError]]] = deque()
-        pending.extend((name, pool.submit(_read, path)) for name, path in islice(remaining, READ_AHEAD))
+        pending.extend((name, pool.submit(read_or_fault, path)) for name, path in islice(remaining, READ_AHEAD))
         while pending:
             name, future = pending.popleft()
             result = future.result()
-            pending.extend((n, pool.submit(_read, path)) for n, path in islice(remaining, 1))
+            pending.extend((n, pool.submit(read_or_fault, path)) for n, path in islice(remaining, 1))
             yield name, result
 
 
-def _read(location: Location) -> Image | InputError:
+def read_or_fault(location: Location) -> Image | InputError:
+    """An image, or why it cannot be read."""
     try:
         return read_location(location)
     except InputError as error:
@@ -83,7 +84,7 @@ def detect_folder(
 
 def answer_file(detector: ImageDetector, name: str, location: Location) -> JournalEntry:
     """What is to be written down of one image."""
-    (entry,) = _answer(detector, [(name, _read(location))])
+    (entry,) = _answer(detector, [(name, read_or_fault(location))])
     return entry
 
 

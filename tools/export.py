@@ -13,7 +13,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from detection.atomic import make_folder
 from detection.build import load_detector
 from detection.checkpoint import model_file
 from detection.data.image import read_image
@@ -87,7 +86,7 @@ def export(
     pictures = list_source(images or PHOTOGRAPHS)
     source = load_detector(path, device="cpu", precision="float32", prepare=False)
     document = ExportDocument.of(source, path)
-    make_folder(out)
+    out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export-", dir=out) as folder:
         draft = _write(source, document, to, Path(folder))
         drift = measure_drift(source, load_exported(draft), islice(_read(pictures), compare))
@@ -133,7 +132,7 @@ def _quantize(exported: Path, path: Path, document: ExportDocument, root: Path) 
     learnt = read_data(console, root, training_split(root, None), class_names=document.class_names)
     judged = read_data(console, root, evaluation_split(root), class_names=document.class_names)
     chosen = sorted(random.Random(0).sample(range(len(learnt.images)), min(SUBSET, len(learnt.images))))
-    make_folder(path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
         draft = Path(folder) / path.name
         quantize_openvino(exported, draft, document, [read_image(learnt.images[row].path) for row in chosen])

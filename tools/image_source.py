@@ -9,11 +9,11 @@ from typing import NoReturn
 
 from detection.cluster import detect_on_cluster
 from detection.data.raw import absolute_path
-from detection.data.remote import Location, is_uri, list_uri, read_location
+from detection.data.remote import Location, is_uri, list_uri
 from detection.data.source import list_source, searched_folder
 from detection.data.video import count_frames, is_video, missing_frames, read_frames
 from detection.errors import InputError
-from detection.folder import detect_folder
+from detection.folder import detect_folder, read_or_fault
 from detection.image_detector import ImageDetector
 from detection.journal import Journal, JournalEntry
 from detection.preprocess import Image
@@ -56,7 +56,7 @@ class ImageFiles:
         """What was found in each of ``drawable``, and the image, or why it cannot be read any more."""
         for entry in journal:
             if entry.detections is not None and entry.file_name in self.images:
-                yield entry.detections, _image_or_fault(self.images[entry.file_name])
+                yield entry.detections, read_or_fault(self.images[entry.file_name])
 
     def check_pictures(self, folder: Path, source: str) -> None:
         """Makes sure that pictures drawn into a folder overwrite no image, and that no later run detects on them.
@@ -117,13 +117,6 @@ class VideoFrames:
 
     def check_pictures(self, folder: Path, source: str) -> None:
         """Nothing to look for: pictures are no video."""
-
-
-def _image_or_fault(location: Location) -> Image | InputError:
-    try:
-        return read_location(location)
-    except InputError as error:
-        return error
 
 
 def open_source(text: str) -> ImageFiles | VideoFrames:

@@ -27,11 +27,12 @@ from detection.build import build_whole_network
 from detection.checkpoint import file_format, load_model, model_file
 from detection.classification.classifier import load_classifier_header
 from detection.errors import InputError
+from detection.export.engine import ENGINE_FILES
 from tools.cli import run_alone
 
 NETWORK = "googlenet"
 
-EXPORTED = (".onnx", ".xml")
+EXPORTED = tuple(Path(file).suffix for engine, file in ENGINE_FILES.items() if engine != "torch")
 """Suffixes of ``multibox export``."""
 
 console = Console(soft_wrap=True, markup=False, highlight=False)

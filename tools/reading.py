@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from configs.load import flatten_config
+from configs.load import DEFAULT, flatten_config
 from configs.pretraining import PretrainConfig
 from configs.schema import Config
 from configs.unused import unused_values
@@ -21,9 +21,6 @@ from detection.data.records import DetectionData
 from detection.errors import InputError
 from detection.learnt_images import count_known
 from tools.progress import tracking
-
-DEFAULT = "default"
-"""Origin of a value that nobody changed."""
 
 PARTS_OF = {"trainval": ("train", "val")}
 """Parts that the usual names say are contained in others."""

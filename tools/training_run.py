@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -242,10 +242,15 @@ class TrainingRun(Generic[Network]):
                 "seed": self.config.train.seed,
                 "validation": dict(numbers),
                 "validation_split": self.validation_data.split if self.validation_data else None,
-                "image_digests": sketch_images(record.path for record in self.training_data.images),
+                "image_digests": self._image_digests,
             },
         )
         save_model(self.model_path, network.state_dict(), header)
+
+    @cached_property
+    def _image_digests(self) -> str:
+        """What the model's header says of the images; once, since every validation may write a model."""
+        return sketch_images(record.path for record in self.training_data.images)
 
     def _tell_end(self, trainer: Trainer[Network], finished: bool) -> None:
         """Says what was left out and how the run ended."""

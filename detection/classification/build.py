@@ -6,15 +6,14 @@ import torch
 
 from backbone.googlenet import GoogLeNet
 from backbone.variant import Variant
-from backbone.weights import load_backbone_weights
 from configs.pretraining import PretrainConfig
+from detection import start_weights
 from detection.classification.batches import ViewBatches
 from detection.classification.objective import ClassificationObjective
 from detection.classification.packed import PackedImages
 from detection.data.augment import CropSettings
 from detection.data.colour import ColourSettings
 from detection.engine import TrainingSettings, TrainingTask
-from detection.errors import InputError
 from detection.optimizers import make_optimizer, make_sgd
 from detection.schedule import ResolutionPhase, cosine_schedule, paper_schedule
 
@@ -40,10 +39,7 @@ def load_start_weights(config: PretrainConfig, network: GoogLeNet) -> None:
     if config.network.weights == "none":
         return
     trunk = GoogLeNet(variant=network.variant)
-    try:
-        load_backbone_weights(trunk, config.network.weights)
-    except (ValueError, OSError) as error:
-        raise InputError(f"network.weights: {error}") from error
+    start_weights.load_start_weights(trunk, config.network.weights, option="network.weights")
     network.load_state_dict(trunk.state_dict(), strict=False)
 
 

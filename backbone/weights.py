@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -100,10 +101,21 @@ def load_backbone_weights(network: GoogLeNet, source: str) -> None:
             load_trunk(network, load_file(path), SHIPPED_NAME)
         return
     if source == "torchvision":
-        load_trunk(network, GoogLeNet_Weights.IMAGENET1K_V1.get_state_dict(progress=True), "torchvision")
+        load_trunk(network, _download_imagenet(), "torchvision")
         _take_imagenet_colours(network)
         return
     _load_file(network, source)
+
+
+def _download_imagenet() -> dict[str, Tensor]:
+    """Torchvision's weights, downloaded or of its cache; a file that is not the one meant is not opened."""
+    try:
+        return dict(GoogLeNet_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True, weights_only=True))
+    except (RuntimeError, UnpicklingError) as error:
+        raise ValueError(
+            f"torchvision: its file is not what it should be ({error}); take googlenet-*.pth out of torch's cache of "
+            "downloads and try anew"
+        ) from error
 
 
 def _load_file(network: GoogLeNet, source: str) -> None:

@@ -202,11 +202,14 @@ class AugmentConfig(Section):
     contrast: Share = Field(default=0.2, description="Largest relative change of contrast.")
     saturation: Share = Field(default=0.3, description="Largest relative change of saturation.")
     hue: float = Field(default=0.02, ge=0.0, le=0.5, description="Largest turn of the hue, in turns of the circle.")
-    mosaic: Share = Field(default=0.0, description="Probability that four images are put together into one.")
+    mosaic: Share = Field(default=0.5, description="Probability that four images are put together into one.")
     mosaic_until: float = Field(
         default=0.9, gt=0.0, le=1.0, description="First part of the training with mosaics; the rest has none."
     )
-    iou_crop: Share = Field(default=0.0, description="Probability of a crop that keeps at least one object (SSD's).")
+    iou_crop: Share = Field(default=0.5, description="Probability of a crop that keeps at least one object (SSD's).")
+    many_epochs: int = Field(
+        default=80, ge=0, description="Passes over the images from which a training has mosaics and crops; 0: any."
+    )
 
     @field_validator("scale")
     @classmethod
@@ -269,7 +272,12 @@ class TrainConfig(Section):
     multi_scale: float = Field(
         default=0.0, ge=0.0, le=0.5, description="Each batch is up to this share smaller or larger; 0 = one size."
     )
-    evaluate_every: int = Field(default=2, ge=1, le=100_000, description="Epochs between validations, with --val.")
+    evaluate_every: int = Field(
+        default=2,
+        ge=1,
+        le=100_000,
+        description="Epochs between validations, with --val; more with --minutes where they would take over a tenth.",
+    )
     patience: int | None = Field(
         default=None, ge=1, le=100_000, description="Validations without a new best that end the run; null = never."
     )

@@ -97,6 +97,11 @@ _RULES = (
     ),
     _Rule(("augment.mosaic_until",), lambda c: c.augment.mosaic == 0, "is for augment.mosaic above 0"),
     _Rule(
+        ("augment.many_epochs",),
+        lambda c: c.augment.mosaic == c.augment.iou_crop == 0,
+        "is for augment.mosaic or augment.iou_crop above 0",
+    ),
+    _Rule(
         ("train.low_resolution.scale",),
         lambda c: c.train.low_resolution.fraction == 0,
         "is for train.low_resolution.fraction above 0",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import get_ident
@@ -56,10 +57,14 @@ def write_json(path: Path, document: Mapping[str, Any] | Sequence[Any]) -> None:
         draft.write_text(text + "\n", encoding="ascii", newline="\n")
 
 
-def remove_drafts(folder: Path) -> None:
+def remove_drafts(folder: Path, *, older_than: float = 0.0) -> None:
     """Takes away what killed processes left half written in a folder and its subfolders.
 
-    Only for a folder that nobody else writes to at the moment: the draft of a living process would go too.
+    Args:
+        folder: One that nobody else writes to at the moment: the draft of a living process would go too.
+        older_than: Seconds without a change; where others may write, so many that a living one has changed its draft.
     """
     for draft in folder.rglob(".*.[0-9]*.[0-9]*.tmp"):
-        draft.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if time.time() - draft.stat().st_mtime >= older_than:
+                draft.unlink()

@@ -208,7 +208,7 @@ def load_detector(
         network.load_state_dict(tensors)
         entry = header.calibration
         calibration = None if entry is None else Calibration.from_header(entry, header.class_names)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OverflowError) as error:
         raise InputError(f"{path}: weights and header do not fit together: {error}") from error
     detector = Detector(
         network,

@@ -14,7 +14,7 @@ from detection.crop.classifier import CropClassifier
 from detection.data.augment import Augmentation, AugmentSettings
 from detection.data.colour import ColourSettings
 from detection.data.image_cache import ImageCache
-from detection.data.loader import DetectionBatches, TrainingSet
+from detection.data.loader import DetectionBatches, TrainingSet, ViewOdds
 from detection.data.records import ImageRecord
 from detection.engine import TrainingSettings, TrainingTask
 from detection.errors import InputError
@@ -65,13 +65,14 @@ def build_batches(
         config.input.longest_side, fraction=t.low_resolution.fraction, scale=t.low_resolution.scale
     )
     return DetectionBatches(
-        TrainingSet(records, augmentation, cache, crop_probability=a.iou_crop),
+        TrainingSet(records, augmentation, cache),
         batch_size=t.batch_size,
         seed=t.seed,
         workers=t.workers,
         phases=phases,
         multi_scale=t.multi_scale,
-        mosaic=a.mosaic,
+        odds=ViewOdds(a.mosaic, a.iou_crop),
+        many_epochs=a.many_epochs,
         mosaic_until=a.mosaic_until,
         place=place,
     )

@@ -69,12 +69,12 @@ def load_tensors(
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
-            found = header.pop("format", None)
+            found = header.pop("format", None) if isinstance(header, dict) else None
             if found != file_format:
                 raise InputError(f"{path}: expected a file of format {file_format!r}, got {found!r}; {remedy}")
             names = [] if header_only else file.keys()
             return {name: file.get_tensor(name) for name in names}, header
-    except (SafetensorError, OSError, json.JSONDecodeError, AttributeError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: damaged or not a safetensors file ({error}); {remedy}") from error
 
 
@@ -83,7 +83,7 @@ def file_format(path: Path) -> str | None:
     try:
         with safe_open(model_file(path), framework="pt") as file:
             found = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}")).get("format")
-    except (SafetensorError, OSError, json.JSONDecodeError, AttributeError):
+    except (SafetensorError, OSError, ValueError, RecursionError, AttributeError):
         return None
     return found if isinstance(found, str) else None
 
@@ -137,10 +137,28 @@ def _load_model(path: Path, *, header_only: bool) -> tuple[dict[str, Tensor], Mo
     remedy = "give a model.safetensors that `multibox train` wrote"
     tensors, header = load_tensors(path, MODEL_FORMAT, remedy, header_only=header_only)
     try:
-        names, ids = tuple(header.pop("class_names")), tuple(header.pop("category_ids"))
-        return tensors, ModelHeader(class_names=names, category_ids=ids, **header)
-    except (KeyError, TypeError) as error:
+        names, ids = read_classes(header.pop("class_names"), header.pop("category_ids"))
+        read = ModelHeader(class_names=names, category_ids=ids, **header)
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: its header lacks or adds fields ({error}); train the model anew") from error
+    if not isinstance(read.config, Mapping) or not isinstance(read.training, Mapping):
+        raise InputError(f"{path}: its header has no configuration or no training; train the model anew")
+    return tensors, read
+
+
+def read_classes(names: object, ids: object) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """C names and C category ids, of a header that somebody else may have written.
+
+    Raises:
+        ValueError: If they are something else.
+    """
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"expected a list of names of classes, got {names!r:.80}")
+    if not isinstance(ids, list) or not all(isinstance(number, int) for number in ids):
+        raise ValueError(f"expected a list of ids of categories, got {ids!r:.80}")
+    if len(names) != len(ids):
+        raise ValueError(f"{len(names)} classes and {len(ids)} ids of categories")
+    return tuple(names), tuple(ids)
 
 
 def save_state(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:

@@ -7,27 +7,22 @@ file name, also one that is not UTF-8 (Python's surrogate escapes).
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
+from detection.claim import claim
 from detection.errors import InputError
 from detection.structures import Detections
 
-if sys.platform != "win32":
-    import fcntl
-
 _SYNC_SECONDS = 2.0  # A crash of the machine loses at most this much work; a kill of the process loses none.
 _TOO_LARGE = 2**53
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # Of a file system without any.
 
 
 @dataclass(frozen=True)
@@ -116,31 +111,15 @@ def _is_number(value: object) -> bool:
     return type(value) is float or (type(value) is int and abs(value) < _TOO_LARGE)
 
 
-def _claim(file: BinaryIO, path: Path) -> None:
-    """Keeps other processes from the file until it is closed or this process ends, however it ends.
+class _Tries(NamedTuple):
+    """The lines of an image that could not be read at first: where the first and the last start, and its last reason.
 
-    Raises:
-        InputError: If another has it.
+    The reason is a hash, or None where it could be read at last.
     """
-    if sys.platform == "win32":  # has no lock that leaves readers alone
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(
-            f"{path.parent}: another process is detecting into this folder; wait for its end or stop it, or give "
-            f"another --out"
-        ) from error
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
 
-
-class _Failure(NamedTuple):
-    """The last line that tells of a file that cannot be read: where it starts, and the hash of its reason."""
-
-    start: int
-    reason: int
+    first: int
+    last: int
+    reason: int | None
 
 
 class Journal:
@@ -165,13 +144,17 @@ class Journal:
             raise InputError(f"{path.parent}: holds detections already; add --resume to go on, or give another --out")
         self.path = path
         self.done: set[str] = set()
-        self._failures: dict[str, _Failure] = {}
+        self._tries: dict[str, _Tries] = {}
         self._retries: set[str] = set()
         header = {"journal": 1, **settings}
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
         try:
-            _claim(self._file, path)
+            claim(
+                self._file,
+                f"{path.parent}: another process is detecting into this folder; wait for its end or stop it, or give "
+                f"another --out",
+            )
             whole = self._read_done(header)
         except InputError:
             self._file.close()
@@ -203,18 +186,21 @@ class Journal:
                     break
                 self._note(record["file_name"], record.get("error"), start=whole)
                 whole += len(line)
-            self._retries = set(self._failures)
+            self._retries = {name for name, tries in self._tries.items() if tries.reason is not None}
         return whole
 
     def __iter__(self) -> Iterator[JournalEntry]:
-        """The last entry of each image, in the order they were written, one at a time."""
-        with self.path.open("rb") as file:
+        """The last entry of each image, at the place of its first, one at a time: resumes do not change the order."""
+        with self.path.open("rb") as file, self.path.open("rb") as later:
             start = len(next(file, b""))
             for line in file:
                 entry = decode_entry(line)
-                failure = self._failures.get(entry.file_name)
-                if entry.error is None or (failure is not None and failure.start == start):
+                tries = self._tries.get(entry.file_name)
+                if tries is None:
                     yield entry
+                elif tries.first == start:
+                    later.seek(tries.last)
+                    yield decode_entry(later.readline())
                 start += len(line)
 
     def append(self, entry: JournalEntry) -> None:
@@ -222,8 +208,8 @@ class Journal:
 
         A file that still cannot be read, for the same reason, keeps the place of its first failure.
         """
-        known = self._failures.get(entry.file_name)
-        if known is None or known.reason != hash(entry.error):
+        known = self._tries.get(entry.file_name)
+        if known is None or entry.error is None or known.reason != hash(entry.error):
             start = self._size
             self._write(encode_entry(entry))
             self._note(entry.file_name, entry.error, start=start)
@@ -240,10 +226,10 @@ class Journal:
 
     def _note(self, name: str, error: str | None, *, start: int) -> None:
         self.done.add(name)
-        if error is None:
-            self._failures.pop(name, None)
-        else:
-            self._failures[name] = _Failure(start, hash(error))
+        known = self._tries.get(name)
+        if known is not None or error is not None:
+            first = start if known is None else known.first
+            self._tries[name] = _Tries(first, start, None if error is None else hash(error))
 
     def _write(self, line: bytes) -> None:
         self._file.write(line)

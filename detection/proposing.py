@@ -50,7 +50,7 @@ class FirstStage:
         given = None if regions is None else regions(image)
         found = self._learned(image) if self.has_priors else None
         if found is None or given is None:
-            either = found or given
+            either = given if found is None else found  # not `or`: an image may have none
             assert either is not None
         else:
             either = merge_proposals(found, given)

@@ -10,6 +10,22 @@ from typing import Any, Protocol
 from torch.utils.tensorboard import SummaryWriter
 
 from detection.atomic import atomic_path
+from detection.claim import claim, refuse_claimed
+
+LOG_NAME = "metrics.jsonl"
+
+
+def refuse_running(folder: Path) -> None:
+    """Makes sure that nobody else trains into a folder.
+
+    Raises:
+        InputError: If somebody does.
+    """
+    refuse_claimed(folder / LOG_NAME, _taken(folder))
+
+
+def _taken(folder: Path) -> str:
+    return f"{folder}: another process is training into this folder; wait for its end or stop it, or give another --out"
 
 
 class Log(Protocol):
@@ -42,11 +58,12 @@ class TrainingLog:
     """
 
     def __init__(self, folder: Path, done: int = 0) -> None:
-        self._path = folder / "metrics.jsonl"
+        self._path = folder / LOG_NAME
         kept = self._lines_until(done)
         with atomic_path(self._path) as draft:
             draft.write_text("".join(kept), encoding="utf-8")
         self._file = self._path.open("a", encoding="utf-8")
+        claim(self._file, _taken(folder))
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
 
     def _lines_until(self, step: int) -> list[str]:

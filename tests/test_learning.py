@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detection.data.demo import build_demo_set
-from tests.tools.test_commands import run
+from tests.tools.running import run_main as run
 
 
 @pytest.mark.slow

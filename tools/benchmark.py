@@ -79,6 +79,10 @@ def benchmark(
     Example: multibox benchmark googlenet tiny-imagenet-200.zip --set input.sides=[[0,64]]
     """
     overrides = list(set_ or [])
+    if (training or model == NETWORK) and (json_path or peers):
+        raise InputError("--json and --peers are for a model's detection; leave them out of a training's benchmark")
+    if not training and model != NETWORK and overrides:
+        raise InputError(f"{model}: --set is for a training; a model is measured as it is")
     if model != NETWORK and not training:
         speed = _measure_detector(Path(model), source, images, device, peers)
         console.print(f"{model}, one image at a time, and at last several")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from detection.atomic import make_folder
 from detection.build import load_detector
@@ -62,6 +65,7 @@ def calibrate(
             f"warning: {reason}; the scores of learnt images are too good, so what is fitted to them promises too much "
             "on new ones; give a part that it has not seen"
         )
+    _refuse_other_model(target, tensors)
     make_folder(target.parent)
     classes, num_images = _judge(detector, labelled)
     about = {"data": data.resolve().name, "split": split}
@@ -84,6 +88,19 @@ def _target(source: Path, out: Path | None) -> Path:
     if target.suffix != SUFFIX:
         raise InputError(f"--out {out}: expected a folder or a file called *{SUFFIX}; add the suffix")
     return target
+
+
+def _refuse_other_model(target: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Makes sure that no model is lost.
+
+    Raises:
+        InputError: If the file to write holds other weights than the model.
+    """
+    if not target.exists():
+        return
+    there = load_model(target)[0]
+    if set(there) != set(tensors) or not all(torch.equal(there[name], tensors[name]) for name in there):
+        raise InputError(f"{target}: holds another model; give another --out")
 
 
 def _judge(detector: Detector, data: DetectionData) -> tuple[dict[str, JudgedClass], int]:

@@ -44,7 +44,7 @@ def classify(
     ],
     crops: Annotated[int, typer.Option(help="Most crops an image: 1, 10 or 144.")] = NUM_CROPS[-1],
     split: Annotated[str, typer.Option(help="Part of the data: val or train.")] = "val",
-    side: Annotated[int | None, typer.Option(min=1, help="Side of the crops. [default: the models' own]")] = None,
+    side: Annotated[int | None, typer.Option(min=32, help="Side of the crops. [default: the models' own]")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Classify only N images, evenly spread.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Keep the decoded images in this folder, for later calls.")] = None,

@@ -38,7 +38,7 @@ EngineOption = Annotated[
     str | None,
     typer.Option(
         help="torch, openvino or onnx; the latter two run what `multibox export` wrote. "
-        "[default: what the file is for; torch in a folder with several]"
+        "[default: what the file is for; of several in a folder torch, else openvino]"
     ),
 ]
 CacheOption = Annotated[

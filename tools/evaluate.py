@@ -59,9 +59,12 @@ console = Console(soft_wrap=True, markup=False, highlight=False)
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A model, exported or not, or COCO results (.json) of any tool.")],
     data: Annotated[Path, typer.Argument(help="Folder of the data set.")],
-    out: Annotated[Path, typer.Option(help="Folder for report.html and metrics.json.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for report.html, metrics.json and evaluation.npz, which `compare` needs.")
+    ],
     split: Annotated[
-        str | None, typer.Option(help="Part to evaluate on. [default: test, else val..., else the only one]")
+        str | None,
+        typer.Option(help="Part to evaluate on, or a share: -20%. [default: test, else val..., else the only one]"),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     engine: EngineOption = None,
@@ -97,7 +100,9 @@ def evaluate(
     split = split or evaluation_split(data)
     make_folder(out)
     if model.suffix == ".json":
-        _tell_unused(tile=tile, tta=tta)
+        _tell_unused(
+            {"--tile": tile, "--tta": tta, "--engine": engine, "--cache": cache, "--drop-unknown": drop_unknown}
+        )
         judged = _judge_results(model, read_data(console, data, split), settings)
     else:
         detector = open_model(model, engine=engine, device=device, cache=cache)
@@ -171,9 +176,9 @@ def _judge_model(
     return Judged(data, answers.detections, evaluation, examined, described)
 
 
-def _tell_unused(*, tile: int | None, tta: bool) -> None:
-    """Says which options have no effect on a results file."""
-    if unused := [name for name, value in (("--tile", tile), ("--tta", tta)) if value]:
+def _tell_unused(options: Mapping[str, object]) -> None:
+    """Says which of these options were given, which have no effect on a results file."""
+    if unused := [name for name, value in options.items() if value]:
         console.print(f"note: {' and '.join(unused)} had no effect: the results in the file are evaluated as they are")
 
 
@@ -223,11 +228,12 @@ def _detect(detector: ImageDetector, data: DetectionData, examined: dict[int, Ex
     """Detects on every image; fills ``examined`` by image id where the stages can be followed."""
 
     def follow(record: ImageRecord, trace: Trace) -> None:
-        if examined is not None:
-            examined[record.image_id] = examine(trace, record)
+        assert examined is not None
+        examined[record.image_id] = examine(trace, record)
 
+    traced = None if examined is None else follow
     with counting(console, len(data.images), "detecting") as advance:
-        return detect_records(detector, data.images, keep_proposals=MOST_PROPOSALS, heard=advance, traced=follow)
+        return detect_records(detector, data.images, keep_proposals=MOST_PROPOSALS, heard=advance, traced=traced)
 
 
 def _recall(data: DetectionData, answers: SplitAnswers) -> dict[str, float | None]:
@@ -274,7 +280,7 @@ def _show_intervals(estimates: ApEstimates) -> None:
 
 def _show_reasons(explanation: Explanation) -> None:
     """Says what the errors cost, and where missed objects were lost."""
-    costs = "  ".join(f"{name} {number_text(cost)}" for name, cost in explanation.errors.costs().items())
+    costs = "  ".join(f"{name} {number_text(cost)}" for name, cost in explanation.errors.costs.items())
     console.print(f"AP50 lost by kind of error  {costs}")
     if explanation.blame is not None:
         counts = explanation.blame.counts.sum(axis=0).tolist()

@@ -23,7 +23,7 @@ from detection.errors import InputError
 from detection.evaluation.summary import evaluate_detections
 from detection.export.document import ExportDocument
 from detection.export.engine import ENGINE_FILES, engine_files, load_exported
-from detection.export.files import write_onnx, write_openvino
+from detection.export.files import stored_source, write_onnx, write_openvino
 from detection.export.graph import DetectionGraph
 from detection.export.parity import Drift, measure_drift
 from detection.export.quantize import MAX_DROP, SUBSET, quantize_openvino
@@ -89,9 +89,10 @@ def export(
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export-", dir=out) as folder:
         draft = _write(source, document, to, Path(folder))
-        drift = measure_drift(source, load_exported(draft), islice(_read(pictures), compare))
+        drift = measure_drift(source, load_exported(draft), islice(Pictures([path for _, path in pictures]), compare))
         _judge(drift, target, path)
         _take_over(to, draft, target)
+    _remove_others(out, document.source_sha256)
     console.print(f"exported: {target}")
     if int8 is not None:
         _quantize(target, out / "int8" / target.name, document, int8)
@@ -107,9 +108,22 @@ def _write(source: Detector, document: ExportDocument, to: str, folder: Path) ->
 
 
 def _take_over(to: str, draft: Path, target: Path) -> None:
-    """Moves the files of an engine to their place, once they have proved right."""
-    for new, final in zip(engine_files(to, draft), engine_files(to, target), strict=True):
+    """Moves the files of an engine to their place, once they have proved right; the one that is opened comes last."""
+    moves = list(zip(engine_files(to, draft), engine_files(to, target), strict=True))
+    target.unlink(missing_ok=True)  # a kill between two moves must not leave a graph with another one's weights
+    for new, final in reversed(moves):
         new.replace(final)
+
+
+def _remove_others(out: Path, source_sha256: str) -> None:
+    """Takes exports of other models out of the folder, each of which could be run in place of the new one."""
+    places = [out / ENGINE_FILES[engine] for engine in FORMATS] + [out / "int8" / ENGINE_FILES["openvino"]]
+    for path in filter(Path.is_file, places):
+        made_of = stored_source(path)
+        if made_of is not None and made_of != source_sha256:
+            for file in engine_files("onnx" if path.suffix == ".onnx" else "openvino", path):
+                file.unlink(missing_ok=True)
+            console.print(f"removed: {path}, which an earlier export made of another model")
 
 
 def _judge(drift: Drift, target: Path, source: Path) -> None:
@@ -135,7 +149,7 @@ def _quantize(exported: Path, path: Path, document: ExportDocument, root: Path) 
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
         draft = Path(folder) / path.name
-        quantize_openvino(exported, draft, document, [read_image(learnt.images[row].path) for row in chosen])
+        quantize_openvino(exported, draft, document, Pictures([learnt.images[row].path for row in chosen]))
         before, after = (_average_precision(each, judged) for each in (exported, draft))
         console.print(f"AP on {judged.split}: {before:.4f} in float32, {after:.4f} in int8")
         if after < before - MAX_DROP:
@@ -151,12 +165,26 @@ def _average_precision(path: Path, data: DetectionData) -> float:
     return evaluate_detections(data, answers.detections).coco["AP"] or 0.0
 
 
-def _read(pictures: Sequence[tuple[str, Path]]) -> Iterator[Image]:
-    for _, path in pictures:
-        try:
-            yield read_image(path)
-        except InputError as error:
-            console.print(f"not compared on: {error}")
+class Pictures:
+    """Images of files, one in memory at a time, each time anew; those that cannot be read are named once.
+
+    Args:
+        paths: The files.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+        self._told: set[Path] = set()
+
+    def __iter__(self) -> Iterator[Image]:
+        """(H, W, 3) uint8 RGB of each file that can be read."""
+        for path in self.paths:
+            try:
+                yield read_image(path)
+            except InputError as error:
+                if path not in self._told:
+                    console.print(f"passed over: {error}")
+                self._told.add(path)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from configs.load import Schema, config_origins, dump_config, flatten_config, lo
 from configs.pretraining import PretrainConfig
 from configs.schema import Config
 from detection.build import build_whole_network
+from detection.calibration import Calibration
 from detection.checkpoint import file_format, load_model, model_file
 from detection.classification.classifier import load_classifier_header
 from detection.errors import InputError
@@ -80,6 +81,8 @@ def info(
             "write: multibox info googlenet --table"
         )
     if _is_file(model):
+        if set_:
+            raise InputError(f"{model}: --set is for presets; a model is shown as it is")
         _show_file(Path(model))
     elif model in preset_names(PretrainConfig):
         _show_values(PretrainConfig, model, list(set_ or []))
@@ -188,6 +191,10 @@ def _show_model(path: Path) -> None:
         if name != "image_digests":  # digests, which tell people nothing
             console.print(f"{name}: {value}")
     if header.calibration is not None:
+        try:
+            Calibration.from_header(header.calibration, header.class_names)
+        except (ValueError, OverflowError) as error:
+            raise InputError(f"{model_file(path)}: {error}") from error
         console.print(f"calibration: {header.calibration['fitted_on']}")
         for name, numbers in header.calibration["classes"].items():
             console.print(f"  {name}: {numbers}")

@@ -67,7 +67,7 @@ def read_data(
     Args:
         console: Where to tell.
         root: Folder of the data set.
-        split: The part.
+        split: The part, or a share of it: ``80%``.
         class_names: Fixes the class list; None takes the part's own.
         unknown_classes: Whether an object of another class is an error or left out.
 
@@ -78,13 +78,13 @@ def read_data(
     objects = sum(len(record.boxes) for record in data.images)
     empty = sum(not len(record.boxes) for record in data.images)
     console.print(
-        f"{root} {split}: {data.reason}; {len(data.images)} images, {empty} of them empty, "
+        f"{root} {data.split}: {data.reason}; {len(data.images)} images, {empty} of them empty, "
         f"{objects} objects, {len(data.class_names)} classes"
     )
     if data.findings:
         console.print(summarize_findings(data.findings))
     if not data.images:
-        raise InputError(f"{root}: split {split!r} has no readable images; `multibox check {root}` lists why")
+        raise InputError(f"{root}: split {data.split!r} has no readable images; `multibox check {root}` lists why")
     return data
 
 

@@ -22,13 +22,14 @@ from torch import nn
 from configs.load import dump_config, flatten_config, load_config
 from configs.sections import RootConfig
 from detection.atomic import atomic_path
+from detection.checkpoint import MODEL_NAME
 from detection.device import Compute, choose_compute
 from detection.engine import Evaluate, StepReport, Trainer
 from detection.errors import InputError
 from detection.memory import peak_gib
 from detection.processes import are_several, launched_place
 from detection.schedule import Budget, StepBudget, TimeBudget
-from detection.training_log import Log
+from detection.training_log import LOG_NAME, Log, refuse_running
 from detection.validation import Validation
 from tools.progress import TrainingDisplay
 
@@ -71,13 +72,19 @@ def check_run_folder(out: Path, config: RootConfig, *, resume: bool) -> None:
     """Makes sure that a run may be written to ``out``.
 
     Raises:
-        InputError: If the folder holds a run and ``resume`` is not asked for, or the run has another configuration.
+        InputError: If the folder holds a run and ``resume`` is not asked for, or the run has other settings or is
+            running, or the folder holds a model of elsewhere.
     """
     path = out / _CONFIG_NAME
-    if not is_first() or not path.exists():  # the first process looks for all, before it writes
+    if not is_first():  # it looks for all, before it writes
+        return
+    if not path.exists():
+        if (out / MODEL_NAME).exists():
+            raise InputError(f"{out}: holds a {MODEL_NAME} and no run; give another --out")
         return
     if not resume:
         raise InputError(f"{out}: holds a run already; add --resume to go on, or give another --out")
+    refuse_running(out)
     before, now = flatten_config(load_config(str(path), schema=type(config))), flatten_config(config)
     changed = [f"{k} was {before[k]}, is {now[k]}" for k in now if before[k] != now[k] and k not in FREE_TO_CHANGE]
     if changed:
@@ -222,7 +229,7 @@ def earlier_validations(out: Path, metric: str) -> list[float | None]:
 
     ``TrainingLog`` has dropped those of steps that a resume takes anew.
     """
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in (out / LOG_NAME).read_text(encoding="utf-8").splitlines()]
     return [line[metric] for line in lines if line["kind"] == "validation"]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from configs.load import config_origins, load_config
+from configs.load import DEFAULT, config_origins, load_config
 from configs.schema import Config
 from detection.data.classes import UnknownClasses
 from detection.data.records import DetectionData
@@ -28,7 +29,10 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run; made if it is not there.")],
     split: Annotated[
-        str | None, typer.Option(help="Part to train on. [default: trainval, else train, else the only one]")
+        str | None,
+        typer.Option(
+            help="Part to train on, or a share: 80%. [default: trainval, with --val train, else the only one]"
+        ),
     ] = None,
     val: Annotated[str | None, typer.Option(help="Part that decides which weights are best.")] = None,
     config: Annotated[
@@ -60,6 +64,7 @@ def train(
     origins = config_origins(config, overrides, schema=Config)
     tell_settings(console, settings, origins)
     tell_unused(console, settings, origins)
+    tell_many_epochs(settings, origins, minutes)
     if settings.train.patience is not None and val is None:
         console.print("train.patience has no effect here: it is for runs with --val")
     training_data = read_data(console, data, split or training_split(data, val))
@@ -72,6 +77,18 @@ def train(
     start = train_crop if settings.classifier.form == "crop" else train_shared
     run_data = RunData(training_data, validation_data)
     start(out, settings, run_data, minutes=minutes, resume=resume, console=console)
+
+
+def tell_many_epochs(config: Config, origins: Mapping[str, str], minutes: float | None) -> None:
+    """Says of mosaics and crops that the user asked for that this training may be too short for them."""
+    views = config.augment
+    chances = {"augment.mosaic": views.mosaic, "augment.iou_crop": views.iou_crop}
+    asked = [name for name, chance in chances.items() if chance > 0 and origins.get(name, DEFAULT) != DEFAULT]
+    if asked and (views.many_epochs if minutes is not None else views.many_epochs > config.train.epochs):
+        console.print(
+            f"note: {' and '.join(asked)} only for trainings of {views.many_epochs} passes over the images and more; "
+            "--set augment.many_epochs=0 for any"
+        )
 
 
 def read_validation(data: Path, val: str, training_data: DetectionData, drop_unknown: bool) -> DetectionData:

@@ -48,10 +48,6 @@ from tools.run_folder import (
 Network = TypeVar("Network", bound=nn.Module)
 
 
-MANY_PASSES = 60
-"""Over the same images, from which on stronger changes of the views pay (docs/decisions.md, 48)."""
-
-
 class RunData(NamedTuple):
     """What to learn from, and what decides which weights are best; without the second the final ones are kept."""
 
@@ -259,12 +255,6 @@ class TrainingRun(Generic[Network]):
         if trainer.unreadable:
             self.console.print(f"{len(trainer.unreadable)} images could not be read; mend them and train anew")
         kept = None
-        passes, views = trainer.step / trainer.source.steps_per_epoch, self.config.augment
-        if passes > MANY_PASSES and views.mosaic == views.iou_crop == 0:
-            self.console.print(
-                f"note: {passes:.0f} passes over {len(self.training_data.images)} images; so many learn them by heart, "
-                "unless views differ more: --set augment.mosaic=0.5 --set augment.iou_crop=0.5"
-            )
         if self.validation_data is not None:
             self.console.print(f"validations took {trainer.evaluation_share:.0%} of the time")
         if self.validation_data is not None and self.model_path.is_file():

@@ -160,7 +160,9 @@ def list_part(archive: Archive, part: Part) -> Listing:
 def _validation_part(archive: Archive, inside: Mapping[str, str], images: Sequence[str]) -> dict[str, list[str]]:
     """The validation part that the data set has itself; empty if it has none."""
     if _ANNOTATIONS in inside:
-        return _annotated(archive.read(inside[_ANNOTATIONS]).decode("utf-8", "replace"), set(images))
+        listed = _annotated(archive.read(inside[_ANNOTATIONS]).decode("utf-8", "replace"), set(images))
+        if listed:  # else the images have been moved into class folders, and the list was left where it was
+            return listed
     own = [name for name in images if name.startswith("val/")]
     held = _by_class(own, depth=1)
     if own and not held:

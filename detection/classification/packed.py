@@ -108,6 +108,10 @@ def _fingerprint(archive: Archive, listing: Listing, shorter_side: int) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
+_ABANDONED = 3600.0
+"""Seconds after which a pack that does not grow belongs to nobody: several runs may share a folder of them."""
+
+
 def _write(
     home: Path, archive: Archive, listing: Listing, shorter_side: int, progress: Callable[[int, int], None]
 ) -> None:
@@ -115,7 +119,7 @@ def _write(
     sizes: list[tuple[int, int]] = []
     rows: list[int] = []
     unreadable: dict[str, str] = {}
-    remove_drafts(home)  # a pack has one writer, the run whose folder it lies in
+    remove_drafts(home, older_than=_ABANDONED)
     with atomic_path(home / _PIXELS) as draft, draft.open("wb") as file:
         for row, name in enumerate(listing.names):
             try:

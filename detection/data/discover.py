@@ -11,6 +11,7 @@ from detection.data import coco, coco_files, ilsvrc, voc, yolo
 from detection.data.classes import UnknownClasses
 from detection.data.raw import first_names
 from detection.data.records import DetectionData
+from detection.data.shares import parse_share, take_share
 from detection.errors import InputError
 
 _SHOWN_ENTRIES = 12
@@ -104,7 +105,7 @@ def load_dataset(
 
     Args:
         root: The data folder, or a COCO json or YOLO yaml.
-        split: One of `list_splits`.
+        split: One of `list_splits`, or a share of one: ``all:80%``, ``all:-20%``; see `detection.data.shares`.
         class_names: C names in label order, those of a model or of the training split; objects are matched by name.
             None takes the names of this split: VOC sorted, COCO, YOLO and ILSVRC in the order of their files.
         unknown_classes: Whether an object of another class is an error or is left out with a finding.
@@ -117,7 +118,17 @@ def load_dataset(
         InputError: If the format or the split cannot be found, the split lists no image, or an object has an unknown
             class.
     """
-    return find_format(root).read(root, split, class_names, unknown_classes=unknown_classes)
+    known, share = find_format(root), parse_share(split)
+    if share is None:
+        return known.read(root, split, class_names, unknown_classes=unknown_classes)
+    part = share.part or _only_part(known.list_splits(root), root, split)
+    return take_share(known.read(root, part, class_names, unknown_classes=unknown_classes), share)
+
+
+def _only_part(parts: Sequence[str], root: Path, split: str) -> str:
+    if len(parts) != 1:
+        raise InputError(f"{root}: has the parts {', '.join(parts)}; say of which: {parts[0]}:{split}")
+    return parts[0]
 
 
 def list_splits(root: Path) -> tuple[str, ...]:

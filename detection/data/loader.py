@@ -36,13 +36,29 @@ BatchT = TypeVar("BatchT")
 _BATCHES_PER_GROUP = 16  # Sorted by shape together; more wastes less padding but shuffles less.
 
 
+class ViewOdds(NamedTuple):
+    """How likely a view shows something else than the whole of one image.
+
+    Attributes:
+        mosaic: Probability that it is put together of four images.
+        iou_crop: Probability that a part is cut out of it, before the other changes.
+    """
+
+    mosaic: float = 0.0
+    iou_crop: float = 0.0
+
+
+PLAIN = ViewOdds()
+"""The whole of one image, always."""
+
+
 class SampleKey(NamedTuple):
-    """One view to make: image, seed of its chance, length of its longer side, probability that it is a mosaic."""
+    """One view to make: image, seed of its chance, length of its longer side, odds of mosaics and crops."""
 
     image: int
     seed: int
     longest_side: int
-    mosaic: float = 0.0
+    odds: ViewOdds = PLAIN
 
 
 class Sample(NamedTuple):
@@ -102,21 +118,12 @@ class TrainingSet(Dataset[Sample]):
         records: The images.
         augmentation: Makes the views.
         cache: Keeps decoded images.
-        crop_probability: Of a crop that keeps objects, before the other changes.
     """
 
-    def __init__(
-        self,
-        records: Sequence[ImageRecord],
-        augmentation: Augmentation,
-        cache: ImageCache,
-        *,
-        crop_probability: float = 0.0,
-    ) -> None:
+    def __init__(self, records: Sequence[ImageRecord], augmentation: Augmentation, cache: ImageCache) -> None:
         self.records = tuple(records)
         self.augmentation = augmentation
         self.cache = cache
-        self.crop_probability = crop_probability
 
     def __len__(self) -> int:
         return len(self.records)
@@ -127,7 +134,7 @@ class TrainingSet(Dataset[Sample]):
         In a mosaic it leaves its own quarter blank.
         """
         errors: dict[str, str] = {}
-        draw = draw_mosaic(key.seed, len(self.records), probability=key.mosaic)
+        draw = draw_mosaic(key.seed, len(self.records), probability=key.odds.mosaic)
         indices = (key.image, *(() if draw is None else draw.partners))
         zooms = (1.0,) if draw is None else draw.zooms
         scenes = [self._scene(*each, key.longest_side, errors) for each in zip(indices, zooms, strict=True)]
@@ -135,7 +142,7 @@ class TrainingSet(Dataset[Sample]):
         if draw is not None:
             scene = put_together(scenes, draw, resized_size(self.records[key.image].size_hw, key.longest_side))
         if draw is not None or not errors:  # a view that is blank as a whole stays so
-            scene = iou_crop(scene, probability=self.crop_probability, seed=key.seed)
+            scene = iou_crop(scene, probability=key.odds.iou_crop, seed=key.seed)
             scene = scene.shown_in(self.augmentation(scene.image, scene.boxes, seed=key.seed))
         given = None if self.cache.regions is None else scene.proposals()
         names = " + ".join(self.records[index].file_name for index in indices)
@@ -201,7 +208,7 @@ class BatchPlan(Sampler[list[SampleKey]]):
         seed: Of the run.
         first_step: Step to begin with; a resumed run begins in the middle of an epoch.
         side_at: Length of the longer side at a step.
-        mosaic_at: Probability of a mosaic at a step.
+        odds_at: Odds of mosaics and crops at a step.
     """
 
     def __init__(
@@ -212,14 +219,14 @@ class BatchPlan(Sampler[list[SampleKey]]):
         seed: int,
         first_step: int,
         side_at: Callable[[int], int],
-        mosaic_at: Callable[[int], float] = lambda step: 0.0,
+        odds_at: Callable[[int], ViewOdds] = lambda step: PLAIN,
     ) -> None:
         self.aspects = aspects
         self.batch_size = batch_size
         self.seed = seed
         self.first_step = first_step
         self.side_at = side_at
-        self.mosaic_at = mosaic_at
+        self.odds_at = odds_at
         self.steps_per_epoch = steps_per_epoch(len(aspects), batch_size)
 
     def _batches(self, epoch: int) -> list[list[int]]:
@@ -231,9 +238,9 @@ class BatchPlan(Sampler[list[SampleKey]]):
         while True:
             epoch, done = divmod(step, self.steps_per_epoch)
             for batch in self._batches(epoch)[done:]:
-                side, mosaic = self.side_at(step), self.mosaic_at(step)
+                side, odds = self.side_at(step), self.odds_at(step)
                 seeds = [view_seed(self.seed, step, row) for row in range(len(batch))]
-                yield [SampleKey(image, seed, side, mosaic) for image, seed in zip(batch, seeds, strict=True)]
+                yield [SampleKey(image, seed, side, odds) for image, seed in zip(batch, seeds, strict=True)]
                 step += 1
 
 
@@ -272,7 +279,8 @@ class DetectionBatches:
         workers: Processes that read; 0 reads in this one.
         phases: Longer side of the input by progress.
         multi_scale: Each batch has a side up to this share smaller or larger than its phase's.
-        mosaic: Probability that a view is a mosaic.
+        odds: Of mosaics and crops, in a run of many passes.
+        many_epochs: Passes that are many; a shorter run has neither mosaics nor crops.
         mosaic_until: Share of the run with mosaics; the rest shows single images.
         place: Which of how many training processes takes these B images of each step.
     """
@@ -283,7 +291,8 @@ class DetectionBatches:
     workers: int
     phases: Sequence[ResolutionPhase]
     multi_scale: float = 0.0
-    mosaic: float = 0.0
+    odds: ViewOdds = PLAIN
+    many_epochs: float = 0
     mosaic_until: float = 1.0
     place: Place = ALONE
 
@@ -305,15 +314,29 @@ class DetectionBatches:
             middle = side_at(progress_at(step), self.phases)
             return draw_side(middle, self.multi_scale, seed=self.seed, step=step)
 
+        def odds(step: int) -> ViewOdds:
+            progress = progress_at(step)
+            if self.many_epochs and not self._passes_will_reach(self.many_epochs, step, progress):
+                return PLAIN
+            return self.odds if progress < self.mosaic_until else self.odds._replace(mosaic=0.0)
+
         plan = BatchPlan(
             np.array([record.size_hw[0] / record.size_hw[1] for record in records]),
             batch_size=self.step_size,
             seed=self.seed,
             first_step=first_step,
             side_at=side,
-            mosaic_at=lambda step: self.mosaic if progress_at(step) < self.mosaic_until else 0.0,
+            odds_at=odds,
         )
         return make_loader(self.training_set, OwnPart(plan, self.place), collate, workers=self.workers)
+
+    def _passes_will_reach(self, epochs: float, step: int, progress: float) -> bool:
+        """Whether the whole run will make so many passes, by the steps of its part so far; unknown in the first pass.
+
+        A budget of minutes tells its steps only as it goes; one of steps tells the same all the time.
+        """
+        rounding = 1e-6  # A run of just so many passes is one of them at every step.
+        return step >= self.steps_per_epoch and step + rounding >= epochs * self.steps_per_epoch * progress
 
     def largest_batch(self) -> Batch:
         """Half of it the squarest images, which fill their padded place most, half those with the most objects."""
@@ -323,7 +346,7 @@ class DetectionBatches:
         half = -(-self.batch_size // 2)
         rows = [*shape[:half], *objects[: self.batch_size - half]]
         side = sides_around(max(phase.side for phase in self.phases), self.multi_scale)[-1]
-        keys = [SampleKey(row, 0, side, float(self.mosaic > 0)) for row in rows]
+        keys = [SampleKey(row, 0, side, ViewOdds(mosaic=float(self.odds.mosaic > 0))) for row in rows]
         return collate([self.training_set[key] for key in keys])
 
 

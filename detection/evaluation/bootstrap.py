@@ -142,11 +142,11 @@ def resample(matched: MatchedSplit, *, num_resamples: int = NUM_RESAMPLES, seed:
     itself = np.ones((1, number), np.uint8)
     drawn = draw_counts(number, num_resamples, seed=seed)
     values = weighted_ap(matched, np.concatenate([itself, drawn, leave_out_counts(number, _MOST_GROUPS)]))
-    num_gt = np.stack([np.zeros(number, np.int64), *(each.num_gt for each in matched.coco)])
+    holding = [np.unique(each.gt_image) for each in matched.coco]
     return Resampled(
         class_names=matched.class_names,
-        images_with=np.count_nonzero(num_gt[1:], axis=1),
-        images_with_any=int(np.count_nonzero(num_gt.sum(axis=0))),
+        images_with=np.array([len(images) for images in holding], dtype=np.int64),
+        images_with_any=len(np.unique(np.concatenate([np.zeros(0, np.int64), *holding]))),
         values=values,
         num_resamples=num_resamples,
     )

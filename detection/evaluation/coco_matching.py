@@ -88,7 +88,7 @@ class CocoMatcher:
     @classmethod
     def of(cls, split: SplitBoxes, *, max_detections: int) -> CocoMatcher:
         """Overlaps of a split; ``max_detections`` of each image and class count."""
-        places = _places(split)
+        places = places_in_class(split)
         counted = places < max_detections
         return cls(split, places, counted, _overlapping(split, counted, places))
 
@@ -165,7 +165,7 @@ def _xywh(boxes: Floats) -> Floats:
     return np.ascontiguousarray(np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]))
 
 
-def _places(split: SplitBoxes) -> Ints:
+def places_in_class(split: SplitBoxes) -> Ints:
     """(D,) place of each detection among those of its image and class, best score 0."""
     group = split.image * max(split.num_classes, 1) + split.labels
     order = np.argsort(group, kind="stable")

@@ -14,10 +14,9 @@ import numpy as np
 from detection.atomic import write_json
 from detection.data.image import read_image
 from detection.errors import InputError
-from detection.evaluation.class_boxes import Floats
 from detection.evaluation.comparison import Change, Comparison, Side
 from detection.evaluation.intervals import METHOD, PAIRED_METHOD, Difference, Estimate
-from detection.evaluation.page import jpeg_uri, scale_image, write_page
+from detection.evaluation.page import jpeg_uri, scale_image, write_page, xywh
 from detection.evaluation.report_view import estimate_text
 
 VERDICTS = {
@@ -200,15 +199,10 @@ def _marks(side: Side, image: int) -> tuple[Mark, ...]:
     marks = []
     for row in np.flatnonzero((split.gt_image == image) & ~split.gt_ignore)[:_MAX_MARKS].tolist():
         kind, name = ("found" if found[row] else "missed"), split.class_names[split.gt_labels[row]]
-        marks.append(Mark(kind, _xywh(split.gt_boxes[row]), f"{kind} label: {name}"))
+        marks.append(Mark(kind, xywh(split.gt_boxes[row]), f"{kind} label: {name}"))
     kept = split.scores >= side.judged.score_thresholds[split.labels]
     shown = np.flatnonzero((split.image == image) & kept & (false | side.outcomes.correct))[:_MAX_MARKS]
     for row in shown[::-1].tolist():
         kind, name = ("wrong" if false[row] else "right"), split.class_names[split.labels[row]]
-        marks.append(Mark(kind, _xywh(split.boxes[row]), f"{kind}: {name} {split.scores[row]:.3f}"))
+        marks.append(Mark(kind, xywh(split.boxes[row]), f"{kind}: {name} {split.scores[row]:.3f}"))
     return tuple(marks)
-
-
-def _xywh(box: Floats) -> tuple[float, float, float, float]:
-    left, top, right, bottom = box.tolist()
-    return round(left, 1), round(top, 1), round(right - left, 1), round(bottom - top, 1)

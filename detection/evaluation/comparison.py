@@ -235,5 +235,5 @@ def _describe_objects(judged: JudgedSplit, image: int) -> list[tuple[str, bool, 
     split = judged.split
     return [
         (split.class_names[split.gt_labels[row]], bool(split.gt_ignore[row]), split.gt_boxes[row].tolist())
-        for row in np.flatnonzero(split.gt_image == image).tolist()
+        for row in range(*np.searchsorted(split.gt_image, [image, image + 1]).tolist())
     ]

@@ -85,11 +85,13 @@ def _images_of_cells(cells: Ints, image: Ints, width: int) -> dict[tuple[int, in
         image: (N,) where it lies.
         width: Columns of the matrix.
     """
-    pairs, counts = np.unique(np.stack([cells, image]), axis=1, return_counts=True)
+    num_images = int(image.max(initial=0)) + 1
+    pairs, counts = np.unique(cells * num_images + image, return_counts=True)  # as one number: fields sort slowly
+    cell, place = np.divmod(pairs, num_images)
     images: dict[tuple[int, int], tuple[int, ...]] = {}
-    for place in np.lexsort((pairs[1], -counts, pairs[0])).tolist():
-        row, column = divmod(int(pairs[0, place]), width)
+    for entry in np.lexsort((place, -counts, cell)).tolist():
+        row, column = divmod(int(cell[entry]), width)
         known = images.get((row, column), ())
         if len(known) < MAX_IMAGES:
-            images[row, column] = (*known, int(pairs[1, place]))
+            images[row, column] = (*known, int(place[entry]))
     return images

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from detection.evaluation.class_boxes import Bools, Floats, Ints, SplitBoxes, pairwise_iou, share_inside
-from detection.evaluation.coco_matching import MAX_DETECTIONS
+from detection.evaluation.coco_matching import MAX_DETECTIONS, RECALL_POINTS, places_in_class
 
 CLASSIFICATION, LOCALISATION, BOTH, DUPLICATE, BACKGROUND, MISSED = range(6)
 RIGHT, LEFT_OUT = -1, -2
@@ -74,6 +74,7 @@ class ErrorAnalysis:
         """Mean over the classes of COCO's AP at IoU 0.5; None without objects."""
         return self._mean_ap(self.split.labels, self.kinds != LEFT_OUT, self.kinds == RIGHT)
 
+    @cached_property
     def costs(self) -> dict[str, float | None]:
         """AP50 that the errors of each kind cost: what mending only them would add. Without objects all are None."""
         return {name: self._cost(number) for number, name in enumerate(ERROR_KINDS)}
@@ -112,8 +113,11 @@ class ErrorAnalysis:
         """Mean AP over the classes that have objects; ``forgiven`` (C,) of these need not be found."""
         num_gt = self.split.gt_counts()
         left = num_gt if forgiven is None else num_gt - forgiven
+        rows = np.argsort(labels, kind="stable")  # class after class, in each best score first
+        rows = rows[counted[rows]]
+        bounds = np.searchsorted(labels[rows], np.arange(self.split.num_classes + 1))
         values = [
-            _average_precision(correct[counted & (labels == label)], int(left[label]))
+            _average_precision(correct[rows[bounds[label] : bounds[label + 1]]], int(left[label]))
             for label in np.flatnonzero(num_gt).tolist()
         ]
         return float(np.mean(values)) if values else None
@@ -137,7 +141,7 @@ def find_errors(split: SplitBoxes, *, max_detections: int = MAX_DETECTIONS) -> E
     """
     kinds = np.full(len(split.scores), LEFT_OUT)
     targets = np.full(len(split.scores), -1)
-    counted = _ranks(split) < max_detections
+    counted = places_in_class(split) < max_detections
     for rows, gt_rows in split.by_image(counted):
         overlaps = _ImageOverlaps.of(split, rows, gt_rows)
         kinds[rows], local = _judge(overlaps)
@@ -218,16 +222,6 @@ def match_greedily(iou: Floats, *, iou_threshold: float = FOREGROUND_IOU, prefer
     return taken
 
 
-def _ranks(split: SplitBoxes) -> Ints:
-    """(D,) place of each detection among those of its image and class, best score 0."""
-    group = split.image * max(split.num_classes, 1) + split.labels
-    order = np.argsort(group, kind="stable")
-    starts = np.searchsorted(group[order], group[order], side="left")
-    ranks = np.empty_like(order)
-    ranks[order] = np.arange(len(order)) - starts
-    return ranks
-
-
 def _average_precision(correct: Bools, num_gt: int) -> float:
     """COCO's AP of one class: mean precision, made monotone, at recall 0, 0.01 .. 1.
 
@@ -241,5 +235,5 @@ def _average_precision(correct: Bools, num_gt: int) -> float:
         return float(len(correct) == 0)
     found = np.cumsum(correct)
     precision = np.maximum.accumulate((found / np.arange(1, len(found) + 1))[::-1])[::-1]
-    places = np.searchsorted(found / num_gt, np.linspace(0, 1, 101), side="left")
+    places = np.searchsorted(found / num_gt, RECALL_POINTS, side="left")
     return float(np.append(precision, 0.0)[places].mean())

@@ -49,7 +49,7 @@ class Explanation:
 
     def to_metrics(self) -> dict[str, Any]:
         """Entries of ``metrics.json``: numbers, strings and None only."""
-        costs, counts = self.errors.costs(), self.errors.counts()
+        costs, counts = self.errors.costs, self.errors.counts()
         at_thresholds = self.errors.counts(self.score_thresholds)
         names = self.split.class_names
         return {

@@ -86,7 +86,7 @@ class Matrix:
 
 def error_bars(errors: ErrorAnalysis, explanation: Explanation) -> list[ErrorBar]:
     """Kinds of error, in the order of the paper."""
-    costs, counts = errors.costs(), errors.counts()
+    costs, counts = errors.costs, errors.counts()
     at_thresholds = errors.counts(explanation.score_thresholds)
     most = max((cost or 0.0 for cost in costs.values()), default=0.0)
     return [

@@ -17,7 +17,7 @@ from detection.evaluation.class_boxes import Bools, Floats, Ints
 from detection.evaluation.error_types import CLASSIFICATION, ERROR_KINDS
 from detection.evaluation.explanation import Explanation
 from detection.evaluation.image_errors import ImageErrors, rank_image_errors
-from detection.evaluation.page import jpeg_uri, scale_image
+from detection.evaluation.page import jpeg_uri, scale_image, xywh
 from detection.evaluation.stage_blame import BLAMES
 from detection.visualize import Image
 
@@ -203,13 +203,13 @@ class Gallery:
         kind = "unasked" if split.gt_ignore[row] else "truth"
         score = found if np.isfinite(found) else -1.0
         label = int(split.gt_labels[row])
-        return Mark(kind, _xywh(split.gt_boxes[row]), label, score, f"label: {self._name(label)}", is_subject)
+        return Mark(kind, xywh(split.gt_boxes[row]), label, score, f"label: {self._name(label)}", is_subject)
 
     def _detection_mark(self, row: int, *, is_subject: bool) -> Mark:
         split, outcomes = self.split, self.explanation.outcomes
         kind = "right" if outcomes.correct[row] else "wrong" if outcomes.wrong[row] else "ignored"
         label, score = int(split.labels[row]), float(split.scores[row])
-        return Mark(kind, _xywh(split.boxes[row]), label, score, f"{self._name(label)} {score:.3f}", is_subject)
+        return Mark(kind, xywh(split.boxes[row]), label, score, f"{self._name(label)} {score:.3f}", is_subject)
 
     def _name(self, label: int | np.int64) -> str:
         return self.split.class_names[int(label)]
@@ -242,11 +242,6 @@ def _touches(boxes: Floats, view: tuple[int, int, int, int]) -> Bools:
     left, top, width, height = view
     inside = (boxes[:, 0] < left + width) & (boxes[:, 2] > left) & (boxes[:, 1] < top + height) & (boxes[:, 3] > top)
     return np.asarray(inside, np.bool_)
-
-
-def _xywh(box: Floats) -> tuple[float, float, float, float]:
-    left, top, right, bottom = box.tolist()
-    return round(left, 1), round(top, 1), round(right - left, 1), round(bottom - top, 1)
 
 
 def _window(box: Floats, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:

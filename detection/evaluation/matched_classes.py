@@ -26,13 +26,13 @@ class MatchedClass:
         image: (D,) index of the image in the split.
         correct: (T, D) finds an object.
         ignored: (T, D) on an ignored object, or not counted: neither right nor wrong.
-        num_gt: (I,) objects to be found.
+        gt_image: (N,) index of the image of each object to be found.
     """
 
     image: Ints
     correct: Bools
     ignored: Bools
-    num_gt: Ints
+    gt_image: Ints
 
 
 @dataclass(frozen=True)
@@ -69,23 +69,23 @@ def match_split(
     """
     labels = range(split.num_classes)
     boxes = [split.of_class(label) for label in labels]
-    counts = [np.bincount(each.gt_image[~each.gt_ignore], minlength=split.num_images) for each in boxes]
+    objects = [each.gt_image[~each.gt_ignore] for each in boxes]
     return MatchedSplit(
         class_names=split.class_names,
         num_images=split.num_images,
-        coco=_match_coco(split, counts, image_ids=image_ids, max_detections=max_detections),
-        voc=tuple(_of_devkit(boxes[label], match_voc(boxes[label]), counts[label]) for label in labels),
-        ilsvrc=tuple(_of_devkit(boxes[label], match_ilsvrc(boxes[label]), counts[label]) for label in labels),
+        coco=_match_coco(split, objects, image_ids=image_ids, max_detections=max_detections),
+        voc=tuple(_of_devkit(boxes[label], match_voc(boxes[label]), objects[label]) for label in labels),
+        ilsvrc=tuple(_of_devkit(boxes[label], match_ilsvrc(boxes[label]), objects[label]) for label in labels),
     )
 
 
-def _of_devkit(boxes: ClassBoxes, matches: Matches, num_gt: Ints) -> MatchedClass:
+def _of_devkit(boxes: ClassBoxes, matches: Matches, gt_image: Ints) -> MatchedClass:
     """The matches of a devkit, which knows one threshold."""
-    return MatchedClass(boxes.image, matches.correct[None], matches.ignored[None], num_gt)
+    return MatchedClass(boxes.image, matches.correct[None], matches.ignored[None], gt_image)
 
 
 def _match_coco(
-    split: SplitBoxes, counts: Sequence[Ints], *, image_ids: Sequence[int] | None, max_detections: int
+    split: SplitBoxes, objects: Sequence[Ints], *, image_ids: Sequence[int] | None, max_detections: int
 ) -> tuple[MatchedClass, ...]:
     """Matches all classes as pycocotools does, with the area of objects unbounded."""
     matcher = CocoMatcher.of(split, max_detections=max_detections)
@@ -93,6 +93,6 @@ def _match_coco(
     matches = matcher.match(everywhere, box_areas(split.boxes) > MAX_AREA)
     ids = np.arange(split.num_images) if image_ids is None else np.array(image_ids, dtype=np.int64)
     return tuple(
-        MatchedClass(split.image[rows], matches.correct[:, rows], matches.ignored[:, rows], counts[label])
+        MatchedClass(split.image[rows], matches.correct[:, rows], matches.ignored[:, rows], objects[label])
         for label, rows in enumerate(rows_by_class(split, ids))
     )

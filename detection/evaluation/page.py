@@ -15,6 +15,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from detection.atomic import atomic_path
+from detection.evaluation.class_boxes import Floats
 from detection.evaluation.report_view import interval_text, number_text
 from detection.visualize import Image
 
@@ -59,6 +60,12 @@ def write_page(path: Path, template: str, content: Mapping[str, Any]) -> None:
     page = environment.get_template(template).render(content)
     with atomic_path(path) as draft:
         draft.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def xywh(box: Floats) -> tuple[float, float, float, float]:
+    """A (4,) xyxy box as the pages write it: left, top, width, height to a tenth of a pixel."""
+    left, top, right, bottom = box.tolist()
+    return round(left, 1), round(top, 1), round(right - left, 1), round(bottom - top, 1)
 
 
 def scale_image(image: Image, scale: float) -> Image:

@@ -99,17 +99,17 @@ def _class_ap(matched: MatchedClass, counts: Counts, recall_points: Floats | Non
         recall_points: Where precision is sampled; None takes the area under the monotone curve.
     """
     num_thresholds = len(matched.correct)
-    if not matched.num_gt.any():
+    if not len(matched.gt_image):
         return np.full((len(counts), num_thresholds), np.nan)
     # Behind the last right detection nothing adds to the area.
     last = int(np.flatnonzero(matched.correct.any(axis=0)).max(initial=-1)) + 1
     image = matched.image[:last]
     groups = _group_thresholds(matched.correct[:, :last], matched.ignored[:, :last])
-    step = max(1, _MAX_ENTRIES // max(last, 1))
+    step = max(1, _MAX_ENTRIES // max(last, len(matched.gt_image)))
     parts = []
     for start in range(0, len(counts), step):
         chunk = counts[start : start + step]
-        num_gt = (chunk @ matched.num_gt).astype(np.int32)
+        num_gt = chunk.take(matched.gt_image, axis=1).sum(axis=1, dtype=np.int32)
         weights = chunk.take(image, axis=1)  # many times as fast as chunk[:, image] where a row leaves the cache
         values = _curves_ap(weights, groups, num_gt=num_gt, recall_points=recall_points)
         values[num_gt == 0] = np.nan

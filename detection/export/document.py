@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from detection.checkpoint import sha256_of
+from detection.checkpoint import read_classes, sha256_of
 from detection.detector import Detector
 
 KEY = "multibox-rcnn"
@@ -66,12 +66,17 @@ class ExportDocument:
         Raises:
             ValueError: If it is something else.
         """
-        document: Any = json.loads(text)
+        try:
+            document: Any = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("its document is nested too deeply") from error
         if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
             raise ValueError(f"expected a document of format {FORMAT!r}, got {text[:80]!r}")
         try:
-            names, ids = tuple(document.pop("class_names")), tuple(document.pop("category_ids"))
+            names, ids = read_classes(document.pop("class_names"), document.pop("category_ids"))
             thresholds = {kind: tuple(values) for kind, values in document.pop("thresholds").items()}
+            if any(len(values) != len(names) for values in thresholds.values()):
+                raise ValueError(f"thresholds of other than its {len(names)} classes")
             return cls(class_names=names, category_ids=ids, thresholds=thresholds, **document)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"its document lacks or adds fields ({error})") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ OPSET = 18
 """Of ONNX: the first whose operators hold the whole graph."""
 
 INPUT = "images"
+
+_SOURCE = re.compile(rb'(?:"|&quot;)source_sha256(?:"|&quot;): (?:"|&quot;)([0-9a-f]{64})')
+"""In the document of an exported file, as ONNX keeps it and as xml does."""
 
 
 @torch.no_grad()
@@ -60,6 +64,15 @@ def write_openvino(onnx_path: Path, document: ExportDocument, path: Path) -> Non
     model = openvino.convert_model(str(onnx_path))
     model.set_rt_info(document.to_text(), [KEY])
     save_openvino(model, path)
+
+
+def stored_source(path: Path) -> str | None:
+    """Digest of the model that an exported file says it was made of; None where it says nothing.
+
+    The digest is looked for as bytes, since neither engine need be installed for the other's files.
+    """
+    found = _SOURCE.search(path.read_bytes())
+    return found[1].decode("ascii") if found else None
 
 
 def save_openvino(model: Any, path: Path) -> None:

@@ -7,7 +7,7 @@ boxes are judged, decoded, suppressed and scaled back in float32 as before.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from detection.errors import InputError
@@ -26,19 +26,19 @@ _LEFT_ALONE = ("MatMul", "Multiply", "Add", "Subtract", "Divide", "ROIAlign", "I
 """Operations that NNCF would quantise too: of boxes, scores and pixels here, where 256 steps are too few."""
 
 
-def quantize_openvino(source: Path, path: Path, document: ExportDocument, images: Sequence[Image]) -> None:
+def quantize_openvino(source: Path, path: Path, document: ExportDocument, images: Iterable[Image]) -> None:
     """Writes the int8 form of an exported OpenVINO file.
 
     Args:
         source: The xml file.
         path: That of the int8 form.
         document: What the file says of itself.
-        images: Typical ones, (H, W, 3) uint8 RGB of any sizes.
+        images: Typical ones, (H, W, 3) uint8 RGB of any sizes; gone through several times, ``SUBSET`` of them at most.
 
     Raises:
         InputError: If NNCF or OpenVINO is not installed, or there is no image.
     """
-    if not images:
+    if next(iter(images), None) is None:
         raise InputError("int8 needs training images to find the range of each layer; the split has none to read")
     openvino, nncf = needed("openvino", "int8"), needed("nncf", "int8")
     nncf.set_log_level(logging.WARNING)  # it would name every operation that it leaves alone
@@ -50,7 +50,7 @@ def quantize_openvino(source: Path, path: Path, document: ExportDocument, images
         model,
         nncf.Dataset(images, lambda image: image[None]),
         preset=nncf.QuantizationPreset.MIXED,
-        subset_size=min(SUBSET, len(images)),
+        subset_size=SUBSET,
         ignored_scope=nncf.IgnoredScope(names=scaling, types=list(_LEFT_ALONE), validate=False),
     )
     quantized.set_rt_info(document.to_text(), [KEY])

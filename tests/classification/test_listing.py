@@ -103,3 +103,12 @@ def test_a_member_that_would_unpack_to_too_much_is_refused(tmp_path: Path, monke
         assert archive.read("b/0.png") == bytes(10)
         with pytest.raises(InputError, match=r"a/0\.png: 11 bytes, more than the limit of 10"):
             archive.read("a/0.png")
+
+
+def test_a_list_left_behind_by_a_rearrangement_does_not_hide_the_class_folders(tmp_path: Path) -> None:
+    files = {f"train/{k}/images/{n}.png": b"x" for k in CLASSES for n in range(12)}
+    files |= {f"val/{k}/images/{n}.png": b"x" for k in CLASSES for n in range(2)}
+    files["val/val_annotations.txt"] = b"0.png\tred\t0\t0\t1\t1\n"
+    data = write_folder(tmp_path, files)
+    assert set(listed(data, "val").names) == {name for name in files if name.startswith("val/") and "images" in name}
+    assert len(listed(data, "train").names) == 36

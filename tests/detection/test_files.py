@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from backbone.weights import METADATA_KEY
 from detection.build import load_detector
 from detection.checkpoint import ModelHeader, load_header, load_model, load_state, save_model, save_state
 from detection.data.source import list_source
@@ -92,6 +93,40 @@ def test_missing_and_foreign_files(tmp_path: Path) -> None:
     save_state(tmp_path / "state.safetensors", {"x": torch.zeros(1)}, {"step": 1})
     with pytest.raises(InputError, match="got 'multibox-rcnn training state 1'"):
         load_model(tmp_path / "state.safetensors")
+
+
+def write_header(path: Path, text: str) -> Path:
+    save_file({"x": torch.zeros(1)}, path, metadata={METADATA_KEY: text})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", "expected a file of format"),
+        ("[" * 100_000, "damaged"),
+        ('{"format": "multibox-rcnn model 1", "config": null, "class_names": [], "category_ids": []}', "no configur"),
+        (
+            '{"format": "multibox-rcnn model 1", "config": {}, "class_names": ["a"], "category_ids": []}',
+            "1 classes and 0",
+        ),
+        ('{"format": "multibox-rcnn model 1", "config": {}, "class_names": "ab", "category_ids": [1, 2]}', "got 'ab'"),
+        (
+            '{"format": "multibox-rcnn model 1", "config": {}, "class_names": ["a"], "category_ids": ["1"]}',
+            "list of ids",
+        ),
+        (
+            '{"format": "multibox-rcnn model 1", "config": {}, "class_names": [], "category_ids": [], "training": []}',
+            "no training",
+        ),
+    ],
+)
+def test_headers_of_strangers_are_answered_in_words(tmp_path: Path, text: str, message: str) -> None:
+    path = write_header(tmp_path / "m.safetensors", text)
+    with pytest.raises(InputError, match=message):
+        load_header(path)
+    with pytest.raises(InputError, match=message):
+        load_detector(path)
 
 
 def test_weights_and_header_must_fit(tmp_path: Path) -> None:

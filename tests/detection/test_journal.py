@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tracemalloc
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -107,9 +108,9 @@ def test_what_could_not_be_read_is_tried_again(path: Path) -> None:
     journal.append(JournalEntry("a.jpg", None, "no image"))  # mended, but not well: the reason is another
     journal.close()
     assert [(entry.file_name, entry.error) for entry in journal] == [
+        ("a.jpg", "no image"),
         ("b.jpg", None),
         ("c.jpg", None),
-        ("a.jpg", "no image"),
     ]
 
 
@@ -200,3 +201,18 @@ def test_resuming_holds_one_line_at_a_time(path: Path) -> None:
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < size / 10
+
+
+def test_a_mended_file_keeps_its_place(path: Path) -> None:
+    """Whatever was tried how often, the order is that of an undisturbed run, and so are the results."""
+    outcomes = [{"b.jpg": "gone", "d.jpg": "cut"}, {"b.jpg": "short"}, {}]
+    names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"]
+    for sitting, errors in enumerate(outcomes):
+        journal = Journal(path, SETTINGS, resume=sitting > 0)
+        for name in filter(journal.lacks, names):
+            journal.append(JournalEntry(name, None if name in errors else FOUND, errors.get(name)))
+        journal.close()
+        expected = [(name, errors.get(name)) for name in names]
+        assert [(entry.file_name, entry.error) for entry in journal] == expected
+        with closing(Journal(path, SETTINGS, resume=True)) as again:
+            assert [(entry.file_name, entry.error) for entry in again] == expected

@@ -13,7 +13,7 @@ from detection.data.augment import Augmentation, AugmentSettings
 from detection.data.colour import ColourSettings
 from detection.data.discover import load_dataset
 from detection.data.image_cache import ImageCache
-from detection.data.loader import SampleKey, TrainingSet
+from detection.data.loader import SampleKey, TrainingSet, ViewOdds
 from detection.data.mosaic import CENTRE, ZOOM, MosaicDraw, draw_mosaic, put_together
 from detection.data.scene import OBJECT, Scene, blank_scene
 from detection.preprocess import PAD_COLOUR
@@ -147,7 +147,7 @@ def training_set(tmp_path: Path) -> TrainingSet:
 def test_a_mosaic_has_the_size_of_its_first_image_alone(tmp_path: Path) -> None:
     dataset = training_set(tmp_path)
     for image in range(5):
-        alone, mosaic = dataset[SampleKey(image, 3, 96)], dataset[SampleKey(image, 3, 96, mosaic=1.0)]
+        alone, mosaic = dataset[SampleKey(image, 3, 96)], dataset[SampleKey(image, 3, 96, ViewOdds(mosaic=1.0))]
         assert mosaic.image.shape == alone.image.shape
         assert mosaic.target.image_size_hw == alone.target.image_size_hw
         assert mosaic.file_name.split(" + ")[0] == alone.file_name
@@ -161,7 +161,7 @@ def test_a_partner_that_cannot_be_read_leaves_its_quarter_blank_and_is_told(tmp_
         draw = draw_mosaic(seed, 5, probability=1.0)
         assert draw is not None
         if draw.partners[0] == 4 and 4 not in draw.partners[1:]:
-            before[seed] = dataset[SampleKey(0, seed, 96, mosaic=1.0)]
+            before[seed] = dataset[SampleKey(0, seed, 96, ViewOdds(mosaic=1.0))]
     path = dataset.records[4].path
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
     broken = TrainingSet(dataset.records, dataset.augmentation, ImageCache(128, 10**9))
@@ -169,7 +169,7 @@ def test_a_partner_that_cannot_be_read_leaves_its_quarter_blank_and_is_told(tmp_
     for seed, whole in before.items():
         draw = draw_mosaic(seed, 5, probability=1.0)
         assert draw is not None
-        sample = broken[SampleKey(0, seed, 96, mosaic=1.0)]
+        sample = broken[SampleKey(0, seed, 96, ViewOdds(mosaic=1.0))]
         assert list(sample.errors) == [dataset.records[4].file_name]
         height, width, _ = sample.image.shape
         middle, centre = round(height * draw.centre_yx[0]), round(width * draw.centre_yx[1])

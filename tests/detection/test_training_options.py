@@ -24,7 +24,10 @@ from tests.builders import toy_images, write_voc
 from tests.detection.tiny import run_losses, tiny_config, tiny_network, tiny_trainer
 
 STEPS = 10
-EVERYTHING = {"augment": {"mosaic": 0.7, "mosaic_until": 0.5, "iou_crop": 0.5}, "train": {"multi_scale": 0.5}}
+EVERYTHING = {
+    "augment": {"mosaic": 0.7, "mosaic_until": 0.5, "iou_crop": 0.5, "many_epochs": 0},
+    "train": {"multi_scale": 0.5},
+}
 
 
 @pytest.fixture
@@ -87,11 +90,38 @@ def test_mosaics_end_and_sides_vary_around_that_of_the_phase(data: DetectionData
 
 
 def test_off_by_default(data: DetectionData) -> None:
-    off = {"augment": {"mosaic": 0.0, "iou_crop": 0.0}, "train": {"multi_scale": 0.0, "backbone_rate": None}}
+    off = {"train": {"multi_scale": 0.0, "backbone_rate": None}}
     default = tiny_config()
     assert with_options(off) == default
     assert default.train.patience is None
     assert {max(t.image_size_hw) for batch in batches_of(data, default) for t in batch.targets} == {64, 96}
+
+
+def mosaics_of(data: DetectionData, budget: Any, *, many_epochs: int) -> list[bool]:
+    """Whether each of the first 22 batches, of three a pass, has a mosaic; every view is one if it may be."""
+    config = with_options({"augment": {"mosaic": 1.0, "mosaic_until": 1.0, "many_epochs": many_epochs}})
+    source = build_training.build_batches(config, data.images)
+    batches = islice(source.batches(0, budget.progress), 22)
+    return [any(" + " in name for name in batch.file_names) for batch in batches]
+
+
+def test_a_run_of_many_passes_has_mosaics_after_its_first(data: DetectionData) -> None:
+    assert mosaics_of(data, StepBudget(24), many_epochs=8) == [False] * 3 + [True] * 19
+    assert mosaics_of(data, StepBudget(23), many_epochs=8) == [False] * 22
+    assert mosaics_of(data, StepBudget(23), many_epochs=0) == [True] * 22
+
+
+def test_passes_of_a_budget_of_minutes_are_told_by_its_pace(data: DetectionData) -> None:
+    class SlowAtFirst:
+        """A third of the time for six steps, the rest for 42: two passes tell of six, all of sixteen."""
+
+        def progress(self, step: int) -> float:
+            return step / 18 if step <= 6 else 1 / 3 + (step - 6) / 63
+
+    mosaics = mosaics_of(data, SlowAtFirst(), many_epochs=8)
+    begun = mosaics.index(True)
+    assert 6 < begun < 15
+    assert all(mosaics[begun:])
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_kinds_and_costs_by_hand(
     errors = analyse(objects, found)
     assert errors.counts() == counts
     assert errors.ap50 == pytest.approx(base)
-    assert errors.costs() == pytest.approx(dict.fromkeys(ERROR_KINDS, 0.0) | costs)
+    assert errors.costs == pytest.approx(dict.fromkeys(ERROR_KINDS, 0.0) | costs)
 
 
 def test_an_overlap_with_its_own_class_counts_before_another_class() -> None:
@@ -115,7 +115,7 @@ def test_ignored_objects_never_make_errors() -> None:
     errors = analyse([(A, CAT)], [(A, 0.9, CAT), (inside, 0.8, CAT), (A, 0.7, DOG)], ignore=[True])
     assert errors.kinds.tolist() == [LEFT_OUT, LEFT_OUT, BACKGROUND]
     assert errors.counts() == only(background=1)
-    assert errors.costs() == dict.fromkeys(ERROR_KINDS)  # nothing is to be found
+    assert errors.costs == dict.fromkeys(ERROR_KINDS)  # nothing is to be found
 
 
 def test_detections_beyond_the_limit_are_not_looked_at() -> None:
@@ -134,7 +134,7 @@ def test_counts_at_thresholds() -> None:
 def test_nothing_at_all() -> None:
     errors = find_errors(pack_split(make_split([]), {}))
     assert errors.counts() == only()
-    assert errors.costs() == dict.fromkeys(ERROR_KINDS)
+    assert errors.costs == dict.fromkeys(ERROR_KINDS)
     assert find_errors(pack_split(make_split([], class_names=[]), {})).counts() == only()
 
 

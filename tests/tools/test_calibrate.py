@@ -75,6 +75,19 @@ def test_out_names_the_file_and_may_be_the_model_itself(toy: Path, model: Path, 
     assert load_header(tmp_path / "again.safetensors").calibration == load_header(elsewhere).calibration
 
 
+def test_another_model_is_not_written_over(
+    toy: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors, header = load_model(model)
+    other = tmp_path / "other.safetensors"
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    save_model(other, {**tensors, name: tensors[name] + 1}, header)
+    before = other.read_bytes()
+    assert run(model, toy, "--split", "val", "--out", other) == 2
+    assert f"{other}: holds another model; give another --out" in capsys.readouterr().err
+    assert other.read_bytes() == before
+
+
 @pytest.mark.parametrize(("learnt", "warned"), [("val", True), ("trainval", True), ("train", False)])
 def test_learnt_images_are_told(
     learnt: str, warned: bool, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

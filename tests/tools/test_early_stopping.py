@@ -16,7 +16,7 @@ from detection.inference import SplitAnswers
 from detection.training_log import TrainingLog
 from tests.builders import toy_images, write_voc
 from tests.tools.running import run_main as run
-from tests.tools.test_commands import TINY
+from tests.tools.tiny_run import TINY
 from tools.run_folder import earlier_validations
 
 OPTIONS = [*TINY, "--set=train.evaluate_every=1", "--set=backbone.weights=none"]

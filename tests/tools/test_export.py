@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from detection.checkpoint import load_model, save_model
 from detection.data.image import read_image
 from detection.errors import InputError
 from detection.export import parity
@@ -19,6 +21,7 @@ from tests.builders import ToyImage, ToyObject, random_patches, save_image, writ
 from tests.detection.lively import detector_of, make_lively_network, save_lively_model
 from tests.detection.tiny import CLASSES
 from tests.tools.running import run_main as run
+from tools.export import Pictures
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -203,3 +206,32 @@ def test_which_engine_runs_what(tmp_path: Path) -> None:
     (tmp_path / "model.xml").unlink()
     with pytest.raises(InputError, match="no file for openvino"):
         engine_file(tmp_path, "openvino")
+
+
+def test_a_folder_holds_the_exports_of_one_model(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--out", tmp_path, "--images", work / "photos"]
+    assert run("export", work / "model.safetensors", "--to", "openvino", *options) == 0
+    (tmp_path / "int8").mkdir()
+    for name in ("model.xml", "model.bin"):
+        shutil.copy(tmp_path / name, tmp_path / "int8" / name)
+    assert run("export", work / "model.safetensors", "--to", "onnx", *options) == 0
+    assert "removed" not in capsys.readouterr().out
+    assert engine_file(tmp_path, None)[0] == "openvino"
+    tensors, header = load_model(work / "model.safetensors")
+    save_model(tmp_path / "other" / "model.safetensors", tensors, replace(header, note="another"))
+    assert run("export", tmp_path / "other", "--to", "onnx", *options) == 0
+    told = capsys.readouterr().out
+    assert f"removed: {tmp_path / 'model.xml'}, which an earlier export made of another model" in told
+    assert f"removed: {tmp_path / 'int8' / 'model.xml'}" in told
+    assert {path.name for path in tmp_path.rglob("model.*")} == {"model.onnx", "model.safetensors"}
+
+
+def test_int8_passes_over_images_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = save_image(tmp_path / "good.png", random_patches((40, 50)))
+    (tmp_path / "bad.png").write_bytes(b"")
+    pictures = Pictures([good, tmp_path / "bad.png", good])
+    for _ in range(2):
+        assert [image.shape for image in pictures] == [(40, 50, 3)] * 2
+    assert capsys.readouterr().out.count("passed over") == 1

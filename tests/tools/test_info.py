@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.test_commands import run
+from tests.tools.running import run_main as run
 
 
 def read_rows(shown: str) -> dict[str, list[str]]:
@@ -74,6 +74,7 @@ def test_the_variants_in_short(capsys: pytest.CaptureFixture[str]) -> None:
         (["googlenet", "--norm", ""], "expected one of lrn, batchnorm"),
         (["googlenet", "--five-kernel", "0"], "five_kernel: got 0, expected one of 3, 5"),
         (["googlenet", "--set", "train.seed=1"], "--set changes presets"),
+        (["gone.safetensors", "--set", "train.seed=1"], "--set is for presets"),
     ],
 )
 def test_wrong_input_is_answered_in_words(

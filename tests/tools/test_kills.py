@@ -14,7 +14,7 @@ import pytest
 
 from tests.builders import toy_images, write_voc
 from tests.kills import kill_detections, kill_trainings
-from tests.tools.test_commands import TINY
+from tests.tools.tiny_run import TINY
 from tools.run_folder import EXIT_STOPPED, STATE_NAME
 
 

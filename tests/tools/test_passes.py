@@ -105,6 +105,9 @@ def test_options_without_effect_are_told(
     results = tmp_path / "found" / "detections.json"
     assert run("evaluate", results, toy, "--out", tmp_path / "again", "--tile", 64, "--tta") == 0
     assert "--tile and --tta had no effect" in capsys.readouterr().out
+    rest = ["--engine", "onnx", "--cache", tmp_path / "c", "--drop-unknown"]
+    assert run("evaluate", results, toy, "--out", tmp_path / "more", *rest) == 0
+    assert "--engine and --cache and --drop-unknown had no effect" in capsys.readouterr().out
 
 
 def test_models_of_other_classes_are_refused(

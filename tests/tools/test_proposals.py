@@ -13,6 +13,7 @@ from detection.build import load_detector
 from detection.checkpoint import ModelHeader, save_model
 from detection.proposing import FirstStage
 from proposals.multibox import InputSizes
+from proposals.structures import Proposals
 from tests.builders import random_pixels, toy_images, write_voc
 from tests.detection.tiny import CLASSES, tiny_config, tiny_network
 from tests.tools.running import run_command
@@ -47,6 +48,14 @@ def test_the_first_stage_alone_gives_more_of_the_same(model: Path) -> None:
     assert many.image_size_hw == (70, 90)
     assert len(FirstStage(detector, max_proposals=30).propose(image)) == 30
     assert torch.equal(detector.answer([image])[0].proposals.boxes, usual.boxes)  # the detector is as it was
+
+
+def test_an_image_may_have_no_proposals(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = load_detector(model, device="cpu", precision="float32")
+    none = Proposals(torch.zeros(0, 4), torch.zeros(0), (1, 96))
+    stage = FirstStage(detector, max_proposals=30)
+    monkeypatch.setattr(stage, "_learned", lambda image: none)
+    assert len(stage.propose(random_pixels((1, 96)))) == 0
 
 
 def test_priors_lie_in_the_pixels_of_the_image(model: Path) -> None:

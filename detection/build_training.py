@@ -26,6 +26,9 @@ from detection.regions import RegionSource
 from detection.roi_sampling import RoiSamplingSettings
 from detection.schedule import cosine_schedule, low_resolution_phases, sides_around
 
+ENOUGH_STEPS = 1500
+"""Of a training with mosaics and crops, at least (docs/decisions.md, 49)."""
+
 PRETRAINED_RATE = 0.3
 """Learning rate of a backbone with start weights, as a multiple of the others' (docs/decisions.md, 39)."""
 
@@ -73,6 +76,7 @@ def build_batches(
         multi_scale=t.multi_scale,
         odds=ViewOdds(a.mosaic, a.iou_crop),
         many_epochs=a.many_epochs,
+        enough_steps=ENOUGH_STEPS,
         mosaic_until=a.mosaic_until,
         place=place,
     )

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from configs.load import DEFAULT, config_origins, load_config
 from configs.schema import Config
+from detection.build_training import ENOUGH_STEPS
 from detection.data.classes import UnknownClasses
 from detection.data.records import DetectionData
 from detection.errors import InputError
@@ -86,8 +87,8 @@ def tell_many_epochs(config: Config, origins: Mapping[str, str], minutes: float 
     asked = [name for name, chance in chances.items() if chance > 0 and origins.get(name, DEFAULT) != DEFAULT]
     if asked and (views.many_epochs if minutes is not None else views.many_epochs > config.train.epochs):
         console.print(
-            f"note: {' and '.join(asked)} only for trainings of {views.many_epochs} passes over the images and more; "
-            "--set augment.many_epochs=0 for any"
+            f"note: {' and '.join(asked)} only for trainings of {views.many_epochs} passes over the images "
+            f"(and {ENOUGH_STEPS:,} steps) and more; --set augment.many_epochs=0 for any"
         )
 
 

@@ -280,7 +280,8 @@ class DetectionBatches:
         phases: Longer side of the input by progress.
         multi_scale: Each batch has a side up to this share smaller or larger than its phase's.
         odds: Of mosaics and crops, in a run of many passes.
-        many_epochs: Passes that are many; a shorter run has neither mosaics nor crops.
+        many_epochs: Passes that are many; a shorter run has neither mosaics nor crops. 0: any run has them.
+        enough_steps: Steps that such a run has at least: with fewer there is more to learn than to forget.
         mosaic_until: Share of the run with mosaics; the rest shows single images.
         place: Which of how many training processes takes these B images of each step.
     """
@@ -292,7 +293,8 @@ class DetectionBatches:
     phases: Sequence[ResolutionPhase]
     multi_scale: float = 0.0
     odds: ViewOdds = PLAIN
-    many_epochs: float = 0
+    many_epochs: int = 0
+    enough_steps: int = 0
     mosaic_until: float = 1.0
     place: Place = ALONE
 
@@ -316,7 +318,7 @@ class DetectionBatches:
 
         def odds(step: int) -> ViewOdds:
             progress = progress_at(step)
-            if self.many_epochs and not self._passes_will_reach(self.many_epochs, step, progress):
+            if self.many_epochs and not self._is_long(step, progress):
                 return PLAIN
             return self.odds if progress < self.mosaic_until else self.odds._replace(mosaic=0.0)
 
@@ -330,13 +332,14 @@ class DetectionBatches:
         )
         return make_loader(self.training_set, OwnPart(plan, self.place), collate, workers=self.workers)
 
-    def _passes_will_reach(self, epochs: float, step: int, progress: float) -> bool:
-        """Whether the whole run will make so many passes, by the steps of its part so far; unknown in the first pass.
+    def _is_long(self, step: int, progress: float) -> bool:
+        """Whether the whole run will make many passes, by the steps of its part so far; unknown in the first pass.
 
         A budget of minutes tells its steps only as it goes; one of steps tells the same all the time.
         """
-        rounding = 1e-6  # A run of just so many passes is one of them at every step.
-        return step >= self.steps_per_epoch and step + rounding >= epochs * self.steps_per_epoch * progress
+        needed = max(self.many_epochs * self.steps_per_epoch, self.enough_steps)
+        rounding = 1e-6  # A run of just so many steps is one of them at every step.
+        return step >= self.steps_per_epoch and step + rounding >= needed * progress
 
     def largest_batch(self) -> Batch:
         """Half of it the squarest images, which fill their padded place most, half those with the most objects."""

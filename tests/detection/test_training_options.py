@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -97,10 +98,10 @@ def test_off_by_default(data: DetectionData) -> None:
     assert {max(t.image_size_hw) for batch in batches_of(data, default) for t in batch.targets} == {64, 96}
 
 
-def mosaics_of(data: DetectionData, budget: Any, *, many_epochs: int) -> list[bool]:
+def mosaics_of(data: DetectionData, budget: Any, *, many_epochs: int, enough_steps: int = 0) -> list[bool]:
     """Whether each of the first 22 batches, of three a pass, has a mosaic; every view is one if it may be."""
     config = with_options({"augment": {"mosaic": 1.0, "mosaic_until": 1.0, "many_epochs": many_epochs}})
-    source = build_training.build_batches(config, data.images)
+    source = replace(build_training.build_batches(config, data.images), enough_steps=enough_steps)
     batches = islice(source.batches(0, budget.progress), 22)
     return [any(" + " in name for name in batch.file_names) for batch in batches]
 
@@ -109,6 +110,9 @@ def test_a_run_of_many_passes_has_mosaics_after_its_first(data: DetectionData) -
     assert mosaics_of(data, StepBudget(24), many_epochs=8) == [False] * 3 + [True] * 19
     assert mosaics_of(data, StepBudget(23), many_epochs=8) == [False] * 22
     assert mosaics_of(data, StepBudget(23), many_epochs=0) == [True] * 22
+    assert mosaics_of(data, StepBudget(24), many_epochs=8, enough_steps=25) == [False] * 22
+    assert mosaics_of(data, StepBudget(24), many_epochs=8, enough_steps=24) == [False] * 3 + [True] * 19
+    assert build_training.build_batches(tiny_config(), data.images).enough_steps == build_training.ENOUGH_STEPS
 
 
 def test_passes_of_a_budget_of_minutes_are_told_by_its_pace(data: DetectionData) -> None:

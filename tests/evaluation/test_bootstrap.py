@@ -214,7 +214,7 @@ def draw_world(rng: np.random.Generator, num_images: int) -> tuple[MatchedSplit,
             scores = np.concatenate([quality, false_ease]) + 0.4 * rng.normal(size=len(image))
             order = np.argsort(-scores)
             correct = np.append(iou, np.zeros(len(false_image)))[order] >= IOU_THRESHOLDS[:, None]
-            detector.append(MatchedClass(image[order], correct, np.zeros_like(correct), num_gt))
+            detector.append(MatchedClass(image[order], correct, np.zeros_like(correct), gt_image))
     first, second = (_split_of(detector, num_images) for detector in classes)
     return first, second
 
@@ -222,7 +222,7 @@ def draw_world(rng: np.random.Generator, num_images: int) -> tuple[MatchedSplit,
 def _split_of(classes: list[MatchedClass], num_images: int) -> MatchedSplit:
     """Without detections for the devkits: only COCO's numbers are looked at."""
     nothing = np.zeros((1, 0), np.bool_)
-    empty = tuple(MatchedClass(np.zeros(0, np.int64), nothing, nothing, each.num_gt) for each in classes)
+    empty = tuple(MatchedClass(np.zeros(0, np.int64), nothing, nothing, each.gt_image) for each in classes)
     return MatchedSplit(("often", "rare"), num_images, tuple(classes), empty, empty)
 
 

@@ -1,8 +1,8 @@
 """The journal of a folder detection: one line per image, flushed to disk, so that a killed run goes on.
 
-A line holds what was found in an image or why it could not be read. Its order is the order of the images, so the final
-files made from a journal do not depend on where a run was interrupted. The file is ASCII: JSON escapes carry every
-file name, also one that is not UTF-8 (Python's surrogate escapes).
+A line holds what was found in an image or why it could not be read. It is read in the order of the images, whatever was
+tried again later, so the final files made from it do not depend on where a run was interrupted. The file is ASCII: JSON
+escapes carry every file name, also one that is not UTF-8 (Python's surrogate escapes).
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ class Journal:
     def append(self, entry: JournalEntry) -> None:
         """Adds an entry; it survives the end of this process at once, and a crash of the machine within seconds.
 
-        A file that still cannot be read, for the same reason, keeps the place of its first failure.
+        A file that still cannot be read, for the same reason, is not written again.
         """
         known = self._tries.get(entry.file_name)
         if known is None or entry.error is None or known.reason != hash(entry.error):

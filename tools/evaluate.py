@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -226,14 +227,13 @@ def _compare_with_source(document: ExportDocument, data: DetectionData, evaluati
 
 def _detect(detector: ImageDetector, data: DetectionData, examined: dict[int, Examined] | None) -> SplitAnswers:
     """Detects on every image; fills ``examined`` by image id where the stages can be followed."""
-
-    def follow(record: ImageRecord, trace: Trace) -> None:
-        assert examined is not None
-        examined[record.image_id] = examine(trace, record)
-
-    traced = None if examined is None else follow
+    traced = None if examined is None else partial(_examine_into, examined)
     with counting(console, len(data.images), "detecting") as advance:
         return detect_records(detector, data.images, keep_proposals=MOST_PROPOSALS, heard=advance, traced=traced)
+
+
+def _examine_into(examined: dict[int, Examined], record: ImageRecord, trace: Trace) -> None:
+    examined[record.image_id] = examine(trace, record)
 
 
 def _recall(data: DetectionData, answers: SplitAnswers) -> dict[str, float | None]:

@@ -117,11 +117,12 @@ def _take_over(to: str, draft: Path, target: Path) -> None:
 
 def _remove_others(out: Path, source_sha256: str) -> None:
     """Takes exports of other models out of the folder, each of which could be run in place of the new one."""
-    places = [out / ENGINE_FILES[engine] for engine in FORMATS] + [out / "int8" / ENGINE_FILES["openvino"]]
-    for path in filter(Path.is_file, places):
-        made_of = stored_source(path)
+    places = [(engine, out / ENGINE_FILES[engine]) for engine in FORMATS]
+    places.append(("openvino", out / "int8" / ENGINE_FILES["openvino"]))
+    for engine, path in places:
+        made_of = stored_source(path) if path.is_file() else None
         if made_of is not None and made_of != source_sha256:
-            for file in engine_files("onnx" if path.suffix == ".onnx" else "openvino", path):
+            for file in engine_files(engine, path):
                 file.unlink(missing_ok=True)
             console.print(f"removed: {path}, which an earlier export made of another model")
 

@@ -95,7 +95,9 @@ def test_off_by_default(data: DetectionData) -> None:
     default = tiny_config()
     assert with_options(off) == default
     assert default.train.patience is None
-    assert {max(t.image_size_hw) for batch in batches_of(data, default) for t in batch.targets} == {64, 96}
+    batches = batches_of(data, default)
+    assert {max(t.image_size_hw) for batch in batches for t in batch.targets} == {64, 96}
+    assert not any(" + " in name for batch in batches for name in batch.file_names)  # a short run has no mosaics
 
 
 def mosaics_of(data: DetectionData, budget: Any, *, many_epochs: int, enough_steps: int = 0) -> list[bool]:

@@ -13,17 +13,7 @@ from PIL import Image
 
 from tests.builders import CLASS_NAMES, random_pixels, save_image, toy_images, write_coco, write_voc
 from tests.tools.running import run_main as run
-from tests.tools.tiny_run import TINY, train_toy, write_toy
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_toy(tmp_path_factory.mktemp("data") / "toy")
-
-
-@pytest.fixture(scope="module")
-def model(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_toy(toy, tmp_path_factory.mktemp("runs") / "run")
+from tests.tools.tiny_run import TINY
 
 
 def test_demo_clears_its_own_folder_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

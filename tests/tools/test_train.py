@@ -20,19 +20,9 @@ from detection.errors import InputError
 from detection.training_log import TrainingLog
 from tests.builders import toy_images, write_coco, write_voc
 from tests.tools.running import run_main as run
-from tests.tools.tiny_run import TINY, train_toy, write_toy
+from tests.tools.tiny_run import TINY
 from tools.run_folder import stopping_on_signals
 from tools.train import tell_many_epochs
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_toy(tmp_path_factory.mktemp("data") / "toy")
-
-
-@pytest.fixture(scope="module")
-def model(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_toy(toy, tmp_path_factory.mktemp("runs") / "run")
 
 
 def test_train_fills_the_run_folder(model: Path) -> None:

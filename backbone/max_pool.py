@@ -16,7 +16,7 @@ _INTEGERS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.floa
 
 
 class MaxPool(nn.MaxPool2d):
-    """``nn.MaxPool2d`` of GoogLeNet's kinds: 3x3 of stride 1 with padding 1, 3x3 or 2x2 of stride 2, rounded up.
+    """``nn.MaxPool2d`` of GoogLeNet's kinds: 3x3 of stride 1 with padding 1, 3x3 or 2x2 of stride 2, in ceil mode.
 
     For what comes out of a rectification, as all that GoogLeNet pools: no value may be negative.
 
@@ -29,7 +29,7 @@ class MaxPool(nn.MaxPool2d):
         super().__init__(kernel, stride=stride, padding=int(stride == 1), ceil_mode=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) from 0 on -> (B, C, H / stride, W / stride), sides rounded up; ``nn.MaxPool2d``'s numbers."""
+        """(B, C, H, W) from 0 on -> (B, C, H / stride, W / stride); numbers and sides are ``nn.MaxPool2d``'s."""
         is_traced: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         if torch.is_grad_enabled() or is_traced or torch.compiler.is_compiling():
             return self._as_torch(x)

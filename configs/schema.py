@@ -258,7 +258,9 @@ class TrainConfig(Section):
     gradient_clip: float = Field(default=10.0, gt=0.0, le=1e6, description="Largest norm of the gradient.")
     seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of everything random.")
     workers: int = Field(default=0, ge=0, le=256, description="Processes that load images; 0 = the training process.")
-    cache_mb: int = Field(default=2048, ge=0, le=10_000_000, description="Memory for decoded images, MiB; 0 = none.")
+    cache_mb: int = Field(
+        default=2048, ge=0, le=10_000_000, description="Memory for decoded images of each process, MiB; 0 = none."
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="auto = bfloat16 where the processor is fast at it."
     )

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from backbone.googlenet import GoogLeNet
-from backbone.variant import Variant
 from configs.load import config_from_dict
 from configs.schema import Config
+from detection.build_parts import build_variant, proposal_settings
 from detection.calibration import Calibration
 from detection.checkpoint import load_model
 from detection.crop import build as crop
@@ -30,7 +30,6 @@ from detection.network import DetectionNetwork, InferenceSettings
 from detection.postprocess import DetectionSettings
 from detection.regions import RegionSource, SelectiveSearch
 from detection.roi_classifier import RoiClassifier, RoiClassifierSettings
-from proposals.generator import ProposalSettings
 from proposals.global_head import GlobalMultiBoxHead
 from proposals.global_priors import fit_global_priors
 from proposals.multibox import ConvolutionalMultiBox, GlobalMultiBox, MultiBox
@@ -71,7 +70,7 @@ def build_network(config: Config, num_classes: int, priors: Tensor | None = None
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        backbone = GoogLeNet(variant=_variant(config))
+        backbone = GoogLeNet(variant=build_variant(config.backbone))
         pyramid = _build_pyramid(config, backbone)
         multibox = _build_multibox(config, fit_priors(config, ()) if priors is None else priors)
         classifier = _build_classifier(config, num_classes)
@@ -140,11 +139,6 @@ def _detection_settings(config: Config) -> DetectionSettings:
     return settings if learnt else replace(settings, objectness_power=0.0)
 
 
-def _variant(config: Config) -> Variant:
-    b = config.backbone
-    return Variant(b.block, b.norm, b.five_kernel)
-
-
 def _looks_twice(config: Config) -> bool:
     """Regions that are not refined do not move, so there is nothing to look at again."""
     return config.classifier.second_look and config.classifier.box_regression
@@ -161,11 +155,6 @@ def _build_classifier(config: Config, num_classes: int) -> RoiClassifier:
         box_regression=c.box_regression,
     )
     return RoiClassifier(config.pyramid.channels, num_classes, strides=_region_strides(config), settings=settings)
-
-
-def proposal_settings(config: Config, num_proposals: int) -> ProposalSettings:
-    """How the best of all boxes are chosen."""
-    return ProposalSettings(num_proposals, config.proposals.candidates, config.proposals.nms_iou_threshold)
 
 
 def fit_priors(config: Config, records: Sequence[ImageRecord]) -> Tensor:

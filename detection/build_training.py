@@ -9,7 +9,7 @@ import torch
 from backbone.rescaling import rescale_like_fresh
 from configs.schema import Config
 from detection import start_weights
-from detection.build import proposal_settings
+from detection.build_parts import proposal_settings
 from detection.crop.classifier import CropClassifier
 from detection.data.augment import Augmentation, AugmentSettings
 from detection.data.colour import ColourSettings
@@ -59,9 +59,9 @@ def build_batches(
             f"processes; lower train.batch_size or start fewer processes"
         )
     a, t = config.augment, config.train
-    processes = max(1, t.workers)
+    readers = max(1, t.workers)
     largest_side = sides_around(config.input.longest_side, t.multi_scale)[-1]
-    cache = ImageCache(largest_side, t.cache_mb * 2**20 // processes, regions)
+    cache = ImageCache(largest_side, t.cache_mb * 2**20 // readers, regions)
     colour = ColourSettings(a.brightness, a.contrast, a.saturation, a.hue)
     augmentation = Augmentation(AugmentSettings(a.horizontal_flip, a.vertical_flip, a.scale, colour))
     phases = low_resolution_phases(

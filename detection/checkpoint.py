@@ -74,6 +74,8 @@ def load_tensors(
                 raise InputError(f"{path}: expected a file of format {file_format!r}, got {found!r}; {remedy}")
             names = [] if header_only else file.keys()
             return {name: file.get_tensor(name) for name in names}, header
+    except InputError:  # which is a ValueError
+        raise
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: damaged or not a safetensors file ({error}); {remedy}") from error
 

@@ -127,8 +127,8 @@ class Detector:
         """
         for index, image in enumerate(images):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-                found = f"{image.dtype} {image.shape}"
-                raise InputError(f"image {index}: expected (H, W, 3) uint8 RGB, got {found}; read it with read_image")
+                got = f"{image.dtype} {image.shape}"
+                raise InputError(f"image {index}: expected (H, W, 3) uint8 RGB, got {got}; read it with read_image")
         sizes = [resized_size((image.shape[0], image.shape[1]), self.longest_side) for image in images]
         by_shape: dict[tuple[int, int], list[int]] = {}
         for index, size_hw in enumerate(sizes):

@@ -48,7 +48,8 @@ def choose_device(name: str = "auto") -> torch.device:
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether the hardware multiplies bfloat16 itself; emulated, it would be slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):  # it asks the current one
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         # torch has no public question for this that all its releases answer.
         units = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

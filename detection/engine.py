@@ -334,8 +334,8 @@ class Trainer(Generic[Network]):
         save_tensors(kept, batch.tensors(), BATCH_FORMAT, header)
         raise NonFiniteLossError(
             f"step {self.step}: {', '.join(bad)} is not finite on the images {', '.join(batch.file_names)}; the "
-            f"weights are those of the step before, and the batch is kept in {kept}. Check these images (`multibox "
-            f"check` does for detection data), or start anew in another --out with a lower --set "
+            f"step was not taken, and the batch is kept in {kept}. Check these images (`multibox check` does for "
+            f"detection data), or go on from the last saved state with --resume and a lower --set "
             f"train.learning_rate=... and, with Muon, train.muon_learning_rate=..."
         )
 

@@ -1,4 +1,4 @@
-"""The detector's network: an image batch in, detections out. One composition of four built parts.
+"""The detector's network: an image batch in, detections out. One composition of five built parts.
 
 Legend: B images, L pyramid levels, K priors, P proposals, R RoIs, M members, C classes, H/W padded input size.
 """
@@ -62,7 +62,7 @@ def conclude(judgement: Judgement, settings: DetectionSettings) -> Answer:
 
 
 class DetectionNetwork(nn.Module):
-    """Backbone, pyramid, MultiBox head and region ensemble.
+    """Backbone, pyramid, MultiBox head, region ensemble and second look.
 
     Args:
         backbone: GoogLeNet without a classifier.
@@ -94,7 +94,10 @@ class DetectionNetwork(nn.Module):
         self.normalize = ColourNormalization()
 
     def extract(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) RGB from 0 to 255, uint8 or float32 -> L pyramid maps (B, F, H / stride, W / stride)."""
+        """(B, 3, H, W) RGB from 0 to 255, uint8 or float32 -> L pyramid maps (B, F, H / stride, W / stride).
+
+        One more stands in front where the pyramid has a level for pooling alone.
+        """
         dtype = self.backbone.conv1.conv.weight.dtype  # bfloat16 in a prepared detector
         return self.pyramid(self.backbone.features(self.normalize(images, dtype)))
 
@@ -154,7 +157,7 @@ class DetectionNetwork(nn.Module):
         """Judges one image by itself: in products with other images' regions the last digits would depend on these.
 
         Args:
-            pyramid: L maps (1, F, H / stride, W / stride).
+            pyramid: What ``extract`` gives, of this image.
             proposals: Of the image, in pixels of the input.
         """
         first = self.classifier(pyramid, [proposals.boxes])

@@ -203,6 +203,8 @@ def _look_up(
 ) -> int | None:
     """What the integer under ``key`` stands for."""
     value = row.get(key)
+    if isinstance(value, str):
+        remedy = "number images and classes by integers, in the data set's json and in the results"
     if isinstance(value, bool) or not isinstance(value, int):
         raise InputError(f"{where}: {key} is {brief(value)}, expected an integer; {remedy}")
     if value not in known:

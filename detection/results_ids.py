@@ -46,7 +46,11 @@ def results_ids(path: Path, data: DetectionData) -> ResultIds:
     images = {record.image_id: record.image_id for record in data.images}
     labels: dict[int, int | None] = dict.fromkeys(data.groups)
     labels |= {category_id: label for label, category_id in enumerate(data.category_ids)}
-    return ResultIds(images, labels, unknown_classes=tuple(data.groups.values()))
+    told: tuple[str, ...] = ()
+    if data.format == "voc":
+        table = ", ".join(f"{number} {name}" for number, name in zip(data.category_ids, data.class_names, strict=True))
+        told = (f"VOC data numbers no classes; those of {path.name} were taken for {table}, sorted by name",)
+    return ResultIds(images, labels, unknown_classes=tuple(data.groups.values()), warnings=told)
 
 
 def _listed_ids(listing: Path, data: DetectionData) -> ResultIds:

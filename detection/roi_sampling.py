@@ -82,7 +82,8 @@ def sample_rois(
     is_foreground = iou >= settings.foreground_iou
     is_background = ~is_foreground
     is_background &= ~lies_in_ignored(boxes, target)
-    foreground = _draw(is_foreground, int(settings.num_rois * settings.foreground_fraction), generator)
+    most_foreground = max(1, int(settings.num_rois * settings.foreground_fraction))  # else no object would be learnt
+    foreground = _draw(is_foreground, most_foreground, generator)
     background = _draw(is_background, settings.num_rois - len(foreground), generator)
     rows = torch.cat([foreground, background])
     labels = torch.full((len(rows),), num_classes, dtype=torch.int64, device=boxes.device)

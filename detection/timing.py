@@ -29,6 +29,14 @@ class Watch(Protocol):
         """What the work answers."""
 
 
+def wait_for(device: torch.device) -> None:
+    """Until it has done what it was told: a GPU answers before that."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 @torch.inference_mode()
 def time_stages(detector: Detector, images: Iterable[Image]) -> dict[str, list[float]]:
     """Takes images through the detector one at a time and stops the clock after each stage.
@@ -48,8 +56,7 @@ def time_stages(detector: Detector, images: Iterable[Image]) -> dict[str, list[f
     def timed(stage: str, work: Callable[[], Result]) -> Result:
         started = time.perf_counter()
         result = work()
-        if detector.device.type == "cuda":
-            torch.cuda.synchronize()
+        wait_for(detector.device)
         seconds[stage].append(time.perf_counter() - started)
         return result
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from torch.utils.tensorboard import SummaryWriter
 
-from detection.atomic import atomic_path
 from detection.claim import claim, refuse_claimed
+from detection.errors import InputError
 
 LOG_NAME = "metrics.jsonl"
 
@@ -26,6 +26,19 @@ def refuse_running(folder: Path) -> None:
 
 def _taken(folder: Path) -> str:
     return f"{folder}: another process is training into this folder; wait for its end or stop it, or give another --out"
+
+
+def _bytes_until(path: Path, step: int) -> int:
+    """Where the lines of later steps begin, or one that a kill or a power cut left half written."""
+    end = 0
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                break
+        except (ValueError, KeyError, TypeError):
+            break
+        end += len(line)
+    return end
 
 
 class Log(Protocol):
@@ -55,28 +68,21 @@ class TrainingLog:
         folder: The run's folder.
         done: Steps that earlier sittings have done; lines of later steps, from a sitting that was killed after its last
             checkpoint, are dropped, so that no step stands twice.
+
+    Raises:
+        InputError: If another process trains into the folder.
     """
 
     def __init__(self, folder: Path, done: int = 0) -> None:
-        self._path = folder / LOG_NAME
-        kept = self._lines_until(done)
-        with atomic_path(self._path) as draft:
-            draft.write_text("".join(kept), encoding="utf-8")
-        self._file = self._path.open("a", encoding="utf-8")
-        claim(self._file, _taken(folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = (folder / LOG_NAME).open("a", encoding="utf-8")
+        try:
+            claim(self._file, _taken(folder))
+        except InputError:
+            self._file.close()
+            raise
+        self._file.truncate(_bytes_until(folder / LOG_NAME, done))
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
-
-    def _lines_until(self, step: int) -> list[str]:
-        if not step or not self._path.is_file():
-            return []
-        kept = []
-        for line in self._path.read_text(encoding="utf-8").splitlines(keepends=True):
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line)
-            except (ValueError, KeyError, TypeError):  # a kill or a power cut left a line half written
-                break
-        return kept
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Appends one line and its scalars: ``kind`` is ``train`` or ``validation``."""

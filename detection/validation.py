@@ -74,6 +74,9 @@ class Validation(Generic[Network]):
         keep: Called with the network, the step and the numbers when they are the best so far.
         log: Called with the step and the numbers every time.
         standing: How the validations of earlier sittings went.
+
+    Attributes:
+        failures: File name -> why it could not be read at the last validation; counted as an image without detections.
     """
 
     def __init__(
@@ -92,11 +95,13 @@ class Validation(Generic[Network]):
         self.keep = keep
         self.log = log
         self.standing = standing or Standing()
+        self.failures: dict[str, str] = {}
 
     def __call__(self, network: Network, step: int) -> None:
         """Evaluates, tells, and keeps the network if ``Standing.hear`` says so; each process looks at its part."""
-        own = detect_records(self.wrap(network), share_of(self.data.images)).detections
-        detections = {image: found for part in gather(own) for image, found in part.items()}
+        answers = gather(detect_records(self.wrap(network), share_of(self.data.images)))
+        detections = {image: found for part in answers for image, found in part.detections.items()}
+        self.failures = {name: reason for part in answers for name, reason in part.failures.items()}
         numbers = coco_map(self.data, detections).summary
         self.log(step, numbers)
         if self.standing.hear(numbers[self.metric]):

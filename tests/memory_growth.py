@@ -16,9 +16,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from detection.checkpoint import ModelHeader, save_model
-from tests.builders import CLASS_NAMES, random_pixels, save_image
-from tests.detection.tiny import tiny_config, tiny_network
+from tests.builders import random_pixels, save_image
+from tests.detection.tiny import save_tiny_model
 
 LIMIT = 0.05
 
@@ -33,9 +32,7 @@ def peak_memory(images: int, work: Path) -> tuple[float, float, float]:
     for number in range(images):
         size_hw = (48 + number % 7 * 16, 160 - number % 5 * 24)
         save_image(folder / f"{number // 1000}/{number}.jpg", random_pixels(size_hw, seed=number % 50))
-    config = tiny_config().model_dump(mode="json")
-    header = ModelHeader(config=config, class_names=CLASS_NAMES, category_ids=(1, 2, 3), training={})
-    save_model(model, tiny_network().state_dict(), header)
+    save_tiny_model(model)
     command = [sys.executable, "-m", "tools.detect", str(model), str(folder), "--out", str(out), "--formats", "csv"]
     early = late = last = 0.0
     with (work / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:

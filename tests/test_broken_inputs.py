@@ -25,6 +25,7 @@ def test_broken_input_is_answered_with_file_and_remedy(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     case = CASES[name](tmp_path)
+    assert case.remedy not in case.file  # or the name alone would do
     before = {path for path in tmp_path.rglob("*")}
     out = tmp_path / "out"
     code = run_main(*(out if argument == "OUT" else argument for argument in case.arguments))

@@ -18,6 +18,7 @@ MAY_IMPORT = {
 }
 READS_CONFIG = {
     "detection/build.py",
+    "detection/build_parts.py",
     "detection/build_training.py",
     "detection/classification/build.py",
     "detection/crop/build.py",

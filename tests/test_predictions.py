@@ -75,6 +75,21 @@ def test_the_file_is_a_plain_coco_list(tmp_path: Path) -> None:
     )
 
 
+def test_data_without_numbers_of_classes_say_how_the_results_were_read(tmp_path: Path, data: DetectionData) -> None:
+    voc = replace(data, format="voc", category_ids=(1, 2))
+    read = read_detections(write_rows(tmp_path, [ROW | {"category_id": 2}]), voc)
+    assert read.detections[4].labels.tolist() == [1]
+    assert [warning for warning in read.warnings if "VOC data numbers no classes" in warning] == [
+        "VOC data numbers no classes; those of results.json were taken for 1 cat, 2 dog, sorted by name"
+    ]
+    assert read_detections(write_rows(tmp_path, [ROW]), data).warnings == ()
+
+
+def test_ids_that_are_texts_are_told_to_be_numbered(tmp_path: Path, data: DetectionData) -> None:
+    with pytest.raises(InputError, match="image_id is 'photo-1', expected an integer; number images and classes by"):
+        read_detections(write_rows(tmp_path, [ROW | {"image_id": "photo-1"}]), data)
+
+
 def test_no_detections_give_an_empty_list(tmp_path: Path, data: DetectionData) -> None:
     write_coco(tmp_path, [], class_names=NAMES, category_ids=IDS)
     assert json.loads((tmp_path / "detections.json").read_text()) == []

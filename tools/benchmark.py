@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +10,6 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
 
 from backbone.normalization import ColourNormalization
 from configs.load import load_config, preset_names
@@ -28,7 +27,7 @@ from detection.engine import StateFile, Trainer
 from detection.errors import InputError
 from detection.preprocess import Image
 from detection.schedule import StepBudget
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 from tools.detection_speed import DetectionSpeed, measure_detection, noise
 from tools.measure.stopwatch import timed
 from tools.measure.torchvision_peer import PEER_NAME, make_timing_peer
@@ -37,9 +36,11 @@ from tools.run_folder import start_accelerator
 from tools.training_run import RunData, search_regions, shared_learner
 from tools.training_speed import measure_training
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 NETWORK = "googlenet"
+
+IMAGES, STEPS = 150, 4
 
 
 def benchmark(
@@ -52,17 +53,25 @@ def benchmark(
         typer.Argument(help="Image or folder for a model [default: noise of 640 x 480]; for a training its data set."),
     ] = None,
     training: Annotated[bool, typer.Option("--training", help="Time the training instead of a trained model.")] = False,
-    images: Annotated[int, typer.Option(min=1, help="Of a model: most images to time.")] = 150,
+    images: Annotated[
+        int | None, typer.Option(min=1, help=f"Of a model: most images to time. [default: {IMAGES}]")
+    ] = None,
     peers: Annotated[
         bool, typer.Option("--peers", help="Of a model: time torchvision's Faster R-CNN on the same images.")
     ] = False,
     json_path: Annotated[Path | None, typer.Option("--json", help="Of a model: write the numbers here.")] = None,
-    config: Annotated[str, typer.Option(help="Of googlenet: recipe (modern, paper) or a YAML file.")] = "modern",
+    config: Annotated[
+        str | None, typer.Option(help="Of googlenet: recipe (modern, paper) or a YAML file. [default: modern]")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Of a training: override a value: train.batch_size=64")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Of a training: steps of each measurement.")] = 4,
-    device: Annotated[str, typer.Option(help="Of a model: auto, cpu, cuda or mps.")] = "auto",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help=f"Of a training: steps of each measurement. [default: {STEPS}]")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Of a model: auto, cpu, cuda or mps; a training's is train.device.")
+    ] = None,
 ) -> None:
     """Tells how long each stage of a detector takes; or how near training comes to the bare network.
 
@@ -79,12 +88,18 @@ def benchmark(
     Example: multibox benchmark googlenet tiny-imagenet-200.zip --set input.sides=[[0,64]]
     """
     overrides = list(set_ or [])
-    if (training or model == NETWORK) and (json_path or peers):
-        raise InputError("--json and --peers are for a model's detection; leave them out of a training's benchmark")
-    if not training and model != NETWORK and overrides:
-        raise InputError(f"{model}: --set is for a training; a model is measured as it is")
+    of_model = {"--json": json_path, "--peers": peers, "--images": images, "--device": device}
+    of_training = {"--set": overrides, "--steps": steps}
+    if training or model == NETWORK:
+        _refuse(of_model, "for a model's detection; leave it out of a training's benchmark")
+    else:
+        _refuse(of_training, "for a training; a model is measured as it is")
+    if model != NETWORK:
+        _refuse(
+            {"--config": config}, f"for {NETWORK}; the configuration of a detector's training is its first argument"
+        )
     if model != NETWORK and not training:
-        speed = _measure_detector(Path(model), source, images, device, peers)
+        speed = _measure_detector(Path(model), source, images or IMAGES, device or "auto", peers)
         console.print(f"{model}, one image at a time, and at last several")
         speed.show(console)
         if json_path is not None:
@@ -92,9 +107,16 @@ def benchmark(
     elif source is None:
         raise InputError(f"{model}: name the data set to train on: multibox benchmark {model} DATA --training")
     elif model == NETWORK:
-        _benchmark_classifier_training(load_config(config, overrides, schema=PretrainConfig), source, steps)
+        recipe = load_config(config or "modern", overrides, schema=PretrainConfig)
+        _benchmark_classifier_training(recipe, source, steps or STEPS)
     else:
-        _benchmark_detector_training(load_config(model, overrides, schema=Config), source, steps)
+        _benchmark_detector_training(load_config(model, overrides, schema=Config), source, steps or STEPS)
+
+
+def _refuse(options: Mapping[str, object], purpose: str) -> None:
+    """Refuses options that were given and would have no effect."""
+    if given := [name for name, value in options.items() if value]:
+        raise InputError(f"{' and '.join(given)}: {purpose}")
 
 
 def _measure_detector(path: Path, source: Path | None, most: int, device: str, peers: bool) -> DetectionSpeed:

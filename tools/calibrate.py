@@ -9,7 +9,6 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -24,12 +23,12 @@ from detection.errors import InputError
 from detection.evaluation.reliability import JudgedClass, judge_split
 from detection.evaluation.report_view import number_text
 from detection.inference import detect_records
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 from tools.progress import counting
 from tools.reading import learnt_images, read_data
 
 SUFFIX = ".safetensors"
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 
 def calibrate(
@@ -68,11 +67,13 @@ def calibrate(
     _refuse_other_model(target, tensors)
     make_folder(target.parent)
     classes, num_images = _judge(detector, labelled)
-    about = {"data": data.resolve().name, "split": split}
+    about = {"data": data.resolve().name, "split": labelled.split}
     fit = fit_calibration(classes, num_images, precision=precision, fitted_on=about)
     save_model(target, tensors, replace(header, calibration=fit.calibration.to_header(header.class_names)))
     _show(fit, precision)
-    console.print(f"written: {target}; use it with multibox detect {target} SOURCE --out DIR --thresholds best")
+    console.print(
+        f"written: {target}; use it with multibox detect {target} SOURCE --out DIR --formats csv --thresholds best"
+    )
     console.print(f"judge it on other images than those of {split!r}, which its thresholds were chosen on")
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from detection.atomic import make_folder, write_json
@@ -18,14 +17,14 @@ from detection.data.records import Finding
 from detection.data.statistics import SplitSummary
 from detection.errors import InputError
 from detection.evaluation.audit_page import write_audit_page
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 from tools.progress import tracking
 
 EXIT_FINDINGS = 1  # 2, the data set cannot be read, is the exit code of every InputError.
 _EXAMPLES_PER_KIND = 3
 
 # File and class names are shown as they are: [bold] and :car: in them are no markup.
-console = Console(soft_wrap=True, markup=False, highlight=False, emoji=False)
+console = plain_console()
 
 
 def check(

@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from detection.atomic import write_json
@@ -26,13 +25,13 @@ from detection.classification.protocol import (
     spread_evenly,
 )
 from detection.errors import InputError
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 from tools.progress import counting
 from tools.reading import pack_images, split_models
 
 PARTS: dict[str, Part] = {"train": "train", "val": "val"}
 
-console = Console(soft_wrap=True, markup=False, highlight=False, emoji=False)
+console = plain_console()
 
 
 def classify(

@@ -32,6 +32,11 @@ def run(app: Callable[[], None]) -> None:
         _fail(f"training stopped: {error}")
 
 
+def plain_console() -> Console:
+    """Prints texts as they are: a class may be called ``[red]`` or ``:car:``."""
+    return Console(soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+
 def run_alone(command: Callable[..., None]) -> None:
     """Runs one command of the package as a program: ``python -m tools.train``."""
     app = typer.Typer(pretty_exceptions_show_locals=False, rich_markup_mode="markdown", add_completion=False)
@@ -40,5 +45,5 @@ def run_alone(command: Callable[..., None]) -> None:
 
 
 def _fail(message: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False)
+    Console(stderr=True, soft_wrap=True, emoji=False).print(f"[bold red]error:[/] {escape(message)}", highlight=False)
     sys.exit(EXIT_BAD_INPUT)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from detection.errors import InputError
@@ -22,11 +21,11 @@ from detection.evaluation.comparison import Comparison, compare_results
 from detection.evaluation.intervals import Difference
 from detection.evaluation.judged_file import JudgedSplit, read_judged
 from detection.evaluation.report_view import estimate_text
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 
 _NUM_IMAGES_TOLD = 5
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 
 def compare(

@@ -47,7 +47,7 @@ def train_crop(
         InputError: If the folder holds a run and ``resume`` is not asked for, or its run is another one.
     """
     refuse_several("classifier.form crop")
-    check_run_folder(out, config, resume=resume)
+    check_run_folder(out, config, console, resume=resume)
     stages = CropStages(out, config, data, minutes=minutes, resume=resume, console=console)
     stages.check_start()
     regions = search_regions(config, data, out / "proposals", console)
@@ -220,6 +220,7 @@ def put_together(out: Path, config: Config, members: int) -> bool:
         class_names=header.class_names,
         category_ids=header.category_ids,
         training=training,
+        note=header.note,
     )
     save_model(out / MODEL_NAME, join_members([load_model(folder)[0] for folder in folders]), whole)
     return True

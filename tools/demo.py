@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from detection.data.demo import build_demo_set
 from detection.errors import InputError
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 from tools.detect import detect
 from tools.evaluate import evaluate
 from tools.train import train
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 MARKER = ".multibox-demo"
 """Marks a folder that a demo made and the next one may clear."""

@@ -12,7 +12,6 @@ from typing import Annotated
 import cv2
 import torch
 import typer
-from rich.console import Console
 from torch import Tensor
 
 from detection.atomic import remove_drafts, write_json
@@ -25,7 +24,7 @@ from detection.journal import Journal, JournalEntry
 from detection.predictions import ImageDetections, write_coco
 from detection.structures import Detections
 from detection.visualize import draw_detections
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 from tools.detectors import (
     CacheOption,
     EngineOption,
@@ -43,9 +42,10 @@ from tools.shipping import ship_models
 
 FORMATS = ("coco", "csv", "yolo", "voc")
 PICTURES = "images"
+LOWEST_SCORE = 0.3
 EXIT_SOME_FAILED = 1
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 
 def detect(
@@ -61,7 +61,9 @@ def detect(
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
     formats: Annotated[str, typer.Option(help="Results besides detections.json: any of csv,yolo,voc.")] = "coco",
     images: Annotated[bool, typer.Option("--images", help="Also draw the detections on the images.")] = False,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score in csv, yolo, voc and pictures.")] = 0.3,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Lowest score in csv, yolo, voc and pictures.")
+    ] = LOWEST_SCORE,
     thresholds: Annotated[
         str | None,
         typer.Option(help="Lowest score class by class instead, as `multibox calibrate` chose it: best or precise."),
@@ -117,6 +119,11 @@ def detect(
     if thresholds is not None and detector is not loaded[0]:
         raise InputError("--thresholds: they hold for one model in one pass; leave out --tile, --tta and other models")
     lowest = _lowest_scores(loaded[0], threshold, thresholds)
+    if (thresholds is not None or threshold != LOWEST_SCORE) and not images and chosen <= {"coco"}:
+        console.print(
+            "note: thresholds have no effect here: detections.json holds every score; they are for csv, yolo, voc and "
+            "pictures (--formats csv, --images)"
+        )
     digests = [model_digest(model, engine) for model in models]
     settings = _identify(digests, source, tile=tile, tta=tta)
     work = partial(wanted.detect, detector)

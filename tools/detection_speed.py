@@ -22,7 +22,7 @@ from detection.device import Compute
 from detection.folder import BATCH
 from detection.memory import peak_gib
 from detection.preprocess import Image, resized_size
-from detection.timing import STAGES, count_multiply_adds, time_stages
+from detection.timing import STAGES, count_multiply_adds, time_stages, wait_for
 from tools.measure.stopwatch import timed
 
 PRODUCT_SIDE = 2048
@@ -194,8 +194,7 @@ def products_per_second(compute: Compute) -> float:
 def _multiply(a: Tensor, b: Tensor) -> None:
     """To the end: a GPU answers before it is done."""
     torch.mm(a, b)
-    if a.is_cuda:
-        torch.cuda.synchronize()
+    wait_for(a.device)
 
 
 def noise(size_hw: tuple[int, int], seed: int = 0) -> Image:

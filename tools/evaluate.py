@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from detection.atomic import make_folder
 from detection.build import load_detector
-from detection.checkpoint import sha256_of
+from detection.checkpoint import load_header, sha256_of
 from detection.data.classes import UnknownClasses
 from detection.data.records import DetectionData, ImageRecord
 from detection.detector import Detector
@@ -30,14 +29,13 @@ from detection.evaluation.report_view import estimate_text, number_text
 from detection.evaluation.size_bands import parse_bands
 from detection.evaluation.stage_blame import BLAMES, Examined, examine
 from detection.evaluation.summary import Evaluation, EvaluationSettings, evaluate_detections
-from detection.export.document import ExportDocument
 from detection.export.engine import ExportedDetector
 from detection.image_detector import ImageDetector, ModelDetector
 from detection.inference import SplitAnswers, detect_records
 from detection.results_file import read_detections
 from detection.structures import Detections
 from detection.tracing import Trace
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 from tools.detectors import (
     CacheOption,
     EngineOption,
@@ -49,12 +47,14 @@ from tools.detectors import (
     tell_if_uncut,
 )
 from tools.progress import counting
-from tools.reading import evaluation_split, read_data, warn_of_learnt_images
+from tools.reading import evaluation_split, flattering, read_data
+
+AUTO = "auto"
 
 MOST_PROPOSALS = 200
 """Proposals of an image whose recall is told."""
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 
 def evaluate(
@@ -67,7 +67,7 @@ def evaluate(
         str | None,
         typer.Option(help="Part to evaluate on, or a share: -20%. [default: test, else val..., else the only one]"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = AUTO,
     engine: EngineOption = None,
     drop_unknown: Annotated[
         bool, typer.Option("--drop-unknown", help="Leave out objects of classes that the model does not know.")
@@ -102,21 +102,28 @@ def evaluate(
     make_folder(out)
     if model.suffix == ".json":
         _tell_unused(
-            {"--tile": tile, "--tta": tta, "--engine": engine, "--cache": cache, "--drop-unknown": drop_unknown}
+            {
+                "--tile": tile,
+                "--tta": tta,
+                "--engine": engine,
+                "--cache": cache,
+                "--drop-unknown": drop_unknown,
+                "--device": device != AUTO,
+            }
         )
         judged = _judge_results(model, read_data(console, data, split), settings)
     else:
         detector = open_model(model, engine=engine, device=device, cache=cache)
         unknown: UnknownClasses = "drop" if drop_unknown else "error"
         labelled = read_data(console, data, split, class_names=detector.class_names, unknown_classes=unknown)
-        judged = _judge_model(detector, labelled, settings, tile=tile, tta=tta)
-        if isinstance(detector, ExportedDetector):
-            _compare_with_source(detector.document, labelled, judged.evaluation)
-        else:
-            warn_of_learnt_images(console, model, labelled)
+        source = _source_of(detector) if isinstance(detector, ExportedDetector) else model
+        known = () if source is None else flattering(load_header(source), labelled)
+        judged = _judge_model(detector, labelled, settings, tile=tile, tta=tta, warnings=known)
+        if isinstance(detector, ExportedDetector) and source is not None:
+            _compare_with_source(source, labelled, judged.evaluation)
     explanation = explain(judged.data, judged.detections, judged.evaluation, judged.examined)
     context = {"model": str(model), "data": str(data), "split": split, **judged.described}
-    title = f"{data.name} · {split}"
+    title = f"{data.resolve().name} · {split}"
     write_report(out, judged.data, judged.evaluation, explanation, title=title, context=context)
     document = JudgedSplit.of(
         judged.data,
@@ -158,7 +165,13 @@ def _judge_results(results: Path, data: DetectionData, settings: EvaluationSetti
 
 
 def _judge_model(
-    detector: ModelDetector, data: DetectionData, settings: EvaluationSettings, *, tile: int | None, tta: bool
+    detector: ModelDetector,
+    data: DetectionData,
+    settings: EvaluationSettings,
+    *,
+    tile: int | None,
+    tta: bool,
+    warnings: tuple[str, ...],
 ) -> Judged:
     """Lets a detector answer, and judges it."""
     tell_if_uncut(console, max(max(record.size_hw) for record in data.images), tile=tile)
@@ -171,6 +184,7 @@ def _judge_model(
         answers.detections,
         proposals=_recall(data, answers) if is_whole else None,
         failures=answers.failures,
+        warnings=warnings,
         settings=replace(settings, detector_limit=sys.maxsize if tile else detector.max_detections),
     )
     described = _describe(detector) | describe_passes(tile=tile, tta=tta)
@@ -211,12 +225,17 @@ def _describe_scores(detector: Detector) -> str:
     return f"calibrated on '{detector.calibration.fitted_on.get('split')}'"
 
 
-def _compare_with_source(document: ExportDocument, data: DetectionData, evaluation: Evaluation) -> None:
+def _source_of(detector: ExportedDetector) -> Path | None:
+    """The model that an export was made of; None, which is told, if it is not where it was."""
+    source = Path(detector.document.source)
+    if source.is_file() and sha256_of([source]) == detector.document.source_sha256:
+        return source
+    console.print(f"note: {source}: not the model that was exported, or not there; so no numbers of torch beside")
+    return None
+
+
+def _compare_with_source(source: Path, data: DetectionData, evaluation: Evaluation) -> None:
     """Evaluates the model that an export was made of, and says how far the two are apart."""
-    source = Path(document.source)
-    if not source.is_file() or sha256_of([source]) != document.source_sha256:
-        console.print(f"note: {source}: not the model that was exported, or not there; so no numbers of torch beside")
-        return
     answers = _detect(load_detector(source, device="cpu", precision="float32"), data, None)
     beside = evaluate_detections(data, answers.detections, settings=evaluation.settings)
     for name in ("AP", "AP50"):

@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from detection.build import load_detector
 from detection.checkpoint import model_file
@@ -30,11 +29,11 @@ from detection.export.quantize import MAX_DROP, SUBSET, quantize_openvino
 from detection.extras import require
 from detection.inference import detect_records
 from detection.preprocess import Image
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 from tools.progress import counting
 from tools.reading import evaluation_split, read_data, training_split
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 FORMATS = tuple(name for name in ENGINE_FILES if name != "torch")
 
@@ -90,7 +89,7 @@ def export(
     with TemporaryDirectory(prefix=".export-", dir=out) as folder:
         draft = _write(source, document, to, Path(folder))
         drift = measure_drift(source, load_exported(draft), islice(Pictures([path for _, path in pictures]), compare))
-        _judge(drift, target, path)
+        _judge(drift, target, path, named=images is not None)
         _take_over(to, draft, target)
     _remove_others(out, document.source_sha256)
     console.print(f"exported: {target}")
@@ -127,8 +126,14 @@ def _remove_others(out: Path, source_sha256: str) -> None:
             console.print(f"removed: {path}, which an earlier export made of another model")
 
 
-def _judge(drift: Drift, target: Path, source: Path) -> None:
+def _judge(drift: Drift, target: Path, source: Path, *, named: bool) -> None:
     """Says how far an export is from its source.
+
+    Args:
+        drift: How far.
+        target: The export.
+        source: What it was made of.
+        named: Whether the user has named the images.
 
     Raises:
         InputError: If it is too far, or nothing could be compared.
@@ -138,8 +143,13 @@ def _judge(drift: Drift, target: Path, source: Path) -> None:
     console.print(drift.describe())
     if not drift.tolerable:
         raise InputError(f"{target}: answers otherwise than {source}, so it was not kept; please report this model")
+    if not drift.detections and not named:
+        raise InputError(
+            f"{target}: nothing was found on the photographs of scikit-image, so no box was compared and it was not "
+            "kept; name images that the model is for with --images"
+        )
     if not drift.detections:
-        console.print("note: nothing was found on these images, so no box was compared; name some with --images")
+        console.print("note: nothing was found on these images, so no box was compared; name others with --images")
 
 
 def _quantize(exported: Path, path: Path, document: ExportDocument, root: Path) -> None:
@@ -160,10 +170,17 @@ def _quantize(exported: Path, path: Path, document: ExportDocument, root: Path) 
 
 
 def _average_precision(path: Path, data: DetectionData) -> float:
-    """COCO AP of an exported file; 0 for a part without objects."""
+    """COCO AP of an exported file.
+
+    Raises:
+        InputError: If the part has no object.
+    """
     with counting(console, len(data.images), "detecting") as advance:
         answers = detect_records(load_exported(path), data.images, heard=advance)
-    return evaluate_detections(data, answers.detections).coco["AP"] or 0.0
+    found = evaluate_detections(data, answers.detections).coco["AP"]
+    if found is None:
+        raise InputError(f"{data.root}: split {data.split!r} has no object to judge int8 on; give a labelled part")
+    return found
 
 
 class Pictures:

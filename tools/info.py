@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from backbone.table import (
@@ -29,14 +28,14 @@ from detection.checkpoint import file_format, load_model, model_file
 from detection.classification.classifier import load_classifier_header
 from detection.errors import InputError
 from detection.export.engine import ENGINE_FILES
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 
 NETWORK = "googlenet"
 
 EXPORTED = tuple(Path(file).suffix for engine, file in ENGINE_FILES.items() if engine != "torch")
 """Suffixes of ``multibox export``."""
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 
 def info(

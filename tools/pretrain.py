@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from configs.load import config_origins, load_config
 from configs.pretraining import PretrainConfig
@@ -14,12 +13,12 @@ from detection.classification import build
 from detection.classification.classifier import DEFAULT_NOTE
 from detection.device import choose_compute
 from detection.errors import InputError
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 from tools.pretraining_run import PretrainingRun
-from tools.reading import pack_images, tell_unused
+from tools.reading import pack_images, tell_settings, tell_unused
 from tools.run_folder import check_run_folder, refuse_several
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 
 def pretrain(
@@ -51,9 +50,11 @@ def pretrain(
         raise InputError("--minutes and --epochs exclude each other; give one of them")
     overrides = list(set_ or []) + ([f"train.epochs={epochs}"] if epochs else [])
     settings = load_config(config, overrides, schema=PretrainConfig)
-    tell_unused(console, settings, config_origins(config, overrides, schema=PretrainConfig))
+    origins = config_origins(config, overrides, schema=PretrainConfig)
+    tell_settings(console, settings, origins)
+    tell_unused(console, settings, origins)
     refuse_several("multibox pretrain")
-    check_run_folder(out, settings, resume=resume)
+    check_run_folder(out, settings, console, resume=resume)
     choose_compute(settings.train.device, settings.train.precision)  # a wrong name is told before the decoding
     folder, shorter_side = cache or out / "images", build.stored_side(settings)
     train = pack_images(console, data, "train", folder, shorter_side=shorter_side)

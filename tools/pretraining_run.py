@@ -23,7 +23,7 @@ from tools.run_folder import (
     choose_budget,
     follow,
     goes_on,
-    image_identity,
+    identity_of,
     rehearse,
     restore_state,
     start_accelerator,
@@ -65,14 +65,14 @@ class PretrainingRun:
         Raises:
             InputError: If the folder holds a run and ``resume`` is not asked for, or its run is another one.
         """
-        check_run_folder(self.out, self.config, resume=resume)
-        remove_drafts(self.out)
+        check_run_folder(self.out, self.config, self.console, resume=resume)
         trainer = self._build_trainer(minutes, fresh=not goes_on(self.out, resume=resume))
         if resume:
             restore_state(trainer, self.console)
         rehearse(trainer, self.console)
+        log = TrainingLog(self.out, trainer.step)  # from here on the folder is this run's
+        remove_drafts(self.out)
         write_config(self.out, self.config)
-        log = TrainingLog(self.out, trainer.step)
 
         def evaluate(network: GoogLeNet, step: int) -> None:
             numbers = self._measure(network)
@@ -95,8 +95,8 @@ class PretrainingRun:
         budget = choose_budget(self.console, self.compute, minutes=minutes, steps=steps)
         identity = {
             "budget": budget.describe(),
-            "classes": image_identity(self.train.class_names),
-            "images": image_identity(self.train.names),
+            "classes": identity_of(self.train.class_names),
+            "images": identity_of(self.train.names),
         }
         return Trainer(
             task,

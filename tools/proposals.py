@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from detection.atomic import make_folder
+from detection.checkpoint import load_header
 from detection.data.records import DetectionData, ImageRecord
 from detection.errors import InputError
 from detection.evaluation.proposal_report import write_proposal_report
@@ -22,12 +22,12 @@ from detection.evaluation.proposal_summary import (
 )
 from detection.evaluation.proposal_view import count_text
 from detection.evaluation.report_view import number_text
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 from tools.progress import counting
 from tools.proposal_sources import METHODS, ProposalSource, SourceOptions, open_source, proposals_of
-from tools.reading import evaluation_split, read_data, warn_of_learnt_images
+from tools.reading import evaluation_split, flattering, read_data
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 
 def proposals(
@@ -59,14 +59,15 @@ def proposals(
     covers, failures = _cover(opened, labelled)
     evaluation = summarize_covers(covers, labelled.class_names, failures=failures)
     for used in [Path(source)] if source not in METHODS else [model] if model else []:
-        warn_of_learnt_images(console, used, labelled)
+        for line in flattering(load_header(used), labelled):
+            console.print(f"note: {line}")
     context = {"source": source, "data": str(data), "split": split, **opened.settings, "time includes": opened.timed}
     write_proposal_report(
         out,
         covers,
         evaluation,
         class_names=labelled.class_names,
-        title=f"Proposals · {data.name} · {split}",
+        title=f"Proposals · {data.resolve().name} · {split}",
         context=context,
     )
     _show(evaluation, opened.timed)

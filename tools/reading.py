@@ -11,7 +11,7 @@ from configs.load import DEFAULT, flatten_config
 from configs.pretraining import PretrainConfig
 from configs.schema import Config
 from configs.unused import unused_values
-from detection.checkpoint import ModelHeader, load_header
+from detection.checkpoint import ModelHeader
 from detection.classification.listing import Part
 from detection.classification.packed import PackedImages, pack_part, unreadable_lines
 from detection.data.classes import UnknownClasses
@@ -136,15 +136,16 @@ def learnt_images(header: ModelHeader, data: DetectionData) -> str | None:
     return None
 
 
-def warn_of_learnt_images(console: Console, model: Path, data: DetectionData) -> None:
-    """Says so when a model learnt from images of the part, or its weights or its scores were chosen on it."""
-    header, split = load_header(model), data.split
+def flattering(header: ModelHeader, data: DetectionData) -> tuple[str, ...]:
+    """What a reader of a model's numbers on a part must know: that it learnt from its images, or was chosen by them."""
+    split, found = data.split, []
     if reason := learnt_images(header, data):
-        console.print(f"note: {reason}; on learnt images the numbers flatter")
+        found.append(f"{reason}; on learnt images the numbers flatter")
     if header.training.get("validation_split") == split:
-        console.print(f"note: the model's weights were chosen on a part called {split!r}; its numbers flatter a little")
+        found.append(f"the model's weights were chosen on a part called {split!r}; its numbers flatter a little")
     if header.calibration is not None and header.calibration["fitted_on"].get("split") == split:
-        console.print(f"note: scores and thresholds were fitted on a part called {split!r}; their error and F1 flatter")
+        found.append(f"scores and thresholds were fitted on a part called {split!r}; their error and F1 flatter")
+    return tuple(found)
 
 
 def split_models(paths: Sequence[Path], usage: str) -> tuple[list[Path], Path]:

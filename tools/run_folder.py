@@ -7,12 +7,14 @@ import json
 import os
 import re
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 import typer
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -23,6 +25,7 @@ from configs.load import dump_config, flatten_config, load_config
 from configs.sections import RootConfig
 from detection.atomic import atomic_path
 from detection.checkpoint import MODEL_NAME
+from detection.data.records import ImageRecord
 from detection.device import Compute, choose_compute
 from detection.engine import Evaluate, StepReport, Trainer
 from detection.errors import InputError
@@ -44,10 +47,16 @@ FREE_TO_CHANGE = (
 )
 """Values that a resume may change: they do not change what is learnt."""
 
+RATES = ("train.learning_rate", "train.muon_learning_rate", "train.gradient_clip")
+"""Values that a resume may change too, and says so: the way on from a loss that was not a number."""
+
 EXIT_STOPPED = 75  # EX_TEMPFAIL: a scheduler may run the command again
 
 STATE_NAME = "last/state.safetensors"
 """Everything that an exact resume needs, in a run's folder."""
+
+LAST_MODEL_NAME = "last/model.safetensors"
+"""The averaged weights of the last step, where a validation has chosen others."""
 
 _CONFIG_NAME = "config.yaml"
 
@@ -68,7 +77,7 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def check_run_folder(out: Path, config: RootConfig, *, resume: bool) -> None:
+def check_run_folder(out: Path, config: RootConfig, console: Console, *, resume: bool) -> None:
     """Makes sure that a run may be written to ``out``.
 
     Raises:
@@ -86,9 +95,11 @@ def check_run_folder(out: Path, config: RootConfig, *, resume: bool) -> None:
         raise InputError(f"{out}: holds a run already; add --resume to go on, or give another --out")
     refuse_running(out)
     before, now = flatten_config(load_config(str(path), schema=type(config))), flatten_config(config)
-    changed = [f"{k} was {before[k]}, is {now[k]}" for k in now if before[k] != now[k] and k not in FREE_TO_CHANGE]
-    if changed:
-        raise InputError(f"{path}: {'; '.join(changed)}; resume with the same options, or give another --out")
+    changed = {k: f"{k} was {before[k]}, is {now[k]}" for k in now if before[k] != now[k] and k not in FREE_TO_CHANGE}
+    if set(changed) - set(RATES):
+        raise InputError(f"{path}: {'; '.join(changed.values())}; resume with the same options, or give another --out")
+    for change in changed.values():
+        console.print(f"note: {change}, from here on")
 
 
 def write_config(out: Path, config: RootConfig) -> None:
@@ -108,8 +119,10 @@ def start_accelerator(device_name: str, precision_name: str) -> tuple[Accelerato
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     mixed = "bf16" if compute.precision == torch.bfloat16 else "no"
-    # Statistics of batch normalisation are the same everywhere already: nothing is to be sent.
-    handler = DistributedDataParallelKwargs(broadcast_buffers=False)
+    # Statistics of batch normalisation are the same everywhere already: nothing is to be sent. And a level of the
+    # pyramid to which no region of a process belongs has no part in its losses.
+    handler = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
+    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")  # where all have
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=mixed, kwargs_handlers=[handler])
     return accelerator, compute._replace(device=accelerator.device)
 
@@ -179,7 +192,7 @@ def follow(
             display.show(report)
             log.write("train", report.step, {**report.losses, **report.course})
 
-        with stopping_on_signals(stop), _telling_lost_processes():
+        with stopping_on_signals(stop), _telling_lost_processes(), _telling_what_memory_lacks(trainer):
             finished = trainer.fit(listen, evaluate, evaluate_every=evaluate_every)
     return Ending(finished, signalled)
 
@@ -195,6 +208,25 @@ def _telling_lost_processes() -> Iterator[None]:
         raise InputError(
             "another process of this training is gone (its own message says why); the last saved state is kept: start "
             "the same command with --resume"
+        ) from error
+
+
+@contextmanager
+def _telling_what_memory_lacks(trainer: Trainer[Network]) -> Iterator[None]:
+    """Says which options help when memory that sufficed at the start does so no more."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
+            options = " or ".join(trainer.settings.memory_options)
+            helps = f"free some, or start anew in another --out and lower {options}"
+        elif "DataLoader worker" in str(error) or "shared memory" in str(error):
+            helps = "a reading process is gone, as a rule for want of it; lower train.workers or train.cache_mb"
+        else:
+            raise
+        raise InputError(
+            f"step {trainer.step}: memory is short ({error}); {helps}. The last saved state is kept: the same command "
+            "with --resume goes on"
         ) from error
 
 
@@ -233,10 +265,19 @@ def earlier_validations(out: Path, metric: str) -> list[float | None]:
     return [line[metric] for line in lines if line["kind"] == "validation"]
 
 
-def image_identity(file_names: Sequence[str]) -> str:
-    """Tells sets of images apart: how many, and a digest of their names."""
-    digest = hashlib.sha256(os.fsencode("\n".join(file_names))).hexdigest()[:12]
-    return f"{len(file_names)} ({digest})"
+def identity_of(names: Sequence[str]) -> str:
+    """Tells sets of names apart: how many, and a digest of them."""
+    digest = hashlib.sha256(os.fsencode("\n".join(names))).hexdigest()[:12]
+    return f"{len(names)} ({digest})"
+
+
+def labels_identity(records: Sequence[ImageRecord]) -> str:
+    """Tells the labels of images apart: how many objects, and a digest of what is known of them."""
+    digest = hashlib.sha256()
+    for record in records:
+        for column in (record.boxes, record.labels, record.ignore, np.array(record.size_hw)):
+            digest.update(np.ascontiguousarray(column).tobytes())
+    return f"{sum(len(record.boxes) for record in records)} objects ({digest.hexdigest()[:12]})"
 
 
 def tell_end(

@@ -7,21 +7,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from configs.load import DEFAULT, config_origins, load_config
 from configs.schema import Config
 from detection.build_training import ENOUGH_STEPS
 from detection.data.classes import UnknownClasses
+from detection.data.loader import steps_per_epoch
 from detection.data.records import DetectionData
 from detection.errors import InputError
-from tools.cli import run_alone
+from detection.processes import launched_place
+from tools.cli import plain_console, run_alone
 from tools.crop_training import train_crop
 from tools.reading import read_data, tell_settings, tell_unused, training_split
 from tools.run_folder import is_first
 from tools.training_run import RunData, train_shared
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 
 def train(
@@ -46,6 +47,7 @@ def train(
     drop_unknown: Annotated[
         bool, typer.Option("--drop-unknown", help="Leave out objects of --val whose class the training part lacks.")
     ] = False,
+    note: Annotated[str, typer.Option(help="Terms of the images, for the model's header.")] = "",
 ) -> None:
     """Trains a detector on your images.
 
@@ -65,9 +67,7 @@ def train(
     origins = config_origins(config, overrides, schema=Config)
     tell_settings(console, settings, origins)
     tell_unused(console, settings, origins)
-    tell_many_epochs(settings, origins, minutes)
-    if settings.train.patience is not None and val is None:
-        console.print("train.patience has no effect here: it is for runs with --val")
+    tell_idle(origins, minutes=minutes, val=val)
     training_data = read_data(console, data, split or training_split(data, val))
     if not any((~record.ignore).any() for record in training_data.images):
         raise InputError(
@@ -75,17 +75,30 @@ def train(
             f"learn; `multibox check {data}` says what was found"
         )
     validation_data = read_validation(data, val, training_data, drop_unknown) if val else None
+    tell_many_epochs(settings, origins, minutes, num_images=len(training_data.images))
     start = train_crop if settings.classifier.form == "crop" else train_shared
-    run_data = RunData(training_data, validation_data)
+    run_data = RunData(training_data, validation_data, note)
     start(out, settings, run_data, minutes=minutes, resume=resume, console=console)
 
 
-def tell_many_epochs(config: Config, origins: Mapping[str, str], minutes: float | None) -> None:
+def tell_idle(origins: Mapping[str, str], *, minutes: float | None, val: str | None) -> None:
+    """Says which values of the user's have no effect beside these options."""
+    idle = {"train.epochs": "without --minutes"} if minutes is not None else {}
+    if val is None:
+        idle |= dict.fromkeys(("train.patience", "train.best_metric", "train.evaluate_every"), "with --val")
+    for name, purpose in idle.items():
+        if not origins[name].startswith((DEFAULT, "preset ")):
+            console.print(f"note: {name} has no effect here: it is for runs {purpose}")
+
+
+def tell_many_epochs(config: Config, origins: Mapping[str, str], minutes: float | None, *, num_images: int) -> None:
     """Says of mosaics and crops that the user asked for that this training may be too short for them."""
     views = config.augment
+    an_epoch = steps_per_epoch(num_images, config.train.batch_size * launched_place().processes)
+    needed = max(views.many_epochs * an_epoch, ENOUGH_STEPS if views.many_epochs else 0)
     chances = {"augment.mosaic": views.mosaic, "augment.iou_crop": views.iou_crop}
     asked = [name for name, chance in chances.items() if chance > 0 and origins.get(name, DEFAULT) != DEFAULT]
-    if asked and (views.many_epochs if minutes is not None else views.many_epochs > config.train.epochs):
+    if asked and needed > (0 if minutes is not None else config.train.epochs * an_epoch):
         console.print(
             f"note: {' and '.join(asked)} only for trainings of {views.many_epochs} passes over the images "
             f"(and {ENOUGH_STEPS:,} steps) and more; --set augment.many_epochs=0 for any"

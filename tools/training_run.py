@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import typer
 from rich.console import Console
 from torch import nn
 
@@ -22,24 +23,29 @@ from detection.data.records import DetectionData
 from detection.detector import Detector
 from detection.device import Compute
 from detection.engine import StateFile, Trainer, TrainingTask
+from detection.errors import NonFiniteLossError
 from detection.learnt_images import sketch_images
 from detection.network import DetectionNetwork
-from detection.processes import place
+from detection.processes import gather, launched_place, place
 from detection.regions import RegionSource, search_all
-from detection.training_log import Log, NoLog, TrainingLog
+from detection.training_log import Log, NoLog, TrainingLog, refuse_running
 from detection.validation import Standing, Validation
 from tools.progress import counting
 from tools.run_folder import (
+    EXIT_STOPPED,
+    LAST_MODEL_NAME,
     STATE_NAME,
     check_run_folder,
     choose_budget,
     earlier_validations,
     follow,
     goes_on,
-    image_identity,
+    identity_of,
+    labels_identity,
     rehearse,
     restore_state,
     start_accelerator,
+    stopping_on_signals,
     tell_end,
     until_exhausted,
     write_config,
@@ -49,10 +55,17 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class RunData(NamedTuple):
-    """What to learn from, and what decides which weights are best; without the second the final ones are kept."""
+    """What a run is given.
+
+    Attributes:
+        training: What to learn from.
+        validation: What decides which weights are best; None keeps the final ones.
+        note: Terms of the images, for the model's header.
+    """
 
     training: DetectionData
     validation: DetectionData | None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,7 @@ class TrainingRun(Generic[Network]):
         self.on_start = on_start
         self.out = out
         self.config = config
-        self.training_data, self.validation_data = data
+        self.training_data, self.validation_data, self.note = data
         self.learn = learn
         self.regions = regions
         self.accelerator, self.compute = start_accelerator(config.train.device, config.train.precision)
@@ -126,7 +139,7 @@ class TrainingRun(Generic[Network]):
             InputError: If the folder's run is another one.
         """
         if self.accelerator.is_main_process:
-            remove_drafts(self.out)
+            refuse_running(self.out)  # each stage of the crop form has a folder of its own
         learner = self.learn(self.compute, not goes_on(self.out, resume=resume))
         trainer = self._build_trainer(learner, minutes)
         restored = resume and restore_state(trainer, self.console)
@@ -134,22 +147,26 @@ class TrainingRun(Generic[Network]):
         log = self._start_log(trainer.step)
         validation = self._validation(learner, log, restored) if self.validation_data else None
         evaluate = until_exhausted(validation, trainer) if validation else None
-        ending = follow(trainer, self.console, log, evaluate, evaluate_every=self.config.train.evaluate_every)
-        finished = ending.finished
-        if validation is None:
-            self._keep(learner.whole(trainer.average.network), trainer.step, {})
-        elif not finished:
-            finished = self._ended_early(validation.standing)
-        self._tell_end(trainer, finished)
+        try:
+            ending = follow(trainer, self.console, log, evaluate, evaluate_every=self.config.train.evaluate_every)
+        except NonFiniteLossError as error:
+            if not trainer.step:
+                raise
+            kept = self._keep_last(learner.whole(trainer.average.network), trainer.step)
+            raise NonFiniteLossError(f"{error}. The averaged weights of before are a model: {kept}") from error
+        self._keep_last(learner.whole(trainer.average.network), trainer.step)
+        finished = ending.finished or (validation is not None and self._ended_early(validation.standing))
+        self._tell_end(trainer, validation, finished)
         return ending.signalled
 
     def _start_log(self, done: int) -> Log:
         """Writes the configuration and opens the log; the other processes go on when they are there."""
         log: Log = NoLog()
         if self.accelerator.is_main_process:
+            log = TrainingLog(self.out, done)  # from here on the folder is this run's
+            remove_drafts(self.out)
             self.on_start()
             write_config(self.out, self.config)
-            log = TrainingLog(self.out, done)
         self.accelerator.wait_for_everyone()
         return log
 
@@ -163,7 +180,8 @@ class TrainingRun(Generic[Network]):
             "images a step": str(source.step_size),
             "split": data.split,
             "classes": ", ".join(data.class_names),
-            "images": image_identity([record.file_name for record in data.images]),
+            "images": identity_of([record.file_name for record in data.images]),
+            "labels": labels_identity(data.images),
             "validation": self._validation_identity(),
         }
         return Trainer(
@@ -176,7 +194,9 @@ class TrainingRun(Generic[Network]):
 
     def _validation_identity(self) -> str:
         val = self.validation_data
-        return "none" if val is None else f"{val.split}, {image_identity([r.file_name for r in val.images])}"
+        if val is None:
+            return "none"
+        return f"{val.split}, {identity_of([r.file_name for r in val.images])}, {labels_identity(val.images)}"
 
     def _validation(self, learner: Learner[Network], log: Log, restored: bool) -> Validation[Network]:
         assert self.validation_data is not None
@@ -221,8 +241,21 @@ class TrainingRun(Generic[Network]):
         shown = "  ".join(f"{name} {numbers[name]:.3f}" for name in ("AP", "AP50", "AP75") if numbers[name] is not None)
         self.console.print(f"validation after step {step}: {shown or 'no objects to find'}")
 
-    def _keep(self, network: DetectionNetwork | CropNetwork, step: int, numbers: Mapping[str, Any]) -> None:
-        """Writes the model file; one process does it for all."""
+    def _keep_last(self, network: DetectionNetwork | CropNetwork, step: int) -> Path:
+        """Writes the model of the last step: where a validation chooses the best, beside the state."""
+        path = self.model_path if self.validation_data is None else self.out / LAST_MODEL_NAME
+        self._keep(network, step, {}, path=path)
+        return path
+
+    def _keep(
+        self,
+        network: DetectionNetwork | CropNetwork,
+        step: int,
+        numbers: Mapping[str, Any],
+        *,
+        path: Path | None = None,
+    ) -> None:
+        """Writes a model file, if no other is named the run's; one process does it for all."""
         if not self.accelerator.is_main_process:
             return
         step_size = self.config.train.batch_size * place().processes
@@ -240,24 +273,40 @@ class TrainingRun(Generic[Network]):
                 "validation_split": self.validation_data.split if self.validation_data else None,
                 "image_digests": self._image_digests,
             },
+            note=" ".join([ModelHeader.note, *([self.note] if self.note else []), *self._start_note]),
         )
-        save_model(self.model_path, network.state_dict(), header)
+        save_model(path or self.model_path, network.state_dict(), header)
+
+    @property
+    def _start_note(self) -> list[str]:
+        """Of the weights that the backbone started from, whose data have terms of their own."""
+        start = self.config.backbone.weights
+        if start == "none":
+            return []
+        whose = {"shipped": "Tiny ImageNet (docs/model-card.md)", "torchvision": "ImageNet"}.get(
+            start, Path(start).name
+        )
+        return [f"The backbone started from weights of {whose}."]
 
     @cached_property
     def _image_digests(self) -> str:
         """What the model's header says of the images; once, since every validation may write a model."""
         return sketch_images(record.path for record in self.training_data.images)
 
-    def _tell_end(self, trainer: Trainer[Network], finished: bool) -> None:
+    def _tell_end(self, trainer: Trainer[Network], validation: Validation[Network] | None, finished: bool) -> None:
         """Says what was left out and how the run ended."""
-        for reason in trainer.unreadable.values():
+        unreadable = {name: reason for part in gather(trainer.unreadable) for name, reason in part.items()}
+        for reason in unreadable.values():
             self.console.print(f"not learnt from: {reason}")
-        if trainer.unreadable:
-            self.console.print(f"{len(trainer.unreadable)} images could not be read; mend them and train anew")
+        if unreadable:
+            self.console.print(f"{len(unreadable)} images could not be read; mend them and train anew")
         kept = None
-        if self.validation_data is not None:
+        if validation is not None:
+            for reason in validation.failures.values():
+                self.console.print(f"not validated on, counted as an image without detections: {reason}")
             self.console.print(f"validations took {trainer.evaluation_share:.0%} of the time")
-        if self.validation_data is not None and self.model_path.is_file():
+            self.console.print(f"weights of the last step: {self.out / LAST_MODEL_NAME}")
+        if validation is not None and self.model_path.is_file():
             kept = load_header(self.model_path).training["steps"]
         tell_end(self.console, self.model_path, trainer, finished=finished, kept=kept)
 
@@ -278,7 +327,7 @@ def train_shared(
     Raises:
         InputError: If the folder holds a run and ``resume`` is not asked for, or its run is another one.
     """
-    check_run_folder(out, config, resume=resume)
+    check_run_folder(out, config, console, resume=resume)
     regions = search_regions(config, data, out / "proposals", console)
     run = TrainingRun(
         out, config, data, learn=partial(shared_learner, config, data.training), regions=regions, console=console
@@ -298,13 +347,20 @@ def shared_learner(config: Config, data: DetectionData, compute: Compute, fresh:
     )
 
 
+def _stop_searching() -> None:
+    """What was found is in the cache already."""
+    raise typer.Exit(EXIT_STOPPED)
+
+
 def search_regions(config: Config, data: RunData, cache: Path, console: Console) -> RegionSource | None:
     """Makes the proposals that are not the network's own, before the clock of the training starts; None without any."""
     regions = build.build_regions(config, cache)
     if regions is None:
         return None
     records = [*data.training.images, *(data.validation.images if data.validation else ())]
-    with counting(console, len(records), "searching for proposals") as advance:
-        for _ in search_all(regions, [record.path for record in records], workers=config.train.workers):
+    rank, processes = launched_place()
+    own = [record.path for record in records][rank::processes]  # the others find theirs in the cache
+    with counting(console, len(own), "searching for proposals") as advance, stopping_on_signals(_stop_searching):
+        for _ in search_all(regions, own, workers=config.train.workers):
             advance()
     return regions

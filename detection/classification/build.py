@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from backbone.googlenet import GoogLeNet
-from backbone.variant import Variant
 from configs.pretraining import PretrainConfig
 from detection import start_weights
+from detection.build_parts import build_variant
 from detection.classification.batches import ViewBatches
 from detection.classification.objective import ClassificationObjective
 from detection.classification.packed import PackedImages
@@ -26,8 +26,7 @@ def build_network(config: PretrainConfig, num_classes: int) -> GoogLeNet:
     n = config.network
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        variant = Variant(n.block, n.norm, n.five_kernel)
-        return GoogLeNet(num_classes, variant=variant, auxiliary=n.auxiliary, dropout=n.dropout)
+        return GoogLeNet(num_classes, variant=build_variant(n), auxiliary=n.auxiliary, dropout=n.dropout)
 
 
 def load_start_weights(config: PretrainConfig, network: GoogLeNet) -> None:

@@ -145,7 +145,9 @@ def list_part(archive: Archive, part: Part) -> Listing:
     inside = {name.removeprefix(root): name for name in names}
     images = [name for name in inside if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
     has_parts = any(name.startswith("train/") for name in images)
-    learnt = _by_class([name for name in images if name.startswith("train/")] if has_parts else images, depth=has_parts)
+    learnt = _by_class(
+        [name for name in images if name.startswith("train/")] if has_parts else images, depth=1 if has_parts else 0
+    )
     if len(learnt) < 2:
         found = f"the class {next(iter(learnt))}" if learnt else "no class"
         raise InputError(f"found {found} with images; {_EXPECTED}")

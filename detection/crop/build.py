@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from backbone.googlenet import GoogLeNet
-from backbone.variant import Variant
 from configs.schema import Config
 from configs.sections import Section
+from detection.build_parts import build_variant, proposal_settings
 from detection.crop.classifier import CropClassifier
 from detection.crop.network import CropNetwork, propose_regions
 from detection.crop.objective import CropObjective, CropObjectiveSettings
@@ -22,7 +22,6 @@ from detection.network import DetectionNetwork, InferenceSettings
 from detection.postprocess import DetectionSettings
 from detection.roi_sampling import RoiSamplingSettings
 from detection.schedule import cosine_schedule
-from proposals.generator import ProposalSettings
 
 Part = TypeVar("Part", bound=Section)
 
@@ -88,10 +87,9 @@ def member_seed(seed: int, number: int) -> int:
 
 def build_member(config: Config, num_classes: int) -> CropClassifier:
     """A classifier with random weights, the same for the same seed; start weights of its backbone follow."""
-    b = config.backbone
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        backbone = GoogLeNet(variant=Variant(b.block, b.norm, b.five_kernel))
+        backbone = GoogLeNet(variant=build_variant(config.backbone))
         return CropClassifier(backbone, num_classes, box_regression=config.classifier.box_regression)
 
 
@@ -99,14 +97,14 @@ def compose_network(
     config: Config, proposer: DetectionNetwork | None, members: Sequence[CropClassifier]
 ) -> CropNetwork:
     """The whole network. The objectness has no part in the score: it is the members' mean probability."""
-    crop, p = config.classifier.crop, config.proposals
+    crop = config.classifier.crop
     detections = DetectionSettings(**{**config.postprocess.model_dump(), "objectness_power": 0.0})
     return CropNetwork(
         proposer,
         members,
         shape=CropShape(crop.side, crop.context),
         batch=crop.batch,
-        inference=InferenceSettings(ProposalSettings(p.num_detect, p.candidates, p.nms_iou_threshold), detections),
+        inference=InferenceSettings(proposal_settings(config, config.proposals.num_detect), detections),
     )
 
 
@@ -118,13 +116,13 @@ def build_objective(config: Config, member: CropClassifier, proposer: DetectionN
         member: The classifier to train.
         proposer: In evaluation mode, on the device of the training; None where proposals are given.
     """
-    c, p = config.classifier, config.proposals
+    c = config.classifier
     settings = CropObjectiveSettings(
         shape=CropShape(c.crop.side, c.crop.context),
         sampling=RoiSamplingSettings(c.crop.batch, c.crop.foreground_fraction, c.foreground_iou),
         weights=config.train.loss_weights.model_dump(),
     )
-    in_training = ProposalSettings(p.num_train, p.candidates, p.nms_iou_threshold)
+    in_training = proposal_settings(config, config.proposals.num_train)
     return CropObjective(member, partial(propose_regions, proposer, settings=in_training), settings)
 
 

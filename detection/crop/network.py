@@ -74,24 +74,24 @@ class CropNetwork(nn.Module):
     def judge(
         self, images: Tensor, image_sizes_hw: Sequence[tuple[int, int]], given: Sequence[Proposals] | None = None
     ) -> list[Judgement]:
-        """Proposes regions and judges them all, those of several images together; arguments as for ``forward``."""
+        """Proposes regions and judges them all; arguments as for ``forward``."""
         sizes = InputSizes((images.shape[-2], images.shape[-1]), image_sizes_hw)
         proposals = propose_regions(self.proposer, images, sizes, given, self.proposal_settings)
-        boxes, rows = place_regions([p.boxes for p in proposals])
-        # No regions are judged too, all at once: that gives answers of the right shape.
-        batches = zip(boxes.split(self.batch), rows.split(self.batch), strict=True)
-        parts = [self._judge_batch(images, image_sizes_hw, *batch) for batch in batches]
-        counts = [len(p) for p in proposals]
-        probabilities = torch.cat([probability for probability, _ in parts]).split(counts)
-        refinements = [offsets for _, offsets in parts if offsets is not None]
-        offsets = torch.cat(refinements).split(counts) if refinements else [None] * len(counts)
-        return [Judgement(*row) for row in zip(proposals, proposals, probabilities, offsets, strict=True)]
+        inputs = zip(images.split(1), image_sizes_hw, proposals, strict=True)
+        return [self._judge_image(*each) for each in inputs]
 
-    def _judge_batch(
-        self, images: Tensor, image_sizes_hw: Sequence[tuple[int, int]], boxes: Tensor, rows: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
+    def _judge_image(self, image: Tensor, size_hw: tuple[int, int], proposals: Proposals) -> Judgement:
+        """Of the regions of one image (1, 3, H, W): the last digits of products depend on what else is multiplied."""
+        # No regions are judged too, all at once: that gives answers of the right shape.
+        parts = [self._judge_batch(image, size_hw, boxes) for boxes in proposals.boxes.split(self.batch)]
+        probabilities = torch.cat([probability for probability, _ in parts])
+        refinements = [offsets for _, offsets in parts if offsets is not None]
+        return Judgement(proposals, proposals, probabilities, torch.cat(refinements) if refinements else None)
+
+    def _judge_batch(self, image: Tensor, size_hw: tuple[int, int], boxes: Tensor) -> tuple[Tensor, Tensor | None]:
         """What the members say on average of R regions: probabilities (R, C + 1), offsets (R, C, 4) or None."""
-        crops = warp_regions(images, image_sizes_hw, boxes, rows, shape=self.shape)
+        rows = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+        crops = warp_regions(image, [size_hw], boxes, rows, shape=self.shape)
         answers: list[EnsembleOutput] = [member(crops) for member in self.members]
         refinements = [answer.offsets for answer in answers if answer.offsets is not None]
         probabilities = mean_probabilities(torch.cat([answer.logits for answer in answers]))

@@ -150,4 +150,4 @@ def _look_at(path: Path) -> Picture | InputError:
     except OSError as error:
         return InputError(f"{path}: {error.strerror}; give a readable image file")
     except MemoryError:
-        return InputError(f"{path}: no memory to decode it; shrink the image or cut it into tiles")
+        return InputError(f"{path}: no memory to read it; shrink the image or cut it into tiles")

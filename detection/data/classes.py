@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from detection.data.raw import Int64Array, RawObject, RawSplit, first_repeats
+from detection.data.raw import Int64Array, RawObject, RawSplit, first_names, first_repeats
 from detection.data.records import Finding
 from detection.errors import InputError
 
@@ -56,10 +56,13 @@ def match_classes(raw: RawSplit, class_names: Sequence[str] | None, unknown_clas
     names = raw.class_names if class_names is None else tuple(class_names)
     position = {name: label for label, name in enumerate(names)}
     label_of = np.array([position.get(name, UNKNOWN_LABEL) for name in raw.class_names], dtype=np.int64)
-    findings = [_unknown_class(raw, rows, names) for rows in _rows_of_unknown(raw, label_of)]
+    unknown = _rows_of_unknown(raw, label_of)
+    findings = [_unknown_class(raw, rows, names) for rows in unknown]
     if findings and unknown_classes == "error":
-        remedy = "correct the name, or leave such objects out with --drop-unknown"
-        raise InputError(f"{findings[0].file}: {findings[0].message}; {remedy}")
+        others = [f"'{raw.class_names[rows[0].label]}'" for rows in unknown[1:]]
+        more = f"; nor are {first_names(others, 10)}" if others else ""
+        remedy = "correct the names, or leave such objects out with --drop-unknown"
+        raise InputError(f"{findings[0].file}: {findings[0].message}{more}; {remedy}")
     return ClassMatch(names, _category_ids(raw, names), label_of, tuple(findings))
 
 

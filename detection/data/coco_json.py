@@ -101,21 +101,32 @@ def list_images(content: CocoJson, folder: Path) -> ListedImages:
         folder: What the file names are relative to.
 
     Returns:
-        The images. Their ids are kept if all are integers of 64 bits, else they are the positions in the json from 1.
+        The images, one for each file name. Their ids are kept if all are integers of 64 bits, else they are the
+        positions in the json from 1.
     """
-    keep_ids = all(_is_int64(entry.get("id")) for entry in content.images if isinstance(entry, dict))
-    images: list[ListedImage] = []
+    positions: list[int] = []
     row_of_id: dict[EntryId, int] = {}
+    row_of_name: dict[str, int] = {}
     findings = []
     for position, entry in enumerate(content.images, start=1):
         fault = _image_fault(entry, row_of_id)
         if fault:
             findings.append(Finding("bad-image-entry", content.file, f"image entry {position} {fault}", _REMEDY))
             continue
-        row_of_id[entry["id"]] = len(images)
-        image_id, name = (entry["id"] if keep_ids else position), _file_name(entry)
-        images.append(ListedImage(image_id, folder / name, name, content.file, _label_size(entry)))
-    return ListedImages(tuple(images), row_of_id, tuple(findings))
+        name = _file_name(entry)
+        row_of_id[entry["id"]] = row = row_of_name.setdefault(name, len(positions))
+        if row < len(positions):
+            message = f"image entry {position} has the file_name '{name}' of an earlier one"
+            findings.append(Finding("duplicate-image", content.file, message, _MERGED))
+        else:
+            positions.append(position)
+    entries = [content.images[position - 1] for position in positions]
+    keep_ids = all(_is_int64(entry["id"]) for entry in entries)
+    images = tuple(
+        ListedImage(entry["id"] if keep_ids else position, folder / name, name, content.file, _label_size(entry))
+        for position, entry, name in zip(positions, entries, map(_file_name, entries), strict=True)
+    )
+    return ListedImages(images, row_of_id, tuple(findings))
 
 
 def list_objects(content: CocoJson, row_of_id: Mapping[EntryId, int]) -> tuple[list[RawObject], list[Finding]]:
@@ -141,6 +152,7 @@ def list_objects(content: CocoJson, row_of_id: Mapping[EntryId, int]) -> tuple[l
 
 
 _REMEDY = "correct or delete it; left out"
+_MERGED = "list each image once; the objects of both entries were read as one image's"
 
 
 def _read_categories(

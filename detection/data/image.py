@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,7 +141,7 @@ def read_image_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]
 
 
 def find_images(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """Lists the image files of a folder by their suffix, sorted by path; hidden files are passed over.
+    """Lists the image files of a folder by their suffix, sorted by path; hidden files and folders are passed over.
 
     Args:
         folder: Where to look.
@@ -156,8 +156,13 @@ def find_images(folder: Path, *, recursive: bool = False) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder that holds the images")
     entries = folder.rglob("*") if recursive else folder.iterdir()
-    images = (entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith("."))
+    images = (entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(entry, folder))
     return sorted((image for image in images if image.is_file()), key=Path.as_posix)
+
+
+def is_hidden(path: PurePath, folder: PurePath) -> bool:
+    """Whether a file below a folder, or a folder on the way to it, has a name that starts with a dot."""
+    return any(part.startswith(".") and part != ".." for part in path.relative_to(folder).parts)
 
 
 @contextmanager
@@ -178,6 +183,8 @@ def _opened(source: Path | BytesIO, name: str, max_pixels: int) -> Iterator[Imag
         raise InputError(_not_an_image(source, name)) from error
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise InputError(f"{name}: {error.strerror}; give a readable image file") from error
+    except MemoryError as error:
+        raise InputError(f"{name}: no memory to decode it; shrink the image or cut it into tiles") from error
     except _DAMAGE as error:
         fault = "truncated" if "truncated" in str(error).lower() else "damaged"
         raise InputError(f"{name}: {fault} {kind} ({error}); copy or export the file again") from error

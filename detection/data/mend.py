@@ -56,6 +56,7 @@ _DONE = {
 # that it lacks is no fault of its others.
 _FOR_A_PERSON = ("no-label-file", "size-mismatch", "unreadable-split")
 _NO_NAME = re.compile(r"[\\:]")  # In a json they would be read as folder and drive.
+_NO_SPLIT = re.compile(r"[/\\:%]")  # In a split's name: of a list in a subfolder, and of a share.
 
 
 @dataclass(frozen=True)
@@ -105,10 +106,11 @@ def mend_dataset(
         shutil.copyfile(path, target)
         on_image(done, len(names))
     repeats: list[Change] = []
+    split_names = _name_splits([part.split for part in audit.parts])
     for part in audit.parts:
         if kept[part.split]:
             document = _document(part, kept[part.split], names, table, repeats)
-            write_json(out / "annotations" / f"instances_{part.split}.json", document)
+            write_json(out / "annotations" / f"instances_{split_names[part.split]}.json", document)
     faults = (*audit.findings, *_empty_splits(audit, kept))
     mended = [_change(finding) for finding in faults if finding.kind in _DONE]
     return (*mended, *copies, *_class_changes(audit.parts, table), *repeats)
@@ -206,6 +208,17 @@ def _name_images(images: Sequence[ImageRecord], base: Path) -> dict[Path, str]:
         assert is_inside(name), name
         taken.add(name.casefold())
         names[image.path] = name
+    return names
+
+
+def _name_splits(splits: Sequence[str]) -> dict[str, str]:
+    """A name for the file of each split, no two alike."""
+    names: dict[str, str] = {}
+    for split in splits:
+        name = _NO_SPLIT.sub("_", split)
+        while name in names.values():
+            name += "_"
+        names[split] = name
     return names
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from detection.data.image import IMAGE_SUFFIXES, decode_image, read_image
+from detection.data.image import IMAGE_SUFFIXES, decode_image, is_hidden, read_image
 from detection.errors import InputError
 from detection.extras import needed
 
@@ -65,16 +65,12 @@ def list_uri(uri: str) -> list[tuple[str, RemoteFile]]:
         raise InputError(f"{uri}: cannot be listed ({error}); check the address and the credentials") from error
     names = [
         name
-        for name in (path.relative_to(base) for path in paths)
-        if name.suffix.lower() in IMAGE_SUFFIXES and not _is_hidden(name)
+        for name in (path.relative_to(base) for path in paths if not is_hidden(path, PurePosixPath(base)))
+        if name.suffix.lower() in IMAGE_SUFFIXES
     ]
     if not names:
         raise InputError(f"{uri}: no images in this folder; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
     return [(str(name), RemoteFile(uri, str(name))) for name in sorted(names)]
-
-
-def _is_hidden(name: PurePosixPath) -> bool:
-    return any(part.startswith(".") for part in name.parts)
 
 
 def read_location(location: Location) -> npt.NDArray[np.uint8]:
@@ -113,7 +109,7 @@ def copy_out(folder: Path, uri: str) -> None:
         )
     except OSError as error:
         raise InputError(
-            f"{uri}: cannot be written ({error}); the results are in {folder}, the same command tries again"
+            f"{uri}: cannot be written ({error}); {folder} has the results, the same command with --resume tries again"
         ) from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from detection.data.image import IMAGE_SUFFIXES, find_images
+from detection.data.image import IMAGE_SUFFIXES, find_images, is_hidden
 from detection.data.raw import absolute_path
 from detection.errors import InputError
 
@@ -69,7 +69,7 @@ def _relative_to(folder: Path, paths: Iterable[Path]) -> list[tuple[str, Path]]:
 
 
 def _expand(pattern: Path) -> list[tuple[str, Path]]:
-    """The image files that fit a pattern; hidden ones are passed over, as in folders."""
+    """The image files that fit a pattern; hidden ones and those in hidden folders are passed over, as in folders."""
     mixed = next((part for part in pattern.parts if _ANY_FOLDERS in part and part != _ANY_FOLDERS), None)
     if mixed is not None:  # Some versions of Python refuse it, others take it for *.
         whole = pattern.as_posix().replace(mixed, f"{_ANY_FOLDERS}/{mixed.replace(_ANY_FOLDERS, '*')}")
@@ -77,7 +77,7 @@ def _expand(pattern: Path) -> list[tuple[str, Path]]:
     first = _first_wildcard(pattern)
     folder = Path(*pattern.parts[:first])
     fitting = folder.glob("/".join(pattern.parts[first:])) if folder.is_dir() else iter(())
-    images = (path for path in fitting if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
+    images = (path for path in fitting if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path, folder))
     return _relative_to(folder, sorted({path for path in images if path.is_file()}, key=Path.as_posix))
 
 

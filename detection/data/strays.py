@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from detection.data.image import IMAGE_SUFFIXES, find_images
+from detection.data.image import find_images
 from detection.data.raw import first_names, relative_name
 from detection.data.records import DetectionData, Finding
+from detection.data.voc_listing import names_in_line
 
 _REMEDY = "label and list them, or move them away; not used"
 
@@ -51,19 +52,10 @@ def _unlisted_labels(base: Path, parts: Sequence[DetectionData], told: set[str])
     folder = next((base / name for name in ("Annotations", "annotations") if (base / name).is_dir()), None)
     if folder is None or not lists or any(part.split == "all" for part in parts):
         return
-    names = {name for path in lists for name in _names_in(path)}
+    lines = (line for path in lists for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines())
+    names = {name for line in lines for name in names_in_line(line.strip())}
     labels = (path for path in sorted(folder.rglob("*.xml")) if path.stem not in told)
     strays = [name for path in labels if (name := relative_name(path, folder)[: -len(".xml")]) not in names]
     if strays:
         message = f"{len(strays)} label files are in no list of ImageSets/Main/: {first_names(strays)}"
         yield Finding("unlisted-label", f"{folder.name}/", message, _REMEDY)
-
-
-def _names_in(path: Path) -> Iterator[str]:
-    """Everything that a line of a list may mean: itself, without its second column, without an image suffix."""
-    for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
-        whole = line.strip()
-        for name in (whole, whole.rpartition(" ")[0].strip()):
-            yield name
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                yield name[: name.rindex(".")]

@@ -9,7 +9,6 @@ else by ``<filename>``, and never outside the data folder.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,7 +19,7 @@ from detection.data.classes import UnknownClasses
 from detection.data.image import IMAGE_SUFFIXES, find_images
 from detection.data.raw import ListedImage, RawSplit, choose_split, first_names, is_file, is_inside, relative_name
 from detection.data.records import DetectionData, Finding
-from detection.data.voc_listing import NOTATION, VocListing, check_listed_names, read_annotation
+from detection.data.voc_listing import NOTATION, VocListing, check_listed_names, names_in_line, read_annotation
 from detection.data.voc_xml import looks_like_voc
 from detection.errors import InputError
 
@@ -33,7 +32,6 @@ ALL = "all"  # The split of every annotation file, listed or not.
 _ANNOTATION_FOLDERS = ("Annotations", "annotations")
 _IMAGE_FOLDERS = ("JPEGImages", "images")
 _SPLIT_FOLDER = "ImageSets/Main"
-_CLASS_COLUMN = re.compile(r"\s+(-1|0|1)$")
 _PROBED_FILES = 20
 
 
@@ -178,13 +176,9 @@ def _names_in_split(root: Path, split: str, annotations: Path) -> tuple[list[str
 
 
 def _listed_name(line: str, annotations: Path) -> str:
-    """The name in a line of a list: without a second column, which tells of one class, and without ``.jpg``.
-
-    Names may contain blanks and dots: what has an annotation file as it stands is left so.
-    """
-    bare = _CLASS_COLUMN.sub("", line)
-    stems = [name[: name.rindex(".")] for name in (line, bare) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-    return next((name for name in (line, bare, *stems) if is_file(annotations / f"{name}.xml")), bare)
+    """The name in a line of a list; may hold blanks and dots: what has an annotation file as it stands is left so."""
+    names = names_in_line(line)
+    return next((name for name in names if is_file(annotations / f"{name}.xml")), names[1])
 
 
 def _index_images(folder: Path) -> dict[str, Path]:

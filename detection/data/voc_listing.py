@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from detection.data.image import IMAGE_SUFFIXES
 from detection.data.raw import (
     BoxNotation,
     Float64Array,
@@ -28,6 +30,18 @@ def _to_xyxy(values: Float64Array, sizes_hw: Int64Array) -> Float64Array:
 
 
 NOTATION = BoxNotation("object", CORNERS, _to_xyxy)
+
+_CLASS_COLUMN = re.compile(r"\s+(-1|0|1)$")
+
+
+def names_in_line(line: str) -> list[str]:
+    """What a line of a list may name, in the order to try.
+
+    Returns:
+        The line; the line without a second column, which tells of one class; and those two without an image's suffix.
+    """
+    whole = (line, _CLASS_COLUMN.sub("", line))
+    return [*whole, *(name[: name.rindex(".")] for name in whole if Path(name).suffix.lower() in IMAGE_SUFFIXES)]
 
 
 @dataclass

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detection.atomic import atomic_path
+from detection.data.raw import absolute_path
 from detection.data.records import DetectionData
 from detection.errors import InputError
 from detection.evaluation.class_boxes import Floats, Ints, SplitBoxes
@@ -94,12 +95,12 @@ class JudgedSplit:
             max_detections: Detections that the COCO numbers count per image and class.
             context: What was evaluated and how.
         """
-        root = data.root.resolve()
+        root = _folder_of(data.root)
         return cls(
             split=split,
             root=root,
             file_names=tuple(record.file_name for record in data.images),
-            paths=tuple(_below(record.path.resolve(), root) for record in data.images),
+            paths=tuple(_below(absolute_path(record.path), root) for record in data.images),
             image_ids=np.array([record.image_id for record in data.images], dtype=np.int64),
             sizes_hw=np.array([record.size_hw for record in data.images], dtype=np.int64).reshape(-1, 2),
             score_thresholds=score_thresholds,
@@ -116,6 +117,12 @@ class JudgedSplit:
         for column, kind in zip(columns, ("<i8", "<i8", "u1", "<f8"), strict=True):
             digest.update(np.ascontiguousarray(column, dtype=kind).tobytes())
         return digest.hexdigest()
+
+
+def _folder_of(root: Path) -> Path:
+    """The folder of a data set, which may have been named by a file in it or in its ``annotations/``."""
+    folder = absolute_path(root.parent if root.is_file() else root)
+    return folder.parent if folder != absolute_path(root) and folder.name == "annotations" else folder
 
 
 def write_judged(folder: Path, judged: JudgedSplit) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from detection.evaluation.bootstrap import ApEstimates
-from detection.evaluation.class_boxes import Floats
+from detection.evaluation.class_boxes import Floats, Ints
 from detection.evaluation.intervals import Estimate, Interval
 from detection.evaluation.operating_point import Thresholds
 from detection.evaluation.reliability import pool, reliability
@@ -18,7 +18,7 @@ from detection.evaluation.voc_map import precision_envelope
 MAX_CURVES = 12
 """Curves shown; with more classes, those with the most objects."""
 
-_CURVE_POINTS = 200
+_CURVE_PLACES = 200
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,7 @@ def reliability_plot(per_class: Mapping[str, ClassEvaluation]) -> ReliabilityPlo
 def _plot(name: str, label: int, numbers: ClassEvaluation) -> CurvePlot:
     """Turns a curve into points."""
     curve = numbers.curve
-    shown = np.unique(np.linspace(0, max(len(curve.recall) - 1, 0), _CURVE_POINTS).astype(np.int64))
-    shown = shown[: len(curve.recall)]
+    shown = _shown_rows(curve.recall)
     recall, precision, envelope = curve.recall[shown], curve.precision[shown], precision_envelope(curve)[shown]
     line = _points(np.append(recall[:1] * 0, recall), np.append(precision[:1], precision))
     closed_recall = np.concatenate([recall[:1] * 0, recall, recall[-1:], recall[:1] * 0])
@@ -166,10 +165,23 @@ def _plot(name: str, label: int, numbers: ClassEvaluation) -> CurvePlot:
 def _f1_line(numbers: ClassEvaluation) -> str:
     """Points of F1 against the threshold, from 0 to the highest score."""
     thresholds = Thresholds.of(numbers.curve)
-    shown = np.unique(np.linspace(0, max(len(thresholds.f1) - 1, 0), _CURVE_POINTS).astype(np.int64))[::-1]
-    shown = shown[shown < len(thresholds.f1)]
+    shown = _shown_rows(thresholds.scores)[::-1]
     f1 = thresholds.f1[shown]
     return _points(np.append(f1[:1] * 0, thresholds.scores[shown]), np.append(f1[:1], f1))
+
+
+def _shown_rows(right: Floats) -> Ints:
+    """The rows of a curve that the eye tells apart: the first and the last at each place, of ``_CURVE_PLACES`` in all.
+
+    Rows by their number would not do: most detections of a class have low scores and find nothing new.
+
+    Args:
+        right: (N,) in [0, 1], rising or falling.
+    """
+    if not len(right):
+        return np.empty(0, dtype=np.int64)
+    ends = np.flatnonzero(np.diff(np.floor(right * _CURVE_PLACES)))
+    return np.unique(np.concatenate([[0, len(right) - 1], ends, ends + 1]))
 
 
 def _points(right: Floats, up: Floats) -> str:

@@ -19,6 +19,7 @@ Image = npt.NDArray[np.uint8]
 def to_colour_space(image: Image, colour_space: ColourSpace) -> Image:
     """Planes of a picture in another colour space.
 
+    * ``rgb``: as it is.
     * ``hsv``: 256 steps of hue make the full circle, so red lies at both ends of the range. The released code cuts
       the circle there too.
     * ``lab``: L * 255 / 100, a + 128, b + 128.

@@ -20,6 +20,12 @@ def folded_trunk(variant: Variant) -> GoogLeNet:
     return network
 
 
+needs_operators = pytest.mark.skipif(
+    not hasattr(torch.ops.mkldnn, "_convolution_pointwise"), reason="this torch has no fused operators"
+)
+
+
+@needs_operators
 @pytest.mark.parametrize("size", [(64, 64), (45, 83)])
 @pytest.mark.parametrize("variant", [Variant(), PAPER, Variant("factorized")], ids=name_variant)
 def test_the_trunk_answers_the_same(variant: Variant, size: tuple[int, int]) -> None:
@@ -28,13 +34,18 @@ def test_the_trunk_answers_the_same(variant: Variant, size: tuple[int, int]) -> 
     images = images.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         plain = network.features(images)
-        fuse_convolutions(network)
+        assert fuse_convolutions(network) == sum(isinstance(module, ConvUnit) for module in network.modules())
         for name, features in network.features(images).items():
             torch.testing.assert_close(features, plain[name], rtol=1e-4, atol=1e-4)
 
 
-def test_training_blocks_are_left_alone() -> None:
-    assert fuse(ConvUnit(3, 4, 3)) is None  # not folded: no bias
+@needs_operators
+def test_blocks_that_are_not_folded_or_still_learn_are_left_alone() -> None:
+    assert fuse(ConvUnit(3, 4, 3).eval()) is None  # not folded: no bias
+    block = ConvUnit(3, 4, 3).eval()
+    block.fold()
+    assert fuse(block) is not None
+    assert fuse(block.train()) is None
 
 
 def test_other_answers_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:

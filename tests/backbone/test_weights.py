@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -161,7 +160,11 @@ def test_a_junk_file_is_named(content: bytes, tmp_path: Path) -> None:
 def pretend_download(monkeypatch: pytest.MonkeyPatch, state_dict: dict[str, Tensor]) -> None:
     """Lets torchvision's weights be ``state_dict``, without a network."""
 
-    def get_state_dict(_self: GoogLeNet_Weights, *_args: Any, **_kwargs: Any) -> dict[str, Tensor]:
+    def get_state_dict(
+        _self: GoogLeNet_Weights, *, progress: bool, check_hash: bool, weights_only: bool
+    ) -> dict[str, Tensor]:
+        assert check_hash  # or a file that was tampered with
+        assert weights_only  # could run code
         return state_dict
 
     monkeypatch.setattr(GoogLeNet_Weights, "get_state_dict", get_state_dict)
@@ -180,6 +183,17 @@ def test_torchvision_weights_see_the_colours_that_they_know(monkeypatch: pytest.
         actual = network.conv1((pixels - our_mean) / our_std)
     inner = (..., slice(2, -2), slice(2, -2))  # where the kernel meets no padding
     torch.testing.assert_close(actual[inner], expected[inner], rtol=0, atol=1e-4)
+
+
+def test_a_download_that_is_not_what_it_should_be_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def get_state_dict(_self: GoogLeNet_Weights, **_options: bool) -> dict[str, Tensor]:
+        raise RuntimeError("invalid hash value")
+
+    monkeypatch.setattr(GoogLeNet_Weights, "get_state_dict", get_state_dict)
+    with pytest.raises(
+        ValueError, match=r"torchvision: its file is not what it should be \(invalid hash value\); take"
+    ):
+        load_backbone_weights(GoogLeNet(), "torchvision")
 
 
 def test_the_shipped_weights_are_complete_small_and_told() -> None:

@@ -167,7 +167,7 @@ def image_name_that_leads_out(root: Path) -> Case:
 def yolo_class_beyond_the_names(root: Path) -> Case:
     data = yolo(root)
     (data / "labels/train/image2.txt").write_text("9 0.5 0.5 0.2 0.2\n", encoding="utf-8")
-    return Case(["check", data], FOUND, "image2.txt", "9")
+    return Case(["check", data], FOUND, "image2.txt", "has class 9")
 
 
 @kind

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from detection.checkpoint import ModelHeader, save_model
 from tests.builders import CLASS_NAMES, random_pixels, save_image, toy_images, write_coco, write_voc, write_yolo
-from tests.detection.tiny import tiny_config, tiny_network
+from tests.detection.tiny import save_tiny_model
 
 FOUND, REFUSED = 1, 2
 
@@ -74,11 +73,7 @@ def yolo(root: Path) -> Path:
 
 
 def model_file(path: Path) -> Path:
-    header = ModelHeader(
-        config=tiny_config().model_dump(mode="json"), class_names=CLASS_NAMES, category_ids=(1, 2, 3), training={}
-    )
-    save_model(path, tiny_network(num_classes=3).state_dict(), header)
-    return path
+    return save_tiny_model(path, names=CLASS_NAMES)
 
 
 def photos(root: Path) -> Path:

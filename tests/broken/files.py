@@ -36,7 +36,7 @@ def truncated_jpeg(root: Path) -> Case:
 
 @kind
 def empty_file(root: Path) -> Case:
-    return detect_bad_photo(root, "empty.jpg", b"", "empty")
+    return detect_bad_photo(root, "empty.jpg", b"", "copy or export the file again")
 
 
 @kind
@@ -123,7 +123,12 @@ def setting_out_of_range(root: Path) -> Case:
 def settings_with_a_python_object(root: Path) -> Case:
     path = root / "mine.yaml"
     path.write_text("train: !!python/object/apply:os.system ['false']\n", encoding="utf-8")
-    return Case(["train", voc(root), "--out", "OUT", "--config", path], REFUSED, "mine.yaml", "yaml")
+    return Case(
+        ["train", voc(root), "--out", "OUT", "--config", path],
+        REFUSED,
+        "mine.yaml",
+        "could not determine a constructor for the tag",
+    )
 
 
 @kind
@@ -149,11 +154,17 @@ def folder_without_class_folders(root: Path) -> Case:
 @kind
 def zip_that_is_none(root: Path) -> Case:
     (root / "images.zip").write_bytes(b"PK no zip")
-    return Case(["pretrain", root / "images.zip", "--out", "OUT"], REFUSED, "images.zip", "zip")
+    return Case(
+        ["pretrain", root / "images.zip", "--out", "OUT"],
+        REFUSED,
+        "images.zip",
+        "or train/ and val/ with class folders in them",
+    )
 
 
 @kind
 def zip_that_leads_out(root: Path) -> Case:
     with zipfile.ZipFile(root / "images.zip", "w") as archive:
-        archive.writestr("../../train/cat/1.jpg", b"x")
-    return Case(["pretrain", root / "images.zip", "--out", "OUT"], REFUSED, "images.zip", "folder")
+        for name in ("train/cat/1.jpg", "train/cat/2.jpg", "../../train/dog/1.jpg"):
+            archive.writestr(name, b"x")
+    return Case(["pretrain", root / "images.zip", "--out", "OUT"], REFUSED, "images.zip", "expected class folders")

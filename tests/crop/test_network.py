@@ -87,6 +87,21 @@ def test_an_image_alone_and_in_a_batch_gets_the_same_answer() -> None:
 
 
 @torch.inference_mode()
+def test_images_of_one_size_do_not_touch_each_others_last_digits() -> None:
+    network = make_network("selective-search")
+    images = stack_images([random_pixels(SIZES[0], seed=seed) for seed in range(3)])
+    rng = np.random.default_rng(0)
+    given = [given_boxes(random_boxes(rng, count, SIZES[0]).tolist(), SIZES[0]) for count in (9, 3, 10)]
+    together = network.judge(images, [SIZES[0]] * 3, given)
+    for row, judged in enumerate(together):
+        (alone,) = network.judge(images[row : row + 1], SIZES[:1], given[row : row + 1])
+        assert torch.equal(judged.probabilities, alone.probabilities)
+        assert judged.offsets is not None
+        assert alone.offsets is not None
+        assert torch.equal(judged.offsets, alone.offsets)
+
+
+@torch.inference_mode()
 @pytest.mark.parametrize("box_regression", [True, False])
 def test_no_proposals_give_no_detections(box_regression: bool) -> None:
     network = make_network("selective-search", box_regression=box_regression)

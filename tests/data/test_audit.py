@@ -98,6 +98,14 @@ def test_files_that_no_split_uses(clean: Path) -> None:
     assert [finding.kind for finding in only_train] == []
 
 
+@pytest.mark.parametrize("line", ["stray\t1", "stray  -1", "stray.jpg 0"])
+def test_lists_of_one_class_name_their_label_files(clean: Path, line: str) -> None:
+    write_pixels(clean / "JPEGImages", [toy_images(1)[0]._replace(name="stray")])
+    (clean / "Annotations/stray.xml").write_text(voc_xml(toy_images(1)[0]._replace(name="stray")), encoding="utf-8")
+    (clean / "ImageSets/Main/more.txt").write_text(f"{line}\n", encoding="utf-8")
+    assert [finding for finding in audit_dataset(clean).findings if finding.kind.startswith("unlisted")] == []
+
+
 def test_listed_image_that_cannot_be_opened_is_not_told_as_unlisted(clean: Path) -> None:
     (clean / "JPEGImages/b.jpg").write_bytes(b"")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -259,6 +258,28 @@ def test_image_entry_that_cannot_be_used_is_left_out(tmp_path: Path, change: dic
     assert (finding.file, finding.message[: len(message)]) == (JSON, message)
 
 
+def test_an_entry_without_an_id_leaves_the_others_theirs(tmp_path: Path) -> None:
+    data = read_edited(tmp_path, lambda document: document["images"].append({"file_name": "lost.jpg"}))
+    assert [image.image_id for image in data.images] == [10, 20, 30]
+    assert [finding.kind for finding in data.findings] == ["bad-image-entry"]
+
+
+def test_entries_of_one_file_are_one_image_with_the_objects_of_both(tmp_path: Path) -> None:
+    def split(document: dict[str, Any]) -> None:
+        document["images"].append({**document["images"][0], "id": 99})
+        moved = next(each for each in document["annotations"] if each["image_id"] == 10)
+        moved["image_id"] = 99
+
+    reference = read_coco(write_coco(tmp_path / "reference", {"train": toy_images(3)}), "train")
+    data = read_edited(tmp_path / "split", split)
+    assert [image.file_name for image in data.images] == ["image0.jpg", "image1.jpg", "image2.jpg"]
+    assert_same_images(data, reference)
+    (finding,) = data.findings
+    assert str(finding).startswith(
+        f"{JSON}: image entry 4 has the file_name 'image0.jpg' of an earlier one; list each image once"
+    )
+
+
 def test_repeated_annotation_ids_are_told_and_all_read(tmp_path: Path) -> None:
     data = read_edited(tmp_path, lambda document: document["annotations"][3].update(id=1))
 
@@ -341,7 +362,7 @@ def test_two_of_ten_boxes_that_leave_the_image_are_no_pattern(tmp_path: Path) ->
     assert [finding.kind for finding in data.findings] == ["clipped-box"] * 2
 
 
-def test_reading_50_000_annotations_takes_seconds(tmp_path: Path) -> None:
+def test_50_000_annotations_of_one_image(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     root = write_coco(tmp_path, {"train": [ToyImage("a", (480, 640))]})
     boxes = rng.uniform(5, 200, (50_000, 4))
@@ -351,8 +372,6 @@ def test_reading_50_000_annotations_takes_seconds(tmp_path: Path) -> None:
     ]
     (root / JSON).write_text(json.dumps(document), encoding="utf-8")
 
-    start = time.perf_counter()
     data = read_coco(root, "train")
 
     assert len(data.images[0].boxes) == 50_000
-    assert time.perf_counter() - start < 10  # 0.5 s when alone on one core.

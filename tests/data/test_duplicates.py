@@ -194,7 +194,8 @@ def test_own_copies_of_trainval_stay_once(tmp_path: Path) -> None:
 
     path = root / "annotations/instances_trainval.json"
     document = json.loads(path.read_text(encoding="utf-8"))
-    document["images"].append({**document["images"][0], "id": 77})
+    document["images"].append({**document["images"][0], "id": 77, "file_name": "again.jpg"})
+    shutil.copy(root / "trainval/a.jpg", root / "trainval/again.jpg")
     path.write_text(json.dumps(document), encoding="utf-8")
     audit = audit_dataset(root)
     only_finding(audit.findings, "repeated-image")

@@ -87,9 +87,17 @@ def test_unknown_class_is_an_error_that_helps(tmp_path: Path, write: Writer) -> 
     assert re.search(
         r"(a\.xml|instances_train\.json|a\.txt): (object|annotation|line) 2 of (images/train/)?a\.jpg has the class "
         r"'dog', which is none of bird, Dogs, horse; nearest: 'Dogs'; "
-        r"correct the name, or leave such objects out with --drop-unknown$",
+        r"correct the names, or leave such objects out with --drop-unknown$",
         str(caught.value),
     )
+
+
+@every_format
+def test_all_unknown_classes_are_named_at_once(tmp_path: Path, write: Writer) -> None:
+    names = ("bird", "cat", "dog")
+    root = write(tmp_path, one_image(*(ToyObject(name, (i, i, i + 9.0, i + 9.0)) for i, name in enumerate(names))))
+    with pytest.raises(InputError, match=r"has the class 'bird', which is none of owl; nor are 'cat', 'dog'; correct"):
+        load_dataset(root, "train", ("owl",))
 
 
 @every_format

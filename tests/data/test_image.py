@@ -247,6 +247,20 @@ def test_bytes_behind_the_end_of_a_jpeg_do_no_harm(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(path), expected)
 
 
+def test_an_image_too_large_for_the_memory_is_told_as_any_other_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_image(tmp_path / "large.png", random_pixels((4, 4)))
+
+    def fail(image: Image.Image, *_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    with pytest.raises(InputError, match=r"large\.png: no memory to decode it; shrink the image or cut it into tiles"):
+        read_image(path)
+
+
 def test_empty_file(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.touch()

@@ -13,7 +13,7 @@ import pytest
 
 from detection.data.audit import Audit, audit_dataset
 from detection.data.discover import load_dataset
-from detection.data.mend import Change, left_for_a_person, mend_dataset, write_changes
+from detection.data.mend import Change, _name_splits, left_for_a_person, mend_dataset, write_changes
 from tests.builders import (
     ToyImage,
     ToyObject,
@@ -274,3 +274,15 @@ def test_the_copy_can_be_read_as_any_split(tmp_path: Path) -> None:
     mend(root, tmp_path / "mended")
 
     assert len(load_dataset(tmp_path / "mended", "odd name").images) == 2
+
+
+def test_shares_and_lists_in_subfolders_get_names_that_can_be_read(tmp_path: Path) -> None:
+    root = write_voc(tmp_path / "data", {"train": toy_images(4), "val": toy_images(2, prefix="val")})
+    (root / "ImageSets/Main/sub").mkdir()
+    (root / "ImageSets/Main/val.txt").rename(root / "ImageSets/Main/sub/val.txt")
+    for split, name in (("train:75%", "train_75_"), ("sub/val", "sub_val")):
+        out = tmp_path / name
+        mend_dataset(audit_dataset(root, [split]), out)
+        assert [part.split for part in audit_dataset(out).parts] == [name]
+        assert len(load_dataset(out, name).images) == len(load_dataset(root, split).images)
+    assert _name_splits(["a_b", "a/b", "a:b"]) == {"a_b": "a_b", "a/b": "a_b_", "a:b": "a_b__"}

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from configs.load import config_from_dict
+from configs.schema import Config
 from detection.checkpoint import ModelHeader, save_model
 from detection.detector import Detector
 from detection.device import Compute
@@ -41,13 +43,19 @@ def liven_heads(network: DetectionNetwork, *, logits: float, offsets: float) -> 
     """Gives the members of all looks weights of these deviations."""
     for look in looks_of(network):
         torch.nn.init.normal_(look.heads.logit_weight, std=logits)
-        assert look.heads.offset_weight is not None
-        torch.nn.init.normal_(look.heads.offset_weight, std=offsets)
+        if look.heads.offset_weight is not None:
+            torch.nn.init.normal_(look.heads.offset_weight, std=offsets)
 
 
-def make_lively_network() -> DetectionNetwork:
-    """An untrained network whose heads answer at random, so that there are many detections."""
-    network = tiny_network()
+def make_lively_network(**classifier: object) -> DetectionNetwork:
+    """An untrained network whose heads answer at random, so that there are many detections.
+
+    Args:
+        classifier: Settings of its classifier, other than those of ``tiny_config``.
+    """
+    values = tiny_config().model_dump(mode="json")
+    values["classifier"] |= classifier
+    network = tiny_network(config_from_dict(values, schema=Config))
     torch.manual_seed(3)
     settle_statistics(network)
     with torch.no_grad():

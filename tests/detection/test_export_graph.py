@@ -59,6 +59,15 @@ def test_a_batch_gets_the_detectors_answers(size_hw: tuple[int, int], lively_net
         assert_same(of_image(found, number, size_hw), expected)
 
 
+@pytest.mark.parametrize(
+    "classifier", [{"contexts": [1.0, 1.5], "members": 3}, {"second_look": False}, {"box_regression": False}], ids=str
+)
+def test_other_forms_of_the_classifier(classifier: dict[str, object]) -> None:
+    detector = detector_of(make_lively_network(**classifier))
+    image = random_patches((80, 96))
+    assert_same(of_image(answer(detector, [image]), 0, (80, 96)), detector.detect_image(image))
+
+
 @pytest.mark.parametrize("size_hw", [(60, 100), (150, 90), (33, 95), (20, 7), (1, 1), (300, 200)])
 def test_scaled_images_get_the_detectors_answers(size_hw: tuple[int, int], lively_network: DetectionNetwork) -> None:
     detector = detector_of(lively_network)

@@ -53,6 +53,47 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "journal.jsonl"
 
 
+def test_it_gives_back_every_bit(path: Path) -> None:
+    awkward = Detections(
+        torch.tensor([[0.1, 2 / 3, 1e3, 1e7]]), torch.tensor([0.123456789]), torch.tensor([2]), (10, 20)
+    )
+    entries = [
+        JournalEntry("a.jpg", awkward),
+        JournalEntry("sub/ü.jpg", None, "sub/ü.jpg: 0 bytes"),
+        JournalEntry("c.jpg", Detections.empty((5, 6))),
+    ]
+    with closing(Journal(path, SETTINGS, resume=False)) as journal:
+        for entry in entries:
+            journal.append(entry)
+    for entry, found in zip(entries, journal, strict=True):
+        assert (found.file_name, found.error) == (entry.file_name, entry.error)
+        if entry.detections is not None:
+            assert found.detections is not None
+            assert torch.equal(found.detections.boxes, entry.detections.boxes)
+            assert torch.equal(found.detections.scores, entry.detections.scores)
+            assert torch.equal(found.detections.labels, entry.detections.labels)
+            assert found.detections.image_size_hw == entry.detections.image_size_hw
+
+
+def test_detections_are_not_written_over(path: Path) -> None:
+    whole = written(path, "a.jpg")
+    with pytest.raises(InputError, match="holds detections already; add --resume"):
+        Journal(path, SETTINGS, resume=False)
+    assert path.read_bytes() == whole
+    path.write_text("what somebody else wrote")
+    with pytest.raises(InputError, match="holds detections already; add --resume"):
+        Journal(path, SETTINGS, resume=False)
+    assert path.read_text() == "what somebody else wrote"
+
+
+def test_a_journal_that_holds_nothing_yet_is_begun_anew(path: Path) -> None:
+    """As a command leaves it that was refused after it had opened it."""
+    written(path)
+    other = {**SETTINGS, "model": "other"}
+    written(path, "a.jpg", settings=other)
+    assert resumed(path, settings=other).done == {"a.jpg"}
+
+
 def test_a_file_name_that_is_not_utf8_survives(path: Path) -> None:
     name = os.fsdecode(b"\xfc.jpg")
     settings = {**SETTINGS, "source": os.fsdecode(b"/photos/\xe4")}
@@ -151,9 +192,10 @@ def test_everything_from_the_first_damaged_line_is_done_again(path: Path, damage
     assert [entry.file_name for entry in journal] == list(NAMES)
 
 
-def test_a_line_that_lacks_only_its_end_is_done_again(path: Path) -> None:
+@pytest.mark.parametrize("cut", [1, 5, 40])
+def test_a_line_that_a_kill_left_half_written_is_done_again(path: Path, cut: int) -> None:
     whole = written(path, *NAMES)
-    path.write_bytes(whole[:-1])
+    path.write_bytes(whole[:-cut])
     assert resumed(path, "c.jpg").done == set(NAMES)
     assert path.read_bytes() == whole
 

@@ -75,6 +75,22 @@ def test_a_step_by_hand() -> None:
     torch.testing.assert_close(conv.weight.detach(), before * (1 - 0.05) - 0.5 * update, rtol=1e-4, atol=1e-5)
 
 
+def test_the_second_step_looks_ahead_along_the_average() -> None:
+    """After gradients g, h the average is 0.9 * 0.1 g + 0.1 h; ahead of h by nine tenths of the way to it."""
+    conv = nn.Conv2d(1, 36, 3, bias=False)  # a matrix of 36 x 9: its update counts twice, the root of 36 / 9
+    group = {"params": [conv.weight], "lr": 0.5, "weight_decay": 0.0, "orthogonal": True}
+    optimizer = Muon([group], momentum=0.9, dtype=torch.float32)
+    first, second = torch.randn(2, 36, 1, 3, 3, generator=torch.Generator().manual_seed(2))
+    conv.weight.grad = first.clone()
+    optimizer.step()
+    before = conv.weight.detach().clone()
+    conv.weight.grad = second.clone()
+    optimizer.step()
+    ahead = 0.1 * second + 0.9 * (0.09 * first + 0.1 * second)
+    update = orthogonalize(ahead.flatten(1), torch.float32).reshape(36, 1, 3, 3)
+    torch.testing.assert_close(conv.weight.detach(), before - 2 * 0.5 * update, rtol=1e-4, atol=1e-5)
+
+
 def test_the_rest_is_adamw() -> None:
     ours = nn.Linear(5, 3)
     theirs = copy.deepcopy(ours)

@@ -50,6 +50,17 @@ def assert_valid_detections(found: Detections, size_hw: tuple[int, int], num_cla
     assert ((found.labels >= 0) & (found.labels < num_classes)).all()
 
 
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((4, 5, 3)), np.zeros((4, 5), np.uint8), np.zeros((4, 5, 4), np.uint8), np.zeros((0, 5, 3), np.uint8)],
+    ids=["float", "grey", "with alpha", "empty"],
+)
+def test_what_is_no_image_is_refused(image: np.ndarray, lively_network: DetectionNetwork) -> None:
+    good = np.zeros((4, 5, 3), np.uint8)
+    with pytest.raises(InputError, match=r"image 1: expected \(H, W, 3\) uint8 RGB, got .*; read it with read_image"):
+        detector_of(lively_network).detect_images([good, image])
+
+
 SIZES = [(96, 80), (60, 100), (300, 200), (96, 80), (7, 90), (1, 1), (640, 33), (97, 96)]
 
 

@@ -68,6 +68,7 @@ def test_two_processes_train_as_one_does(data: Path, tmp_path: Path) -> None:
     assert len(one["losses"]) == 20
     np.testing.assert_allclose(two["losses"], one["losses"], atol=1e-5, rtol=0)
     assert len(one["numbers"]) == 2
+    assert one["numbers"][-1]["AR100"] > 0  # or they would be equal whatever is gathered
     assert two["numbers"] == one["numbers"]
 
 
@@ -154,3 +155,14 @@ def test_synced_norms_take_the_places_of_the_plain_ones() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     assert network.state_dict().keys() == before.keys()
     assert not any(module.training for module in network.modules())
+
+
+@pytest.mark.slow
+def test_levels_to_which_no_region_belongs_stop_nobody(data: Path, tmp_path: Path) -> None:
+    """Regions of 96 pixels at most are pooled from the finest level; without MultiBox nothing asks the others."""
+    config = write_config(tmp_path / "tiny.yaml", batch_size=2, epochs=2)
+    options = ["--set=proposals.method=selective-search", "--set=proposals.selective_search.mode=single"]
+    told = finish(start(2, "tools.train", data, "--out", tmp_path / "run", "--config", config, *options))
+    assert "after 4 steps" in told
+    assert "Traceback" not in told
+    assert len(list((tmp_path / "run/proposals").rglob("*.npz"))) == 8  # each searched by one of them, found by both

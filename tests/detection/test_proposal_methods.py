@@ -19,6 +19,7 @@ from detection.data.loader import SampleKey
 from detection.data.records import DetectionData
 from detection.engine import StateFile, StepReport, Trainer
 from detection.network import DetectionNetwork
+from detection.preprocess import padded_size, resized_size
 from detection.regions import SelectiveSearch
 from detection.schedule import StepBudget
 from proposals.selective_search import SINGLE
@@ -70,7 +71,10 @@ def test_a_detector_trains_and_detects_with_any_method(method: str, data: Detect
     header = ModelHeader(config.model_dump(mode="json"), CLASSES, (1, 2, 3))
     save_model(path, trainer.average.network.state_dict(), header)
     detector = build.load_detector(path, device="cpu", precision="float32")
-    images = [random_pixels((90, 120), seed=1), random_pixels((120, 80), seed=2)]
+    images = [random_pixels(size_hw, seed) for seed, size_hw in enumerate([(90, 120), (80, 96), (120, 80)])]
+    sizes = [resized_size((image.shape[0], image.shape[1]), 96) for image in images]
+    assert sizes[0] != sizes[1]
+    assert padded_size(sizes[0]) == padded_size(sizes[1]) != padded_size(sizes[2])  # of two sizes in one batch
     together = detector.answer(images)
     for image, answer in zip(images, together, strict=True):
         alone = detector.answer([image])[0]

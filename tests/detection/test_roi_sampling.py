@@ -48,6 +48,17 @@ def test_quota() -> None:
     assert len(labels) == 20
 
 
+def test_however_small_the_share_one_object_is_learnt_from() -> None:
+    rois = sample_rois(
+        grid_proposals(),
+        target_of([[10, 10, 30, 30]], [1]),
+        num_classes=3,
+        settings=RoiSamplingSettings(8, foreground_fraction=0.1, foreground_iou=0.5),
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert rois.labels.tolist() == [1, *[3] * 7]
+
+
 def test_no_objects_give_background_only() -> None:
     boxes, labels, _ = draw(target_of([], []))
     assert len(boxes) == 20

@@ -14,11 +14,11 @@ from detection import build_training
 from detection.build import build_network, load_detector
 from detection.chance import StepChance
 from detection.checkpoint import ModelHeader, save_model
-from detection.ensemble import mean_offsets, mean_probabilities
+from detection.ensemble import EnsembleOutput, mean_offsets, mean_probabilities
 from detection.network import DetectionNetwork
 from detection.postprocess import OFFSET_SCALE, refine_boxes
 from detection.roi_sampling import SampledRois
-from detection.second_look import label_anew, move_regions
+from detection.second_look import follow_rois, label_anew, move_regions
 from proposals.structures import Proposals
 from tests.detection.lively import make_lively_network
 from tests.detection.tiny import CLASSES, target_of, tiny_config, tiny_network
@@ -64,13 +64,19 @@ def test_regions_that_have_moved_get_the_labels_of_their_new_places() -> None:
     torch.testing.assert_close(labelled.gt_boxes, torch.stack([moved[0], target.boxes[1]]))
 
 
-def test_the_second_look_asks_for_more_overlap() -> None:
-    target, moved = target_of([[0, 0, 40, 40]], [CAT]), torch.tensor([[0.0, 0.0, 40.0, 22.0], [0.0, 0.0, 40.0, 26.0]])
-    labels = [
-        label_anew(rois_at_first(), moved, target, num_classes=3, foreground_iou=iou).labels.tolist()
-        for iou in (0.5, 0.6)
-    ]
-    assert labels == [[CAT, CAT], [NONE, CAT]]  # overlaps of 0.55 and 0.65
+def test_the_second_look_asks_for_more_overlap_and_follows_image_by_image() -> None:
+    """Regions that overlap a cat by 0.65 and 0.55, and on another image an owl by 0.55, and stay where they are."""
+    targets = [target_of([[0, 0, 40, 40]], [CAT]), target_of([[40, 40, 80, 80]], [OWL])]
+    boxes = [torch.tensor([[0.0, 0.0, 40.0, 26.0], [0.0, 0.0, 40.0, 22.0]]), torch.tensor([[40.0, 40.0, 80.0, 62.0]])]
+    labels = [torch.tensor([CAT, CAT]), torch.tensor([OWL])]
+    rois = [SampledRois(b, n, t.boxes.expand(len(b), 4)) for b, n, t in zip(boxes, labels, targets, strict=True)]
+    still = EnsembleOutput(torch.zeros(2, 3, 4), torch.zeros(2, 3, 3, 4))
+    followed = follow_rois(rois, still, targets, num_classes=3, foreground_iou=0.5)
+    assert [each.labels.tolist() for each in followed] == [[CAT, NONE], [NONE]]
+    looser = follow_rois(rois, still, targets, num_classes=3, foreground_iou=0.4)
+    assert [each.labels.tolist() for each in looser] == [[CAT, CAT], [OWL]]
+    for each, own in zip(followed, boxes, strict=True):
+        torch.testing.assert_close(each.boxes, own)
 
 
 def test_a_region_upon_an_ignored_object_stays_what_it_was() -> None:

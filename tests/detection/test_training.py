@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -17,9 +17,13 @@ from detection.data.records import DetectionData
 from detection.engine import BAD_BATCH_NAME, BATCH_FORMAT, StepReport, Trainer
 from detection.errors import InputError, NonFiniteLossError
 from detection.inference import SplitAnswers
+from detection.schedule import StepBudget
+from detection.training_log import NoLog
 from detection.validation import Validation
 from tests.builders import toy_images, write_voc
 from tests.detection.tiny import run_losses, tiny_config, tiny_network, tiny_trainer
+from tools.cli import plain_console
+from tools.run_folder import follow
 
 STEPS = 6
 
@@ -144,6 +148,38 @@ def test_the_batch_of_a_loss_that_is_not_a_number_is_kept(data: DetectionData, t
     assert {"boxes.0", "labels.1", "ignore.1"} <= tensors.keys()
 
 
+class BreakingLog(NoLog):
+    """Raises at the first step, as anything in a step may."""
+
+    def __init__(self, fault: Exception) -> None:
+        self.fault = fault
+
+    def write(self, kind: str, step: int, values: Mapping[str, object]) -> None:
+        raise self.fault
+
+
+@pytest.mark.parametrize(
+    ("fault", "helps"),
+    [
+        (torch.OutOfMemoryError("80 GiB"), r"lower train\.batch_size or input\.longest_side"),
+        (RuntimeError("can't allocate memory: 80 GiB"), r"lower train\.batch_size or input\.longest_side"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), r"lower train\.workers"),
+    ],
+)
+def test_memory_that_runs_short_later_is_told_with_what_helps(
+    data: DetectionData, tmp_path: Path, fault: Exception, helps: str
+) -> None:
+    trainer = tiny_trainer(data.images, tiny_config(), steps=STEPS, state_path=tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=rf"step 1: memory is short .*{helps}.* --resume goes on"):
+        follow(trainer, plain_console(), BreakingLog(fault), None, evaluate_every=1)
+
+
+def test_other_faults_of_a_step_are_left_as_they_are(data: DetectionData, tmp_path: Path) -> None:
+    trainer = tiny_trainer(data.images, tiny_config(), steps=STEPS, state_path=tmp_path / "a.safetensors")
+    with pytest.raises(RuntimeError, match=r"^a mistake of ours$"):
+        follow(trainer, plain_console(), BreakingLog(RuntimeError("a mistake of ours")), None, evaluate_every=1)
+
+
 def test_the_rehearsal_changes_nothing(data: DetectionData, tmp_path: Path) -> None:
     trainer = tiny_trainer(data.images, tiny_config(), steps=STEPS, state_path=tmp_path / "a.safetensors")
     before = [tensor.clone() for tensor in trainer.objective.state_dict().values()]
@@ -196,6 +232,41 @@ def test_biases_and_normalisation_do_not_decay(data: DetectionData, tmp_path: Pa
         assert decay[id(parameter)] == expected, name
 
 
+def test_every_group_follows_the_schedule_from_its_own_peak(data: DetectionData, tmp_path: Path) -> None:
+    config = tiny_config(optimizer="muon", warmup_fraction=0.25, backbone_rate=0.3)
+    trainer = tiny_trainer(data.images, config, steps=4, state_path=tmp_path / "a.safetensors")
+    peaks = [group["lr"] for group in trainer.optimizer.param_groups]
+    assert len({round(peak, 9) for peak in peaks}) >= 3  # or one peak would do for all
+    heard: list[list[float]] = []
+    told: list[float] = []
+
+    def listen(report: StepReport) -> None:
+        heard.append([group["lr"] for group in trainer.optimizer.param_groups])
+        told.append(report.learning_rate)
+
+    trainer.fit(listen, None)
+    # A quarter of warming up, from a thousandth; then the cosine from 1 at a third of the way to 0.
+    for rates, factor in zip(heard, (1e-3, 1.0, 0.75, 0.25), strict=True):
+        assert rates == pytest.approx([peak * factor for peak in peaks])
+    assert told == [rates[0] for rates in heard]
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for(data: DetectionData, tmp_path: Path) -> None:
+    norms = []
+    for clip in (1e-3, 1e6):
+        config = tiny_config(gradient_clip=clip)
+        trainer = tiny_trainer(data.images, config, steps=1, state_path=tmp_path / f"{clip}.safetensors")
+
+        def measure(optimizer: torch.optim.Optimizer, *_: object) -> None:
+            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            norms.append(float(torch.linalg.vector_norm(torch.stack([g.norm() for g in gradients]))))
+
+        trainer.optimizer.optimizer.register_step_pre_hook(measure)
+        run_losses(trainer)
+    assert norms[0] == pytest.approx(1e-3, rel=1e-2)
+    assert norms[1] > 0.01
+
+
 def evaluations_of(data: DetectionData, tmp_path: Path, *, every: int) -> list[int]:
     trainer = tiny_trainer(data.images, tiny_config(), steps=4, state_path=tmp_path / "a.safetensors")
     heard: list[int] = []
@@ -207,6 +278,26 @@ def test_evaluations_come_at_the_ends_of_epochs_and_at_the_end(data: DetectionDa
     # Five images in batches of two are three steps an epoch; the run has four steps.
     assert evaluations_of(data, tmp_path, every=1) == [3, 4]
     assert evaluations_of(data, tmp_path, every=3) == [4]
+
+
+class OneSecond(StepBudget):
+    """Counted in steps, and always one second old."""
+
+    @property
+    def seconds_spent(self) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize(("seconds", "evaluated"), [(0.05, [3, 4]), (0.2, [4])])
+def test_evaluations_may_take_a_tenth_of_the_time(
+    data: DetectionData, tmp_path: Path, seconds: float, evaluated: list[int]
+) -> None:
+    trainer = tiny_trainer(data.images, tiny_config(), steps=4, state_path=tmp_path / "a.safetensors")
+    trainer.budget = OneSecond(4)
+    trainer._evaluation_seconds = seconds
+    heard: list[int] = []
+    trainer.fit(lambda report: None, lambda network, step: heard.append(step))
+    assert heard == evaluated
 
 
 @pytest.mark.parametrize(("scores", "kept"), [([0.1, 0.3, 0.2], [1, 2]), ([0.0, 0.0], [1, 2]), ([0.5, 0.5], [1, 2])])

@@ -15,10 +15,13 @@ from configs.load import config_from_dict
 from configs.schema import Config
 from detection import build_training
 from detection.build_training import PRETRAINED_RATE
+from detection.data.augment import Augmentation, AugmentSettings
+from detection.data.colour import ColourSettings
 from detection.data.discover import load_dataset
 from detection.data.loader import Batch
 from detection.data.records import DetectionData
 from detection.preprocess import Image
+from detection.roi_sampling import RoiSamplingSettings
 from detection.schedule import StepBudget
 from proposals.structures import Proposals
 from tests.builders import toy_images, write_voc
@@ -75,6 +78,54 @@ def test_batches_do_not_depend_on_workers_or_stops(data: DetectionData) -> None:
     assert_equal(whole, batches_of(data, config))
     assert_equal(whole, batches_of(data, with_options(EVERYTHING, workers=2)))
     assert_equal(whole[4:], batches_of(data, config, first_step=4))  # three steps are an epoch
+
+
+def test_every_value_reaches_its_place(data: DetectionData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All numbers differ, so that no two can be exchanged."""
+    config = with_options(
+        {
+            "augment": {
+                "horizontal_flip": 0.1,
+                "vertical_flip": 0.2,
+                "scale": [0.6, 1.7],
+                "brightness": 0.11,
+                "contrast": 0.12,
+                "saturation": 0.13,
+                "hue": 0.14,
+            },
+            "classifier": {
+                "rois_per_image": 21,
+                "foreground_fraction": 0.3,
+                "foreground_iou": 0.45,
+                "sample_fraction": 0.7,
+            },
+            "proposals": {"num_train": 33, "num_detect": 22},
+        },
+        ema_decay=0.9,
+        gradient_clip=3.0,
+        checkpoint_seconds=7,
+    )
+    given: list[AugmentSettings] = []
+
+    def remember(settings: AugmentSettings) -> Augmentation:
+        given.append(settings)
+        return Augmentation(settings)
+
+    monkeypatch.setattr(build_training, "Augmentation", remember)
+    build_training.build_batches(config, data.images)
+    assert given == [
+        AugmentSettings(
+            horizontal_flip=0.1,
+            vertical_flip=0.2,
+            scale=(0.6, 1.7),
+            colour=ColourSettings(brightness=0.11, contrast=0.12, saturation=0.13, hue=0.14),
+        )
+    ]
+    objective = build_training.build_objective(config, tiny_network(config)).settings
+    assert objective.sampling == RoiSamplingSettings(num_rois=21, foreground_fraction=0.3, foreground_iou=0.45)
+    assert (objective.sample_fraction, objective.proposal_settings.num_proposals) == (0.7, 33)
+    settings = build_training.training_settings(config)
+    assert (settings.ema_decay, settings.gradient_clip, settings.checkpoint_seconds) == (0.9, 3.0, 7)
 
 
 def test_mosaics_end_and_sides_vary_around_that_of_the_phase(data: DetectionData) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from detection.validation import Standing
+from detection.data.discover import load_dataset
+from detection.validation import Standing, Validation
+from tests.builders import toy_images, write_voc
+from tests.detection.lively import detector_of, make_lively_network
 
 
 @pytest.mark.parametrize(
@@ -54,3 +61,21 @@ def test_a_kept_model_of_a_lost_future_is_not_overwritten_by_a_lesser_one() -> N
     assert not standing.hear(0.5)
     assert standing.waited == 0  # better than what the run itself had so far
     assert standing.hear(0.6)
+
+
+def test_images_that_cannot_be_read_are_told_and_count_as_empty(tmp_path: Path) -> None:
+    data = load_dataset(write_voc(tmp_path, {"val": toy_images(3)}), "val")
+    path = data.images[1].path
+    path.write_bytes(path.read_bytes()[:-400])  # its header is in order
+    heard: list[Mapping[str, Any]] = []
+    validation = Validation(
+        data,
+        wrap=detector_of,
+        metric="AP",
+        keep=lambda network, step, numbers: None,
+        log=lambda step, numbers: heard.append(numbers),
+    )
+    validation(make_lively_network(), 1)
+    assert list(validation.failures) == [data.images[1].file_name]
+    assert "image1" in validation.failures[data.images[1].file_name]
+    assert len(heard) == 1

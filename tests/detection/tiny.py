@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -12,6 +13,7 @@ from accelerate.state import AcceleratorState, GradientState
 from configs.load import config_from_dict
 from configs.schema import Config
 from detection import build, build_training
+from detection.checkpoint import ModelHeader, save_model
 from detection.data.records import ImageRecord
 from detection.engine import StateFile, StepReport, Trainer
 from detection.network import DetectionNetwork
@@ -38,6 +40,34 @@ def tiny_config(**train: object) -> Config:
 def tiny_network(config: Config | None = None, num_classes: int = len(CLASSES)) -> DetectionNetwork:
     """An untrained network in evaluation mode."""
     return build.build_network(config or tiny_config(), num_classes).eval()
+
+
+def save_tiny_model(
+    path: Path,
+    *,
+    seed: int = 0,
+    lowest_score: float | None = None,
+    names: Sequence[str] = CLASSES,
+    ids: Sequence[int] = (1, 2, 3),
+    **header: Any,
+) -> Path:
+    """The file of an untrained model.
+
+    Args:
+        path: Of the file.
+        seed: Of its weights.
+        lowest_score: Of its detections; None is the usual.
+        names: Its classes.
+        ids: Theirs.
+        header: More of ``ModelHeader``.
+    """
+    config = tiny_config(seed=seed)
+    if lowest_score is not None:
+        kept = config.postprocess.model_copy(update={"score_threshold": lowest_score})
+        config = config.model_copy(update={"postprocess": kept})
+    tensors = tiny_network(config, len(names)).state_dict()
+    save_model(path, tensors, ModelHeader(config.model_dump(mode="json"), tuple(names), tuple(ids), **header))
+    return path
 
 
 def target_of(boxes: Sequence[Sequence[float]], labels: Sequence[int], ignore: Sequence[bool] | None = None) -> Target:

@@ -55,6 +55,17 @@ def compared(data: DetectionData) -> Comparison:
     return compare_results(judged_of(data, a), judged_of(data, b), num_resamples=200)
 
 
+def test_the_seed_decides_the_draws() -> None:
+    data, some = random_split(3)
+    _, other = random_split(3)
+    other = {image_id: found[found.scores > 0.4] for image_id, found in other.items()}
+
+    def intervals(seed: int) -> Mapping[str, object]:
+        return compare_results(judged_of(data, some), judged_of(data, other), num_resamples=100, seed=seed).measures
+
+    assert intervals(1) == intervals(1) != intervals(2)
+
+
 def test_objects_and_false_detections_by_image(data: DetectionData) -> None:
     told = compared(data)
     assert told.total == Change(both=1, only_a=1, only_b=1, neither=0, false_a=0, false_b=3)

@@ -13,18 +13,10 @@ from detection.evaluation.explanation import explain
 from detection.evaluation.gallery import Gallery, choose_varied
 from detection.evaluation.summary import evaluate_detections
 from detection.structures import Detections
-from tests.evaluation.splits import SIZE_HW, make_detections, make_record, make_split, perfect_detections
+from tests.evaluation.splits import make_detections, make_record, make_split, perfect_detections
 
 CAT, DOG = 0, 1
 A, B, CORNER = (20, 20, 60, 60), (100, 50, 250, 180), (280, 190, 300, 200)
-
-
-@pytest.fixture
-def image_path(tmp_path: Path) -> Path:
-    """A grey image of the size of every record."""
-    path = tmp_path / "grey.png"
-    cv2.imwrite(str(path), np.full((*SIZE_HW, 3), 128, dtype=np.uint8))
-    return path
 
 
 def gallery_of(data: DetectionData, found: dict[int, Detections]) -> Gallery:

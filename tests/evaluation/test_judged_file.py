@@ -59,6 +59,23 @@ def test_a_split_without_anything(tmp_path: Path) -> None:
     assert_same(read_judged(tmp_path), judged)
 
 
+@pytest.mark.parametrize("named", ["data/data.yaml", "data/annotations/instances_test.json", "data"])
+def test_the_root_of_data_named_by_a_file_is_its_folder(tmp_path: Path, named: str) -> None:
+    """So that reports of data that has moved still find the pictures, which may be links."""
+    folder, elsewhere = tmp_path / "data", tmp_path / "store"
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "images").mkdir()
+    elsewhere.mkdir()
+    for file in ("data.yaml", "annotations/instances_test.json"):
+        (folder / file).touch()
+    (elsewhere / "x.jpg").touch()
+    (folder / "images/a.jpg").symlink_to(elsewhere / "x.jpg")
+    data = replace(make_split([make_record(1, path=folder / "images/a.jpg")]), root=tmp_path / named)
+    split = pack_split(data, {})
+    judged = JudgedSplit.of(data, split, score_thresholds=np.zeros(2), max_detections=100, context={})
+    assert (judged.root, judged.paths) == (folder, ("images/a.jpg",))
+
+
 def test_paths_lie_below_the_root_where_they_can(tmp_path: Path) -> None:
     inside = make_record(1, path=tmp_path / "data" / "images" / "a.jpg")
     outside = make_record(2, path=tmp_path / "b.jpg")

@@ -9,24 +9,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 
 from detection.evaluation.proposal_report import write_proposal_report
 from detection.evaluation.proposal_summary import ImageCover, cover_image, summarize_covers
 from detection.evaluation.proposal_view import MAX_MISSED, missed_pictures, recall_plots
-from tests.evaluation.splits import SIZE_HW, make_record
+from tests.evaluation.splits import make_record
 from tests.evaluation.test_proposal_curves import HALF_A, NOWHERE, A, B, make_proposals
 from tests.evaluation.test_report import HOSTILE, Page, assert_self_contained
 
 NAMES = ("cat", "dog")
-
-
-@pytest.fixture
-def image_path(tmp_path: Path) -> Path:
-    """A grey image of the size of every record."""
-    path = tmp_path / "grey.png"
-    cv2.imwrite(str(path), np.full((*SIZE_HW, 3), 128, dtype=np.uint8))
-    return path
 
 
 def write(out: Path, covers: Sequence[ImageCover], *, failures: dict[str, str] | None = None) -> Page:

@@ -10,20 +10,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
 from detection.data.records import DetectionData, Finding
+from detection.evaluation.coco_map import CocoSettings
 from detection.evaluation.explanation import explain
 from detection.evaluation.page import script_json
 from detection.evaluation.report import write_report
 from detection.evaluation.report_view import MAX_CURVES, curve_plots, reliability_plot
 from detection.evaluation.stage_blame import Examined
-from detection.evaluation.summary import Evaluation, evaluate_detections
+from detection.evaluation.summary import Evaluation, EvaluationSettings, evaluate_detections
 from detection.structures import Detections
 from tests.evaluation.splits import (
-    SIZE_HW,
     make_detections,
     make_record,
     make_split,
@@ -80,14 +79,6 @@ def assert_self_contained(text: str, *, num_scripts: int = 0) -> None:
     assert links
     assert all(link.startswith("data:image/jpeg;base64,") for link in links)
     assert re.search(r"https?:|url\(|@import|\bfetch\(|XMLHttpRequest", text) is None
-
-
-@pytest.fixture
-def image_path(tmp_path: Path) -> Path:
-    """A grey image of the size of every record."""
-    path = tmp_path / "grey.png"
-    cv2.imwrite(str(path), np.full((*SIZE_HW, 3), 128, dtype=np.uint8))
-    return path
 
 
 def write(
@@ -281,6 +272,25 @@ def test_the_curve_is_drawn_with_precision_upwards() -> None:
     # F1 2 * 2 / 5, 2 * 1 / 4 and 2 * 1 / 3 from the thresholds 0.25, 0.5 and 0.75 on.
     assert plot.f1_line == "0.0,20.0 25.0,20.0 50.0,50.0 75.0,33.3"
     assert plot.f1_marker == (25.0, 20.0)
+
+
+def test_few_places_of_a_curve_hold_what_many_detections_draw() -> None:
+    """Ten objects found at once by the best, then 20,000 wrong ones of low scores: all that happens is in ten rows."""
+    boxes = [(20.0 * n, 0.0, 20.0 * n + 10, 10.0) for n in range(10)]
+    data = make_split([make_record(1, [(box, 0) for box in boxes])], class_names=["cat"])
+    right = [(box, 0.95 - 0.05 * n, 0) for n, box in enumerate(boxes)]
+    wrong = [((0.0, 15.0, 4.0, 19.0), 0.02 - 1e-7 * n, 0) for n in range(20_000)]
+    settings = EvaluationSettings(CocoSettings(max_detections=100_000))
+    evaluation = evaluate_detections(data, {1: make_detections([*right, *wrong])}, settings=settings)
+    (plot,) = curve_plots(evaluation.per_class)
+    points = [tuple(map(float, point.split(","))) for point in plot.line.split()]
+    assert [point for point in points if point[1] == 0.0] == [(10.0 * n, 0.0) for n in range(11)]
+    assert points[-1] == (100.0, pytest.approx(100 - 100 * 10 / 20_010, abs=0.1))
+    assert plot.marker in points
+    assert len(points) < 30
+    f1 = [tuple(map(float, point.split(","))) for point in plot.f1_line.split()]
+    assert plot.f1_marker in f1
+    assert len([point for point in f1 if point[0] > 40]) == 10
 
 
 def test_the_plot_of_scores_by_hand() -> None:

@@ -127,6 +127,26 @@ def test_every_object_gets_a_prior_when_neighbours_compete(gt_boxes: Tensor) -> 
     assert set(matches.tolist()) == {BACKGROUND, 0, 1}
 
 
+def test_who_lost_all_priors_gets_the_closest_that_can_be_spared() -> None:
+    """The first of two equal objects takes the three priors that overlap; the second its best one that is left over.
+
+    IoU with (0, 0, 10, 10): 100/100, 100/110, 100/120, and 0 far away, which is free but not closest.
+    """
+    priors = as_boxes((0, 0, 10, 10), (0, 0, 10, 11), (0, 0, 10, 12), (50, 50, 60, 60))
+    twins = as_boxes((0, 0, 10, 10), (0, 0, 10, 10))
+    matches = match_priors(priors, twins, torch.tensor([False, False]), min_matches=3)
+    assert matches.tolist() == [1, 0, 0, -1]  # of the owner's three any can be spared, so the closest is taken
+
+
+def test_nobody_is_robbed_of_the_last_prior() -> None:
+    triplets = as_boxes(*[(0, 0, 10, 10)] * 3)
+    priors = as_boxes((0, 0, 10, 10), (0, 0, 10, 11), (0, 0, 10, 12))
+    none_ignored = torch.tensor([False] * 3)
+    assert match_priors(priors, triplets, none_ignored, min_matches=3).tolist() == [1, 2, 0]
+    # Two priors for three objects: the third goes without, and takes none from the others.
+    assert match_priors(priors[:2], triplets, none_ignored, min_matches=3).tolist() == [1, 0]
+
+
 def test_priors_in_an_ignored_region_are_neither() -> None:
     """Region (0, 0, 20, 20). Shares of the priors inside: 1, 0.6, 0.5 (does not exceed it), 0."""
     priors = as_boxes((2, 2, 8, 8), (14, 0, 24, 10), (15, 0, 25, 10), (40, 40, 50, 50))

@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from backbone.table import count_multiply_adds as count_layers
-from detection.checkpoint import ModelHeader, save_model
 from detection.device import Compute
 from detection.timing import STAGES, count_multiply_adds
 from tests.builders import random_pixels, save_image
 from tests.detection.lively import detector_of
-from tests.detection.tiny import CLASSES, tiny_config, tiny_network
+from tests.detection.tiny import save_tiny_model, tiny_network
 from tests.tools.running import run_main as run
 from tools import detection_speed
 from tools.detection_speed import DetectionSpeed, products_per_second
@@ -24,10 +23,7 @@ CPU = Compute(torch.device("cpu"), torch.float32)
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    config = tiny_config()
-    header = ModelHeader(config.model_dump(mode="json"), CLASSES, (1, 2, 3))
-    save_model(tmp_path / "model.safetensors", tiny_network(config).state_dict(), header)
-    return tmp_path / "model.safetensors"
+    return save_tiny_model(tmp_path / "model.safetensors")
 
 
 def test_it_tells_the_stages_of_a_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,6 +66,26 @@ def test_multiply_adds_of_the_backbone_are_those_of_its_layers() -> None:
     conv, trunk, member = 16 * 9 * 128 * 16, 128 * 16 * 32, 2 * (32 * 16 + 16 * (4 + 12))
     assert counted["classifier"] == 2 * 20 * (conv + trunk + member)
     assert counted["scale"] == counted["select"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "purpose"),
+    [
+        (["default", "data", "--training"], ["--device", "cpu"], "for a model's detection"),
+        (["default", "data", "--training"], ["--images", "5"], "for a model's detection"),
+        (["default", "data", "--training"], ["--peers"], "for a model's detection"),
+        (["default", "data", "--training"], ["--config", "paper"], "for googlenet"),
+        (["googlenet", "data"], ["--device", "cpu"], "for a model's detection"),
+        (["model.safetensors"], ["--steps", "5"], "for a training"),
+        (["model.safetensors"], ["--set", "train.seed=1"], "for a training"),
+        (["model.safetensors"], ["--config", "paper"], "for googlenet"),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused(
+    arguments: list[str], options: list[str], purpose: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("benchmark", *arguments, *options) == 2
+    assert f"{options[0]}: {purpose}" in capsys.readouterr().err
 
 
 def test_shares_by_hand() -> None:

@@ -10,28 +10,22 @@ import pytest
 import torch
 
 from detection.calibration import Calibration
-from detection.checkpoint import ModelHeader, load_header, load_model, save_model
+from detection.checkpoint import load_header, load_model, save_model
 from tests.builders import CLASS_NAMES, toy_images, write_voc
-from tests.detection.tiny import tiny_config, tiny_network
+from tests.detection.tiny import save_tiny_model
 from tests.tools.running import run_command
 from tools import calibrate as command
+from tools.evaluate import evaluate
 
 run = partial(run_command, command.calibrate)
-
-
-def write_model(path: Path, *, lowest_score: float, split: str = "trainval") -> Path:
-    config = tiny_config().model_copy(
-        update={"postprocess": tiny_config().postprocess.model_copy(update={"score_threshold": lowest_score})}
-    )
-    header = ModelHeader(config.model_dump(mode="json"), CLASS_NAMES, (1, 2, 3), {"split": split})
-    save_model(path, tiny_network(config).state_dict(), header)
-    return path
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """An untrained model that detects everywhere."""
-    return write_model(tmp_path / "run" / "model.safetensors", lowest_score=0.0)
+    return save_tiny_model(
+        tmp_path / "run" / "model.safetensors", lowest_score=0.0, names=CLASS_NAMES, training={"split": "trainval"}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +58,20 @@ def test_a_second_file_holds_the_same_weights_and_the_calibration(
     json.dumps(header.calibration, allow_nan=False)
 
 
+def test_a_share_is_remembered_by_the_name_that_evaluate_gives_it(
+    toy: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(model, toy, "--split", "val:67%") == 0
+    written = model.with_name("model.calibrated.safetensors")
+    calibration = load_header(written).calibration
+    assert calibration is not None
+    assert calibration["fitted_on"]["split"] == "val:67%"
+    assert run_command(evaluate, written, toy, "--split", "val:67%", "--out", tmp_path / "report") == 0
+    flatters = "scores and thresholds were fitted on a part called 'val:67%'; their error and F1 flatter"
+    assert f"warning: {flatters}" in capsys.readouterr().out
+    assert flatters in json.loads((tmp_path / "report/metrics.json").read_text())["warnings"]
+
+
 def test_out_names_the_file_and_may_be_the_model_itself(toy: Path, model: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "new" / "fitted.safetensors"
     assert run(model, toy, "--split", "val", "--out", elsewhere) == 0
@@ -92,16 +100,18 @@ def test_another_model_is_not_written_over(
 def test_learnt_images_are_told(
     learnt: str, warned: bool, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = write_model(tmp_path / "model.safetensors", lowest_score=0.0, split=learnt)
+    model = save_tiny_model(
+        tmp_path / "model.safetensors", lowest_score=0.0, names=CLASS_NAMES, training={"split": learnt}
+    )
     assert run(model, toy, "--split", "val") == 0
     assert ("promises too much" in capsys.readouterr().out) is warned
 
 
 def test_nothing_to_fit_to_is_refused(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    silent = write_model(tmp_path / "silent.safetensors", lowest_score=1.0)
+    silent = save_tiny_model(tmp_path / "silent.safetensors", lowest_score=1.0, names=CLASS_NAMES)
     assert run(silent, toy, "--split", "val") == 2
     assert "the model detects nothing on the 3 images of split 'val'" in capsys.readouterr().err
-    lively = write_model(tmp_path / "lively.safetensors", lowest_score=0.0)
+    lively = save_tiny_model(tmp_path / "lively.safetensors", lowest_score=0.0, names=CLASS_NAMES)
     assert run(lively, toy, "--split", "bare") == 2
     assert "split 'bare' has no object to be found" in capsys.readouterr().err
     assert run(lively, toy, "--split", "val", "--out", tmp_path / "model.bin") == 2

@@ -12,10 +12,9 @@ import torch
 
 from detection.build import load_detector
 from detection.calibration import Calibration, ScoreMap
-from detection.checkpoint import ModelHeader, save_model
 from detection.errors import InputError
 from tests.builders import random_pixels, save_image
-from tests.detection.tiny import CLASSES, tiny_config, tiny_network
+from tests.detection.tiny import CLASSES, save_tiny_model
 from tests.tools.running import run_command
 from tools import detect as command
 
@@ -26,12 +25,8 @@ run = partial(run_command, command.detect)
 
 def write_model(path: Path, calibration: Calibration | None) -> Path:
     """An untrained model that detects everywhere."""
-    config = tiny_config()
-    config = config.model_copy(update={"postprocess": config.postprocess.model_copy(update={"score_threshold": 0.0})})
     entry = None if calibration is None else calibration.to_header(CLASSES)
-    header = ModelHeader(config.model_dump(mode="json"), CLASSES, (1, 2, 3), calibration=entry)
-    save_model(path, tiny_network(config).state_dict(), header)
-    return path
+    return save_tiny_model(path, lowest_score=0.0, calibration=entry)
 
 
 def make_calibration(best: tuple[float | None, ...] = (None, None, None)) -> Calibration:
@@ -57,8 +52,7 @@ def test_the_detector_maps_the_scores_of_its_network(tmp_path: Path) -> None:
 
 
 def test_a_calibration_of_other_classes_is_refused(tmp_path: Path) -> None:
-    header = ModelHeader(tiny_config().model_dump(mode="json"), CLASSES, (1, 2, 3), calibration={"classes": {}})
-    save_model(tmp_path / "m.safetensors", tiny_network().state_dict(), header)
+    save_tiny_model(tmp_path / "m.safetensors", calibration={"classes": {}})
 
     with pytest.raises(InputError, match="do not fit together: calibration: expected classes and fitted_on"):
         load_detector(tmp_path / "m.safetensors")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ from tests.builders import random_pixels, save_image
 from tests.detection.lively import save_lively_model
 from tests.tools.running import run_main
 
-pytest.importorskip("pyarrow")
+needs_pyarrow = pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs ray")
 
 RESULTS = ("journal.jsonl", "detections.json", "images.json", "errors.json", "detections.csv")
 
@@ -68,6 +70,7 @@ def assert_same(out: Path, local: Path) -> None:
         assert (out / name).read_bytes() == (local / name).read_bytes(), name
 
 
+@needs_ray
 @pytest.mark.slow
 def test_the_cluster_answers_as_one_machine(work: Path, local: Path) -> None:
     text = finish(detect(work, "cluster", "--ray", "local"))
@@ -95,6 +98,7 @@ def workers() -> list[int]:
     return found
 
 
+@needs_ray
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")
 def test_a_killed_worker_loses_nothing(work: Path, local: Path) -> None:
@@ -112,6 +116,7 @@ def test_a_killed_worker_loses_nothing(work: Path, local: Path) -> None:
     assert_same(work / "killed", local)
 
 
+@needs_ray
 @pytest.mark.slow
 def test_a_cluster_that_is_not_there(work: Path) -> None:
     for address in ("127.0.0.1:1", "ray://127.0.0.1:1", "auto"):
@@ -120,6 +125,7 @@ def test_a_cluster_that_is_not_there(work: Path) -> None:
         assert "Traceback" not in text
 
 
+@needs_pyarrow
 def test_from_and_to_other_storage(work: Path, tmp_path: Path) -> None:
     photos, there = work / "photos/3", tmp_path / "there"
     finish(detect(work, "path", source=photos))
@@ -138,6 +144,7 @@ def test_uris() -> None:
     assert not is_uri("photos/s3")
 
 
+@needs_pyarrow
 def test_faults_of_storage_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no images"):
         list_uri(tmp_path.as_uri())

@@ -51,6 +51,43 @@ def test_detect_then_evaluate_its_results(
     assert by_file["coco"] == by_model["coco"]
 
 
+def test_the_threshold_holds_in_every_format_for_people(toy: Path, model: Path, tmp_path: Path) -> None:
+    def rows_of(out: Path) -> list[int]:
+        """Rows of csv, lines of yolo, objects of voc."""
+        objects = (path.read_text().count("<object>") for path in (out / "voc").glob("*.xml"))
+        lines = (len(path.read_text().splitlines()) for path in (out / "yolo").glob("[!c]*.txt"))
+        return [len((out / "detections.csv").read_text().splitlines()) - 1, sum(lines), sum(objects)]
+
+    options = ["--formats", "csv,yolo,voc", "--threshold"]
+    assert run("detect", model, toy / "JPEGImages", "--out", tmp_path / "all", *options, 0) == 0
+    scores = sorted(row["score"] for row in json.loads((tmp_path / "all/detections.json").read_text()))
+    assert rows_of(tmp_path / "all") == [len(scores)] * 3
+    middle = scores[len(scores) // 2]
+    assert scores[0] < middle < scores[-1]
+    assert run("detect", model, toy / "JPEGImages", "--out", tmp_path / "some", *options, middle) == 0
+    expected = sum(score >= np.float32(middle) for score in scores)
+    assert rows_of(tmp_path / "some") == [expected] * 3
+    again = sorted(row["score"] for row in json.loads((tmp_path / "some/detections.json").read_text()))
+    assert again == scores  # what is judged holds every score
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--threshold", 0.5], True),
+        (["--threshold", 0.5, "--formats", "coco,csv"], False),
+        (["--threshold", 0.5, "--images"], False),
+        ([], False),
+    ],
+)
+def test_a_threshold_without_anything_to_hold_for_is_told(
+    toy: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[object], told: bool
+) -> None:
+    image = next((toy / "JPEGImages").iterdir())
+    assert run("detect", model, image, "--out", tmp_path / "out", *options) == 0
+    assert ("note: thresholds have no effect here" in capsys.readouterr().out) == told
+
+
 def test_detect_names_the_bad_file_and_goes_on(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_image(tmp_path / "in" / "good.png", random_pixels((30, 40)))
     (tmp_path / "in" / "bad.jpg").write_bytes(b"")

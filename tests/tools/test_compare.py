@@ -51,6 +51,13 @@ def reports(data: DetectionData, tmp_path: Path) -> tuple[Path, Path]:
     return write_report(tmp_path / "all", data, everything), write_report(tmp_path / "fewer", data, fewer)
 
 
+def test_the_seed_is_the_one_that_was_given(reports: tuple[Path, Path], tmp_path: Path) -> None:
+    for seed in (0, 7):
+        options = ["--out", tmp_path / str(seed), "--resamples", 100, "--seed", seed]
+        assert run_command(compare, *reports, *options) == 0
+        assert json.loads((tmp_path / str(seed) / "compare.json").read_text())["seed"] == seed
+
+
 def test_table_page_and_numbers(
     reports: tuple[Path, Path], data: DetectionData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

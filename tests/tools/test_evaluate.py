@@ -9,16 +9,15 @@ from typing import Any
 import pytest
 
 from tests.builders import toy_images, write_coco
-from tests.detection.tiny import CLASSES
+from tests.detection.tiny import CLASSES, save_tiny_model
 from tests.tools.running import run_command
-from tests.tools.test_passes import saved_model
 from tools.detect import detect
 from tools.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved_model(tmp_path_factory.mktemp("model") / "a.safetensors", seed=1)
+    return save_tiny_model(tmp_path_factory.mktemp("model") / "a.safetensors", seed=1, lowest_score=0.0)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +13,19 @@ import pytest
 import torch
 
 from detection.checkpoint import load_model, save_model
+from detection.data.discover import load_dataset
 from detection.data.image import read_image
 from detection.errors import InputError
 from detection.export import parity
+from detection.export.document import ExportDocument
 from detection.export.engine import engine_file, load_exported
 from detection.extras import needed
-from tests.builders import ToyImage, ToyObject, random_patches, save_image, write_voc
+from detection.preprocess import Image
+from tests.builders import ToyImage, ToyObject, random_patches, save_image, toy_images, write_voc
 from tests.detection.lively import detector_of, make_lively_network, save_lively_model
 from tests.detection.tiny import CLASSES
 from tests.tools.running import run_main as run
-from tools.export import Pictures
+from tools.export import Pictures, _average_precision
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -111,6 +115,24 @@ def test_images_on_which_nothing_is_found_compare_no_boxes(
     options = ["--to", "onnx", "--out", tmp_path, "--images", work / "photos"]
     assert run("export", work / "model.safetensors", *options) == 0
     assert "note: nothing was found on these images, so no box was compared" in capsys.readouterr().out
+
+
+def test_photographs_on_which_nothing_is_found_are_no_proof(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parity, "WEAK", 2.0)
+    monkeypatch.setattr("tools.export.PHOTOGRAPHS", work / "photos")
+    assert run("export", work / "model.safetensors", "--to", "onnx", "--out", tmp_path) == 2
+    assert "no box was compared and it was not kept; name images that the model is for with --images" in (
+        capsys.readouterr().err
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_needs_objects_to_be_judged_on(exported: Path, tmp_path: Path) -> None:
+    data = load_dataset(write_voc(tmp_path, {"test": [ToyImage("a", (60, 80))]}), "test", CLASSES)
+    with pytest.raises(InputError, match="split 'test' has no object to judge int8 on"):
+        _average_precision(exported, data)
 
 
 @pytest.mark.parametrize(("options", "extra"), [(["--to", "openvino"], "openvino"), (["--to", "onnx"], "onnx")])
@@ -226,6 +248,43 @@ def test_a_folder_holds_the_exports_of_one_model(
     assert f"removed: {tmp_path / 'model.xml'}, which an earlier export made of another model" in told
     assert f"removed: {tmp_path / 'int8' / 'model.xml'}" in told
     assert {path.name for path in tmp_path.rglob("model.*")} == {"model.onnx", "model.safetensors"}
+
+
+@pytest.mark.parametrize(("after", "code"), [(0.594, 2), (0.596, 0)])
+def test_int8_that_costs_more_than_half_a_point_is_not_kept(
+    work: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    after: float,
+    code: int,
+) -> None:
+    pytest.importorskip("nncf")
+
+    def copy(source: Path, path: Path, document: ExportDocument, images: Iterable[Image]) -> None:
+        assert len(list(images)) == 2
+        for suffix in (".xml", ".bin"):
+            shutil.copy(source.with_suffix(suffix), path.with_suffix(suffix))
+
+    precisions = iter([0.6, after])
+    monkeypatch.setattr("tools.export.quantize_openvino", copy)
+    monkeypatch.setattr("tools.export._average_precision", lambda path, data: next(precisions))
+    parts = {"train": toy_images(2, class_names=CLASSES), "test": toy_images(1, prefix="test", class_names=CLASSES)}
+    data = write_voc(tmp_path / "toy", parts)
+    options = ["--to", "openvino", "--out", tmp_path / "out", "--images", work / "photos", "--int8", data]
+    assert run("export", work / "model.safetensors", *options) == code
+    told = "".join(capsys.readouterr())
+    assert f"AP on test: 0.6000 in float32, {after:.4f} in int8" in told
+    assert ("int8 costs more than 0.005 AP" in told) == (code == 2)
+    kept = {path.name for path in (tmp_path / "out/int8").iterdir()}
+    assert kept == ({"model.xml", "model.bin"} if code == 0 else set())
+    assert (tmp_path / "out/model.xml").is_file()
+
+
+def test_only_so_many_images_are_compared_on(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--to", "onnx", "--out", tmp_path, "--images", work / "photos", "--compare", 2]
+    assert run("export", work / "model.safetensors", *options) == 0
+    assert "2 images, " in capsys.readouterr().out
 
 
 def test_int8_passes_over_images_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,9 @@ from configs.load import config_from_dict
 from configs.schema import Config
 from detection.build import load_detector
 from detection.checkpoint import ModelHeader, save_model
-from tests.builders import random_pixels, toy_images, write_voc
+from tests.builders import CLASS_NAMES, random_pixels, toy_images, write_voc
 from tests.detection.lively import liven_heads
-from tests.detection.tiny import CLASSES, tiny_config, tiny_network
+from tests.detection.tiny import tiny_config, tiny_network
 from tests.tools.running import run_command
 from tools.measure import members as command
 
@@ -32,7 +32,7 @@ def model(tmp_path: Path) -> Path:
     network.multibox.prior_sizes.fill_(24.0)
     liven_heads(network, logits=1.0, offsets=0.001)
     path = tmp_path / "model.safetensors"
-    save_model(path, network.state_dict(), ModelHeader(config.model_dump(mode="json"), CLASSES, (1, 2, 3)))
+    save_model(path, network.state_dict(), ModelHeader(config.model_dump(mode="json"), CLASS_NAMES, (1, 2, 3)))
     return path
 
 

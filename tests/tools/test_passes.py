@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
-from detection.checkpoint import ModelHeader, save_model
 from tests.builders import toy_images, write_coco
-from tests.detection.tiny import CLASSES, tiny_config, tiny_network
+from tests.detection.tiny import CLASSES, save_tiny_model
 from tests.tools.running import run_command
 from tools.detect import detect
 from tools.evaluate import evaluate
@@ -23,20 +21,12 @@ def run(command: str, *arguments: object) -> int:
     return run_command(COMMANDS[command], *arguments)
 
 
-def saved_model(path: Path, *, seed: int, names: tuple[str, ...] = CLASSES, ids: tuple[int, ...] = (1, 2, 3)) -> Path:
-    """An untrained model that keeps detections of any score."""
-    torch.manual_seed(seed)
-    config = tiny_config()
-    every_score = config.postprocess.model_copy(update={"score_threshold": 0.0})
-    config = config.model_copy(update={"postprocess": every_score})
-    save_model(path, tiny_network(config).state_dict(), ModelHeader(config.model_dump(mode="json"), names, ids))
-    return path
-
-
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("models")
-    return saved_model(folder / "a.safetensors", seed=1), saved_model(folder / "b.safetensors", seed=2)
+    a, b = (save_tiny_model(folder / f"{name}.safetensors", seed=ord(name), lowest_score=0.0) for name in "ab")
+    assert a.read_bytes() != b.read_bytes()
+    return a, b
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +103,8 @@ def test_options_without_effect_are_told(
 def test_models_of_other_classes_are_refused(
     models: tuple[Path, Path], toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = saved_model(tmp_path / "names.safetensors", seed=1, names=("cat", "dgo", "owl"))
-    ids = saved_model(tmp_path / "ids.safetensors", seed=1, ids=(1, 2, 90))
+    names = save_tiny_model(tmp_path / "names.safetensors", seed=1, lowest_score=0.0, names=("cat", "dgo", "owl"))
+    ids = save_tiny_model(tmp_path / "ids.safetensors", seed=1, lowest_score=0.0, ids=(1, 2, 90))
     for other, message in ((names, "'dgo'"), (ids, "category ids than model 1: number 3 is 90")):
         assert run("detect", models[0], other, toy / "test", "--out", tmp_path / "out") == 2
         error = capsys.readouterr().err

@@ -10,12 +10,11 @@ import pytest
 import torch
 
 from detection.build import load_detector
-from detection.checkpoint import ModelHeader, save_model
 from detection.proposing import FirstStage
 from proposals.multibox import InputSizes
 from proposals.structures import Proposals
 from tests.builders import random_pixels, toy_images, write_voc
-from tests.detection.tiny import CLASSES, tiny_config, tiny_network
+from tests.detection.tiny import save_tiny_model
 from tests.tools.running import run_command
 from tools import proposals as command
 
@@ -25,10 +24,7 @@ run = partial(run_command, command.proposals)
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model: when it detects, at most 20 proposals an image, from its 100 best priors."""
-    path = tmp_path_factory.mktemp("run") / "model.safetensors"
-    config = tiny_config()
-    save_model(path, tiny_network(config).state_dict(), ModelHeader(config.model_dump(mode="json"), CLASSES, (1, 2, 3)))
-    return path
+    return save_tiny_model(tmp_path_factory.mktemp("run") / "model.safetensors")
 
 
 @pytest.fixture(scope="module")

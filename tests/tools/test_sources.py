@@ -9,8 +9,8 @@ import pytest
 
 from tests.builders import random_pixels, save_image
 from tests.data.test_video import cut_film, write_film
+from tests.detection.tiny import save_tiny_model
 from tests.tools.running import run_command
-from tests.tools.test_passes import saved_model
 from tools.detect import detect
 
 
@@ -20,7 +20,7 @@ def run(*arguments: object) -> int:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved_model(tmp_path_factory.mktemp("models") / "a.safetensors", seed=1)
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "a.safetensors", lowest_score=0.0)
 
 
 def faults(out: Path) -> list[dict[str, str]]:

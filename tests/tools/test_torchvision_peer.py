@@ -9,9 +9,8 @@ import pytest
 import torch
 from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_320_fpn
 
-from detection.checkpoint import ModelHeader, save_model
-from tests.builders import random_pixels, toy_images, write_voc
-from tests.detection.tiny import CLASSES, tiny_config, tiny_network
+from tests.builders import CLASS_NAMES, random_pixels, toy_images, write_voc
+from tests.detection.tiny import save_tiny_model
 from tests.tools.running import run_command
 from tools.measure import beside_torchvision as command
 from tools.measure.torchvision_peer import BATCH_SIZE, peer_proposals
@@ -36,11 +35,7 @@ def test_its_proposals_reach_over_the_whole_image_and_no_further(size_hw: tuple[
 def test_both_are_trained_on_the_same_data_and_measured_in_one_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = tmp_path / "model.safetensors"
-    config = tiny_config()
-    save_model(
-        model, tiny_network(config).state_dict(), ModelHeader(config.model_dump(mode="json"), CLASSES, (1, 2, 3))
-    )
+    model = save_tiny_model(tmp_path / "model.safetensors", names=CLASS_NAMES)
     data = write_voc(tmp_path / "toy", {"train": toy_images(BATCH_SIZE), "test": toy_images(2)})
     assert run(model, data, "--minutes", 0.05) == 0
     told = capsys.readouterr().out

@@ -8,6 +8,7 @@ import re
 import signal
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 
 from configs.load import config_origins, load_config
 from configs.schema import Config
+from detection.checkpoint import load_header
 from detection.engine import Trainer
 from detection.errors import InputError
 from detection.training_log import TrainingLog
@@ -22,7 +24,7 @@ from tests.builders import toy_images, write_coco, write_voc
 from tests.tools.running import run_main as run
 from tests.tools.tiny_run import TINY
 from tools.run_folder import stopping_on_signals
-from tools.train import tell_many_epochs
+from tools.train import tell_idle, tell_many_epochs
 
 
 def test_train_fills_the_run_folder(model: Path) -> None:
@@ -92,12 +94,14 @@ def test_learnt_images_are_told_whatever_their_part_is_called(
 
     assert run("evaluate", tmp_path / "all", root, "--out", tmp_path / "report") == 0
     told = capsys.readouterr().out
-    assert "note: 2 of 2 images looked up are, by name and size, among those the model learnt from; on learnt" in told
+    assert (
+        "warning: 2 of 2 images looked up are, by name and size, among those the model learnt from; on learnt" in told
+    )
     assert "chosen on a part" not in told
     assert run("evaluate", tmp_path / "part", root, "--out", tmp_path / "report") == 0
     told = capsys.readouterr().out
     assert "learnt from" not in told
-    assert "note: the model's weights were chosen on a part called 'val'" in told
+    assert "warning: the model's weights were chosen on a part called 'val'" in told
     assert run("calibrate", tmp_path / "all", root, "--split", "val") in (0, 2)  # finds little after so few steps
     assert "warning: 2 of 2 images looked up are, by name and size, among those" in capsys.readouterr().out
 
@@ -165,23 +169,117 @@ def test_train_with_validation_keeps_the_best(toy: Path, tmp_path: Path, capsys:
 
 
 @pytest.mark.parametrize(
-    ("settings", "minutes", "told"),
+    ("settings", "minutes", "num_images", "told"),
     [
-        ([], None, None),
-        (["augment.mosaic=0.3", "augment.iou_crop=0.3"], None, "augment.mosaic and augment.iou_crop only for"),
-        (["augment.mosaic=0.3", "augment.many_epochs=40", "train.epochs=40"], None, None),
-        (["augment.mosaic=0"], None, None),
-        (["augment.iou_crop=0.3"], 5.0, "augment.iou_crop only for trainings of 80 passes"),
-        (["augment.iou_crop=0.3", "augment.many_epochs=0"], 5.0, None),
+        ([], None, 300, None),
+        (["augment.mosaic=0.3", "augment.iou_crop=0.3"], None, 300, "augment.mosaic and augment.iou_crop only for"),
+        (["augment.mosaic=0.3", "augment.many_epochs=40", "train.epochs=40"], None, 300, None),
+        (["augment.mosaic=0.3", "train.epochs=100"], None, 25, "augment.mosaic only for"),  # 700 steps
+        (["augment.mosaic=0.3", "augment.many_epochs=0"], None, 25, None),
+        (["augment.mosaic=0"], None, 300, None),
+        (["augment.iou_crop=0.3"], 5.0, 300, "augment.iou_crop only for trainings of 80 passes"),
+        (["augment.iou_crop=0.3", "augment.many_epochs=0"], 5.0, 300, None),
     ],
 )
 def test_mosaics_asked_for_in_a_training_that_may_be_too_short_are_told(
-    capsys: pytest.CaptureFixture[str], settings: list[str], minutes: float | None, told: str | None
+    capsys: pytest.CaptureFixture[str], settings: list[str], minutes: float | None, num_images: int, told: str | None
 ) -> None:
     config = load_config("default", settings, schema=Config)
-    tell_many_epochs(config, config_origins("default", settings, schema=Config), minutes)
+    tell_many_epochs(config, config_origins("default", settings, schema=Config), minutes, num_images=num_images)
     note = capsys.readouterr().out
     assert (told in note) if told else note == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "minutes", "val", "idle"),
+    [
+        ([], 5.0, None, []),
+        (["train.epochs=9"], 5.0, "val", ["train.epochs"]),
+        (["train.epochs=9"], None, "val", []),
+        (
+            ["train.best_metric=AP50", "train.evaluate_every=2"],
+            None,
+            None,
+            ["train.best_metric", "train.evaluate_every"],
+        ),
+        (["train.best_metric=AP50", "train.evaluate_every=2"], None, "val", []),
+    ],
+)
+def test_values_that_have_no_effect_are_told(
+    capsys: pytest.CaptureFixture[str], settings: list[str], minutes: float | None, val: str | None, idle: list[str]
+) -> None:
+    tell_idle(config_origins("accurate", settings, schema=Config), minutes=minutes, val=val)  # itself has train.epochs
+    told = capsys.readouterr().out.splitlines()
+    assert [line.removeprefix("note: ").partition(" has no effect here")[0] for line in told] == idle
+
+
+def test_a_loss_that_is_no_number_leaves_a_model_and_a_way_on(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [toy, "--out", tmp_path, "--epochs", 2, *TINY]
+    with monkeypatch.context() as patch:
+        train_step = Trainer.train_step
+
+        def break_off(trainer: Trainer, batch: Any, progress: float) -> dict[str, float]:
+            if trainer.step == 3:
+                trainer.save()  # as after train.checkpoint_seconds
+                trainer._refuse_non_finite({"region_class": float("nan")}, batch)
+            return train_step(trainer, batch, progress)
+
+        patch.setattr(Trainer, "train_step", break_off)
+        assert run("train", *options) == 2
+    told = capsys.readouterr().err
+    assert "step 3: region_class is not finite" in told
+    assert f"a model: {tmp_path / 'model.safetensors'}" in told
+    assert load_header(tmp_path).training["steps"] == 3
+    assert run("train", *options, "--resume", "--set=train.learning_rate=0.0001") == 0
+    told = capsys.readouterr().out
+    assert "note: train.learning_rate was 0.001, is 0.0001, from here on" in told
+    assert "goes on at step 3" in told
+
+
+def test_labels_that_have_changed_are_another_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = toy_images(4)
+    options = [tmp_path / "data", "--out", tmp_path / "run", "--epochs", 1, *TINY]
+    write_voc(tmp_path / "data", {"train": images})
+    assert run("train", *options) == 0
+    moved = images[0].objects[0]._replace(box=(1, 1, 9, 9))
+    write_voc(tmp_path / "data", {"train": [images[0]._replace(objects=(moved, *images[0].objects[1:])), *images[1:]]})
+    assert run("train", *options, "--resume") == 2
+    assert re.search(r"labels was \d+ objects \(\w+\), is \d+ objects \(\w+\)", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("form", ["shared", "crop"])
+def test_a_note_on_the_images_goes_into_the_model(toy: Path, tmp_path: Path, form: str) -> None:
+    options = [
+        *TINY,
+        f"--set=classifier.form={form}",
+        "--set=classifier.crop.members=1",
+        "--set=classifier.crop.side=64",
+    ]
+    terms = "Of the clinic, not to be given away."
+    assert run("train", toy, "--out", tmp_path, "--epochs", 1, *options, "--note", terms) == 0
+    note = load_header(tmp_path).note
+    assert note.startswith("The weights belong to whoever trained them")
+    assert terms in note
+    assert note.endswith("The backbone started from weights of Tiny ImageNet (docs/model-card.md).")
+
+
+def test_the_weights_of_the_last_step_stand_beside_the_best(toy: Path, tmp_path: Path) -> None:
+    assert run("train", toy, "--out", tmp_path, "--val", "test", "--epochs", 2, *TINY) == 0
+    last = load_header(tmp_path / "last/model.safetensors").training
+    assert (last["steps"], last["validation"]) == (4, {})
+    assert run("info", tmp_path / "last/model.safetensors") == 0
+
+
+def test_a_log_is_not_taken_from_a_running_training(tmp_path: Path) -> None:
+    with closing(TrainingLog(tmp_path)) as log:
+        log.write("train", 1, {"loss": 0.5})
+        with pytest.raises(InputError, match="another process is training into this folder"):
+            TrainingLog(tmp_path)
+        log.write("train", 2, {"loss": 0.4})
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2]
 
 
 def test_two_trainings_do_not_share_a_folder(

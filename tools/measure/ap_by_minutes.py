@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from detection.atomic import atomic_path, write_json
@@ -28,12 +27,12 @@ from detection.errors import InputError
 from detection.evaluation.summary import evaluate_detections
 from detection.inference import detect_records
 from detection.structures import Detections
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 from tools.measure.minutes_picture import Point, draw
 from tools.measure.torchvision_peer import peer_detections, train_peer
 from tools.reading import evaluation_split, read_data, training_split
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 OURS, PEER = "ours", "Faster R-CNN MobileNetV3-320"
 
@@ -51,7 +50,7 @@ def ap_by_minutes(
     """
     times = parse_minutes(minutes)
     training = read_data(console, data, training_split(data, None))
-    test = read_data(console, data, split or evaluation_split(data))
+    test = read_data(console, data, split or evaluation_split(data), class_names=training.class_names)
     out.mkdir(parents=True, exist_ok=True)
     file = out / "points.json"
     points = [Point(*row) for row in json.loads(file.read_text(encoding="utf-8"))] if file.exists() else []

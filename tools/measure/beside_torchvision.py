@@ -14,7 +14,6 @@ from statistics import median
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from detection.build import load_detector
@@ -27,12 +26,12 @@ from detection.preprocess import Image
 from detection.proposing import FirstStage
 from detection.structures import Detections
 from proposals.structures import Proposals
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 from tools.measure.stopwatch import timed
 from tools.measure.torchvision_peer import BATCH_SIZE, peer_detections, peer_proposals, train_peer
 from tools.reading import evaluation_split, read_data, training_split
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 COUNTS = (50, 100, 200)
 
@@ -48,9 +47,9 @@ def beside_torchvision(
 
     Example: python -m tools.measure.beside_torchvision runs/first/model.safetensors my-data --minutes 15
     """
-    training = read_data(console, data, training_split(data, None))
-    test = read_data(console, data, split or evaluation_split(data))
     detector = load_detector(model)
+    training = read_data(console, data, training_split(data, None), class_names=detector.class_names)
+    test = read_data(console, data, split or evaluation_split(data), class_names=detector.class_names)
     peer, steps = train_peer(training, minutes, seed)
     console.print(f"peer: {steps} steps, {steps * BATCH_SIZE / len(training.images):.1f} epochs")
     first_stage = FirstStage(detector, max_proposals=max(COUNTS))

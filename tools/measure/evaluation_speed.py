@@ -20,7 +20,6 @@ import numpy as np
 import torch
 import typer
 from PIL import Image
-from rich.console import Console
 
 from detection.data.discover import load_dataset
 from detection.data.duplicates import GRID, Float32Array, find_partners
@@ -34,10 +33,10 @@ from detection.memory import peak_gib
 from detection.predictions import ImageDetections, write_coco
 from detection.results_file import read_detections
 from detection.structures import Detections
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 from tools.measure.growth import Cost, in_new_process, parse_sizes, print_growth, timed
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 SIDES_HW = (480, 640)
 OBJECTS_PER_IMAGE = 7

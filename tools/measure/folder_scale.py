@@ -19,17 +19,16 @@ import cv2
 import numpy as np
 import torch
 import typer
-from rich.console import Console
 
 from detection.cluster import detect_on_cluster
 from detection.journal import Journal, JournalEntry
 from detection.memory import peak_gib
 from detection.predictions import ImageDetections, write_coco
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 from tools.measure.growth import Cost, in_new_process, parse_sizes, print_growth, timed
 from tools.measure.thoughtless import NAMES, ThoughtlessDetector, one_answer
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 SETTINGS = {"model": "generated", "source": "generated"}
 

@@ -15,7 +15,6 @@ from statistics import mean, median
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
@@ -28,11 +27,11 @@ from detection.evaluation.report_view import number_text
 from detection.evaluation.summary import evaluate_detections
 from detection.inference import detect_records
 from detection.network import DetectionNetwork
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 from tools.measure.stopwatch import timed
 from tools.reading import evaluation_split, read_data
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 MEASURES = ("AP", "AP50", "AP75")
 
@@ -46,8 +45,8 @@ def members(
 
     Example: python -m tools.measure.members runs/first/model.safetensors my-data
     """
-    test = read_data(console, data, split or evaluation_split(data))
     together = load_detector(model)
+    test = read_data(console, data, split or evaluation_split(data), class_names=together.class_names)
     count = _network(together, model).classifier.heads.members
     alone = [ask_one(model, member) for member in range(count)]
     table = Table("", "context", *MEASURES)

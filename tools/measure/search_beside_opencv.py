@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from detection.data.image import read_image
@@ -26,12 +25,12 @@ from detection.evaluation.proposal_summary import ImageCover, cover_image, summa
 from detection.evaluation.report_view import number_text
 from proposals.selective_search import FAST, QUALITY, selective_search
 from proposals.structures import Proposals
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 from tools.measure.stopwatch import timed
 from tools.progress import counting
 from tools.reading import evaluation_split, read_data
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 MOST = 2000
 

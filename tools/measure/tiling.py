@@ -17,7 +17,6 @@ from typing import Annotated
 import numpy as np
 import typer
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 
 from detection.build import load_detector
@@ -29,12 +28,12 @@ from detection.evaluation.report_view import number_text
 from detection.evaluation.summary import EvaluationSettings, evaluate_detections
 from detection.image_detector import ImageDetector
 from detection.inference import detect_records
-from tools.cli import run_alone
+from tools.cli import plain_console, run_alone
 from tools.detectors import combine
 from tools.measure.stopwatch import timed
 from tools.reading import evaluation_split, read_data
 
-console = Console(soft_wrap=True, markup=False, highlight=False)
+console = plain_console()
 
 TOGETHER = 4
 GREY = 114
@@ -50,8 +49,8 @@ def tiling(
 
     Example: python -m tools.measure.tiling runs/first/model.safetensors my-data --tile 640
     """
-    alone = read_data(console, data, split or evaluation_split(data))
     detector = load_detector(model)
+    alone = read_data(console, data, split or evaluation_split(data), class_names=detector.class_names)
     table = Table("", "images", "AP", "AP50", "AP75", "s an image")
     with TemporaryDirectory(prefix="multibox-") as folder:
         large = put_together(alone, Path(folder))

@@ -52,8 +52,8 @@ class ResponseNorm(nn.Module):
 class AuxiliaryClassifier(nn.Module):
     """Side classifier on 4a or 4d (section 5): pool to 4x4, 1x1 convolution, two fully connected layers.
 
-    Dropout is 70 %, as in the paper. Its 5x5 pool with stride 3 gives 4x4 places of a 14x14 map alone; this one gives
-    them for inputs of any size, as torchvision's.
+    Dropout is 70 %, as in the paper. Deviation: its 5x5 pool with stride 3 gives 4x4 places of maps of 14 to 16 alone;
+    this one, torchvision's, gives them for inputs of any size, on a map of 14 as means of 4x4 places each.
     """
 
     def __init__(self, in_channels: int, num_classes: int, *, batch_norm: bool) -> None:
@@ -109,7 +109,7 @@ class GoogLeNet(nn.Module):
         self.conv3 = ConvUnit(64, 192, 3, batch_norm=batch_norm)
         self.maxpool2 = MaxPool(3, stride=2)
         self.maxpool3 = MaxPool(3, stride=2)
-        self.maxpool4 = MaxPool(2, stride=2)
+        self.maxpool4 = MaxPool(2 if batch_norm else 3, stride=2)  # table 1 has 3x3; 2x2 is torchvision's
         self.response_norm = nn.Identity() if batch_norm else ResponseNorm()
         in_channels = 192
         stages = [Stage("conv3", in_channels, 4)]

@@ -52,9 +52,9 @@ class PyramidConfig(Section):
 
 
 class GlobalMultiBoxConfig(Section):
-    """MultiBox in its first form (proposals.method multibox-fc)."""
+    """MultiBox in its first form (proposals.method multibox-fc or combined-fc)."""
 
-    num_priors: int = Field(default=200, ge=1, le=10_000, description="Priors of the whole image; paper: 100 to 800.")
+    num_priors: int = Field(default=200, ge=1, le=10_000, description="Priors of the whole image; paper: 100, 200.")
     hidden: int = Field(default=1024, ge=8, le=8192, description="Units of the hidden layer.")
     dropout: float = Field(default=0.3, ge=0.0, lt=1.0, description="Dropout behind the hidden layer.")
     alpha: float = Field(default=0.3, gt=0.0, le=1e4, description="Weight of the localization, in matching and loss.")
@@ -64,24 +64,27 @@ class GlobalMultiBoxConfig(Section):
 
 
 class SelectiveSearchConfig(Section):
-    """Selective search (proposals.method selective-search or combined)."""
+    """Selective search (proposals.method selective-search, combined or combined-fc)."""
 
     mode: Literal["single", "fast", "quality"] = Field(
-        default="fast", description="How many strategies: 1, 8 or 80 (Uijlings et al. 2013)."
+        default="fast", description="How many strategies: 1, 8 or 80 (Uijlings et al. 2013); see max_boxes."
     )
     superpixel_scale: float | None = Field(
         default=None, gt=0.0, le=100.0, description="Multiplies the size of superpixels; null = 2 if combined, else 1."
     )
     max_boxes: int = Field(default=2000, ge=1, le=100_000, description="Boxes of an image, best first.")
+    min_side: int = Field(
+        default=5, ge=1, le=1000, description="Boxes with a shorter side are left out; 20 in the released code."
+    )
 
 
 class ProposalsConfig(Section):
     """Class-agnostic boxes with an objectness score."""
 
-    method: Literal["multibox", "multibox-fc", "selective-search", "combined"] = Field(
+    method: Literal["multibox", "multibox-fc", "selective-search", "combined", "combined-fc"] = Field(
         default="multibox",
-        description="multibox (convolutional), multibox-fc (the first form), selective-search, or combined: "
-        "the num_detect best of multibox and selective search (the entry of 2014 took 200).",
+        description="multibox (convolutional), multibox-fc (the first form), selective-search, or combined and "
+        "combined-fc: the num_detect best of multibox or multibox-fc (200 in the entry of 2014) and selective search.",
     )
     priors_per_level: int = Field(default=3, ge=1, le=32, description="Priors at each place of each pyramid level.")
     tower_depth: int = Field(default=2, ge=0, le=8, description="3x3 convolutions shared by the levels.")

@@ -34,7 +34,7 @@ def _proposals(*names: str) -> tuple[str, ...]:
 _RULES = (
     _Rule(
         _proposals(*_CONVOLUTIONAL),
-        lambda c: c.proposals.method in ("multibox-fc", "selective-search"),
+        lambda c: c.proposals.method in ("multibox-fc", "combined-fc", "selective-search"),
         "is for proposals.method multibox and combined",
     ),
     _Rule(
@@ -44,13 +44,13 @@ _RULES = (
     ),
     _Rule(
         _proposals("global_multibox"),
-        lambda c: c.proposals.method != "multibox-fc",
-        "is for proposals.method multibox-fc",
+        lambda c: c.proposals.method not in ("multibox-fc", "combined-fc"),
+        "is for proposals.method multibox-fc and combined-fc",
     ),
     _Rule(
         _proposals("selective_search"),
         lambda c: c.proposals.method in ("multibox", "multibox-fc"),
-        "is for proposals.method selective-search and combined",
+        "is for proposals.method selective-search, combined and combined-fc",
     ),
     _Rule(
         ("postprocess.nms_iou_threshold",),
@@ -59,7 +59,7 @@ _RULES = (
     ),
     _Rule(
         ("postprocess.objectness_power",),
-        lambda c: c.proposals.method in ("selective-search", "combined"),
+        lambda c: c.proposals.method in ("selective-search", "combined", "combined-fc"),
         "is for objectness that is learnt for every proposal; ranks of selective search have no part in the score",
     ),
     _Rule(

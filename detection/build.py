@@ -41,6 +41,12 @@ from proposals.selective_search import FAST, QUALITY, SINGLE
 PYRAMID_STRIDES = (8, 16, 32)
 """Of the levels that objects are searched on; regions are pooled from ``pyramid.finest_stride`` on."""
 
+GLOBAL_METHODS = ("multibox-fc", "combined-fc")
+"""Values of ``proposals.method`` with the first form of MultiBox."""
+
+COMBINED_METHODS = ("combined", "combined-fc")
+"""Those with selective search beside MultiBox."""
+
 ENTRY_SUPERPIXEL_SCALE = 2.0
 """Doubled superpixels, as the entry of 2014 had them beside MultiBox (1409.4842, section 8)."""
 
@@ -102,7 +108,7 @@ def _build_multibox(config: Config, priors: Tensor) -> MultiBox | None:
     channels = config.pyramid.channels
     if p.method == "selective-search":
         return None
-    if p.method == "multibox-fc":
+    if p.method in GLOBAL_METHODS:
         g = p.global_multibox
         global_head = GlobalMultiBoxHead(
             channels, stride=PYRAMID_STRIDES[-1], num_priors=g.num_priors, hidden=g.hidden, dropout=g.dropout
@@ -124,12 +130,12 @@ def build_regions(config: Config, cache: Path | None) -> RegionSource | None:
         cache: Folder to keep them in; None keeps nothing.
     """
     p = config.proposals
-    if p.method not in ("selective-search", "combined"):
+    if p.method not in ("selective-search", *COMBINED_METHODS):
         return None
-    modes = {"single": SINGLE, "fast": FAST, "quality": QUALITY}
-    scale = p.selective_search.superpixel_scale or (ENTRY_SUPERPIXEL_SCALE if p.method == "combined" else 1.0)
-    settings = replace(modes[p.selective_search.mode], superpixel_scale=scale)
-    return SelectiveSearch(settings, max_boxes=p.selective_search.max_boxes, cache=cache)
+    s, modes = p.selective_search, {"single": SINGLE, "fast": FAST, "quality": QUALITY}
+    scale = s.superpixel_scale or (ENTRY_SUPERPIXEL_SCALE if p.method in COMBINED_METHODS else 1.0)
+    settings = replace(modes[s.mode], superpixel_scale=scale, min_side=s.min_side)
+    return SelectiveSearch(settings, max_boxes=s.max_boxes, cache=cache)
 
 
 def _detection_settings(config: Config) -> DetectionSettings:
@@ -163,7 +169,7 @@ def fit_priors(config: Config, records: Sequence[ImageRecord]) -> Tensor:
     Without records they are placeholders of the right shape.
     """
     p = config.proposals
-    if p.method == "multibox-fc":
+    if p.method in GLOBAL_METHODS:
         return fit_global_priors(
             boxes_in_image_units(records), num_priors=p.global_multibox.num_priors, seed=config.train.seed
         )

@@ -1,6 +1,7 @@
 """The ensemble: several small heads on shared features, computed as one batched product.
 
-The paper averages six whole networks (1409.4842, section 8); here the members share everything up to the region's
+The entry has six whole networks judge each region (1409.4842, section 8, which does not say how they are combined; for
+classification, section 7 averages their probabilities); here the members share everything up to the region's
 features and differ in their start, in the context they see and in the samples they learn from, so that six cost
 little more than one. Legend: M members, T contexts, R RoIs, D features of an RoI, C classes.
 """
@@ -62,7 +63,7 @@ class MemberHeads(nn.Module):
 
 
 def mean_probabilities(logits: Tensor) -> Tensor:
-    """Averages the members in probability space, as the paper does: (M, R, C + 1) -> (R, C + 1), rows sum to 1."""
+    """Averages the members in probability space (section 7): (M, R, C + 1) -> (R, C + 1), rows sum to 1."""
     return logits.softmax(dim=-1).mean(dim=0)
 
 

@@ -111,14 +111,6 @@ def _is_number(value: object) -> bool:
     return type(value) is float or (type(value) is int and abs(value) < _TOO_LARGE)
 
 
-def _has_entries(path: Path) -> bool:
-    """Whether a file holds more than the first line of a journal, which a refused command may have left."""
-    with path.open("rb") as file:
-        first = file.readline()
-        begun = not first or "journal" in (_parse(first) or {})
-        return not begun or bool(file.read(1))
-
-
 class _Tries(NamedTuple):
     """The lines of an image that could not be read at first: where the first and the last start, and its last reason.
 
@@ -136,7 +128,7 @@ class Journal:
     Args:
         path: The file.
         settings: What the detections depend on (model, source); a journal of other settings is refused.
-        resume: Go on with the file if it is there; else it must not be there, or hold no entry yet.
+        resume: Go on with the file if it is there; else it must not be there.
 
     Attributes:
         path: The file.
@@ -148,6 +140,8 @@ class Journal:
     """
 
     def __init__(self, path: Path, settings: Mapping[str, str], *, resume: bool) -> None:
+        if path.exists() and not resume:
+            raise InputError(f"{path.parent}: holds detections already; add --resume to go on, or give another --out")
         self.path = path
         self.done: set[str] = set()
         self._tries: dict[str, _Tries] = {}
@@ -161,11 +155,7 @@ class Journal:
                 f"{path.parent}: another process is detecting into this folder; wait for its end or stop it, or give "
                 f"another --out",
             )
-            if not resume and _has_entries(path):
-                raise InputError(
-                    f"{path.parent}: holds detections already; add --resume to go on, or give another --out"
-                )
-            whole = self._read_done(header) if resume else 0
+            whole = self._read_done(header)
         except InputError:
             self._file.close()
             raise

@@ -48,7 +48,7 @@ def region_losses(judged: EnsembleOutput, rois: SampledRois, member_samples: Ten
     """Cross entropy of every member and generalised IoU of the refined objects, each over its own sample.
 
     Members that refine learn to say how well their box fits: an object's class is to get the IoU that the refined box
-    reaches, background the rest (the quality of 2006.04388, eq. 5, under a softmax), so that ranking by score ranks by
+    reaches, background the rest (the quality of 2006.04388, eq. 2, under a softmax), so that ranking by score ranks by
     fit. Without refinement labels are hard, as in the paper.
 
     Args:
@@ -139,5 +139,8 @@ class TrainingObjective(nn.Module):
             again = network.second_look(pyramid, [m.boxes for m in moved])
             second = region_losses(again, concatenate_rois(moved), samples)
             classification, refinement = classification + second[0], refinement + second[1]
+        # A level to which no region belongs would have no gradient, and where several processes train, this one's
+        # normalisation would wait for others that never come to theirs: each level has a part, if it is of nothing.
+        classification = classification + sum(level[:0].sum() for level in pyramid)
         losses |= {"region_class": classification, "region_box": refinement}
         return {name: loss * s.weights[name] for name, loss in losses.items()}

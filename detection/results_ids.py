@@ -43,7 +43,8 @@ def results_ids(path: Path, data: DetectionData) -> ResultIds:
     listing = path.with_name(IMAGES_FILE)
     if listing.is_file():
         return _listed_ids(listing, data)
-    images = {record.image_id: record.image_id for record in data.images}
+    images: dict[int, int | None] = {record.image_id: record.image_id for record in data.images}
+    images |= data.other_ids
     labels: dict[int, int | None] = dict.fromkeys(data.groups)
     labels |= {category_id: label for label, category_id in enumerate(data.category_ids)}
     told: tuple[str, ...] = ()

@@ -21,8 +21,8 @@ SAMPLES_PER_BIN = 2
 """Sampling points of a bin along each axis."""
 
 CELLS_PER_ROI = 28.0
-"""An RoI goes to the level where it spans up to this many cells. FPN (1612.03144, eq. 1) has 14, 224 px at stride 16;
-what tells classes apart is often small, and a finer map knows what the coarser ones saw (docs/decisions.md, 22)."""
+"""An RoI goes to the level where it spans up to this many cells: the rule of FPN (1612.03144, eq. 1 with k0 = 4), by
+which one below 224 pixels belongs to stride 8 (docs/decisions.md, 22)."""
 
 
 def assign_levels(boxes: Tensor, strides: Sequence[int]) -> Tensor:

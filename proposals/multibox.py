@@ -89,7 +89,7 @@ class GlobalMultiBox(nn.Module):
         head: Judges the priors.
         priors_norm: (K, 4) xyxy in units of the image; saved with the weights.
         alpha: Weight of the localization in the objective; 0.3 in the paper.
-        match_to: ``predictions`` as in the paper's objective, or ``priors``, its cheaper variant.
+        match_to: ``predictions`` as in the paper's objective, or ``priors``, its prior matching.
     """
 
     priors_norm: Tensor

@@ -30,7 +30,7 @@ def multibox_loss(
 
     Deviation: the paper trains confidences towards 1 and corners by squared error. Here the confidence of a positive
     prior is trained towards the IoU that its decoded box reaches, weighted by the distance that is left (quality focal
-    loss, 2006.04388, eq. 5), so that ranking by confidence ranks by fit, and the many easy negatives fade out by
+    loss, 2006.04388, eq. 2), so that ranking by confidence ranks by fit, and the many easy negatives fade out by
     themselves instead of being mined.
 
     Args:

@@ -24,8 +24,8 @@ from detection.device import Compute, choose_compute
 from detection.errors import InputError
 from detection.network import DetectionNetwork
 from detection.regions import RegionSource
-from tools.run_folder import EXIT_STOPPED, check_run_folder, goes_on, refuse_several, write_config
-from tools.training_run import Learner, MakeLearner, Network, RunData, TrainingRun, search_regions, shared_learner
+from tools.run_folder import EXIT_STOPPED, check_run_folder, goes_on, refuse_several, tell_changes, write_config
+from tools.training_run import Learner, MakeLearner, Network, RunData, TrainingRun, search_first, shared_learner
 
 PROPOSER = "proposer"
 
@@ -47,10 +47,10 @@ def train_crop(
         InputError: If the folder holds a run and ``resume`` is not asked for, or its run is another one.
     """
     refuse_several("classifier.form crop")
-    check_run_folder(out, config, console, resume=resume)
+    tell_changes(console, check_run_folder(out, config, resume=resume))
     stages = CropStages(out, config, data, minutes=minutes, resume=resume, console=console)
     stages.check_start()
-    regions = search_regions(config, data, out / "proposals", console)
+    regions = search_first(config, data, out / "proposals", console)
     stages.tell_plan()
     proposer = stages.learn_to_propose()
     for number in range(1, config.classifier.crop.members + 1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -131,7 +131,7 @@ def detect(
         shipped = ship_models(models, engine=engine, device=device, cache=cache, tile=tile, tta=tta)
         work = partial(wanted.detect_on_cluster, shipped, address=ray, device=device)
     started = time.monotonic()
-    with closing(Journal(out / "journal.jsonl", settings, resume=resume)) as journal:
+    with _journal(out / "journal.jsonl", settings, resume=resume) as journal:
         remove_drafts(out)
         before = journal.num_settled
         longest_side = _fill(journal, wanted.total, work)
@@ -146,6 +146,19 @@ def detect(
     console.print(f"{done} images in {seconds:.1f} s, {1000 * seconds / max(done, 1):.1f} ms an image, file to boxes")
     console.print(f"{len(journal.done)} images in all, {len(errors)} errors; results in {out}")
     _tell_faults(out / "errors.json" if errors else None, undrawn)
+
+
+@contextmanager
+def _journal(path: Path, settings: dict[str, str], *, resume: bool) -> Iterator[Journal]:
+    """A journal for the time of a run; one that is refused before its first image leaves nothing in the way."""
+    journal = Journal(path, settings, resume=resume)
+    try:
+        with closing(journal):
+            yield journal
+    except InputError:
+        if not journal.done:
+            path.unlink()
+        raise
 
 
 def _fill(journal: Journal, total: int, work: Callable[[Journal, Heard], None]) -> int:

@@ -51,6 +51,8 @@ from tools.reading import evaluation_split, flattering, read_data
 
 AUTO = "auto"
 
+UNKNOWN_IMAGES = ("whether the model learnt from these images is not known: what was exported is not where it was",)
+
 MOST_PROPOSALS = 200
 """Proposals of an image whose recall is told."""
 
@@ -117,7 +119,7 @@ def evaluate(
         unknown: UnknownClasses = "drop" if drop_unknown else "error"
         labelled = read_data(console, data, split, class_names=detector.class_names, unknown_classes=unknown)
         source = _source_of(detector) if isinstance(detector, ExportedDetector) else model
-        known = () if source is None else flattering(load_header(source), labelled)
+        known = UNKNOWN_IMAGES if source is None else flattering(load_header(source), labelled)
         judged = _judge_model(detector, labelled, settings, tile=tile, tta=tta, warnings=known)
         if isinstance(detector, ExportedDetector) and source is not None:
             _compare_with_source(source, labelled, judged.evaluation)

@@ -54,7 +54,7 @@ def pretrain(
     tell_settings(console, settings, origins)
     tell_unused(console, settings, origins)
     refuse_several("multibox pretrain")
-    check_run_folder(out, settings, console, resume=resume)
+    check_run_folder(out, settings, resume=resume)
     choose_compute(settings.train.device, settings.train.precision)  # a wrong name is told before the decoding
     folder, shorter_side = cache or out / "images", build.stored_side(settings)
     train = pack_images(console, data, "train", folder, shorter_side=shorter_side)

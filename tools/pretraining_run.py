@@ -27,6 +27,7 @@ from tools.run_folder import (
     rehearse,
     restore_state,
     start_accelerator,
+    tell_changes,
     tell_end,
     write_config,
 )
@@ -65,7 +66,7 @@ class PretrainingRun:
         Raises:
             InputError: If the folder holds a run and ``resume`` is not asked for, or its run is another one.
         """
-        check_run_folder(self.out, self.config, self.console, resume=resume)
+        tell_changes(self.console, check_run_folder(self.out, self.config, resume=resume))
         trainer = self._build_trainer(minutes, fresh=not goes_on(self.out, resume=resume))
         if resume:
             restore_state(trainer, self.console)

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -28,7 +27,7 @@ from detection.checkpoint import MODEL_NAME
 from detection.data.records import ImageRecord
 from detection.device import Compute, choose_compute
 from detection.engine import Evaluate, StepReport, Trainer
-from detection.errors import InputError
+from detection.errors import InputError, NonFiniteLossError
 from detection.memory import peak_gib
 from detection.processes import are_several, launched_place
 from detection.schedule import Budget, StepBudget, TimeBudget
@@ -77,8 +76,11 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def check_run_folder(out: Path, config: RootConfig, console: Console, *, resume: bool) -> None:
+def check_run_folder(out: Path, config: RootConfig, *, resume: bool) -> list[str]:
     """Makes sure that a run may be written to ``out``.
+
+    Returns:
+        What a resume changes of ``RATES``, to be told.
 
     Raises:
         InputError: If the folder holds a run and ``resume`` is not asked for, or the run has other settings or is
@@ -86,11 +88,11 @@ def check_run_folder(out: Path, config: RootConfig, console: Console, *, resume:
     """
     path = out / _CONFIG_NAME
     if not is_first():  # it looks for all, before it writes
-        return
+        return []
     if not path.exists():
         if (out / MODEL_NAME).exists():
             raise InputError(f"{out}: holds a {MODEL_NAME} and no run; give another --out")
-        return
+        return []
     if not resume:
         raise InputError(f"{out}: holds a run already; add --resume to go on, or give another --out")
     refuse_running(out)
@@ -98,7 +100,12 @@ def check_run_folder(out: Path, config: RootConfig, console: Console, *, resume:
     changed = {k: f"{k} was {before[k]}, is {now[k]}" for k in now if before[k] != now[k] and k not in FREE_TO_CHANGE}
     if set(changed) - set(RATES):
         raise InputError(f"{path}: {'; '.join(changed.values())}; resume with the same options, or give another --out")
-    for change in changed.values():
+    return list(changed.values())
+
+
+def tell_changes(console: Console, changes: Sequence[str]) -> None:
+    """Says what a resume changes."""
+    for change in changes:
         console.print(f"note: {change}, from here on")
 
 
@@ -119,10 +126,8 @@ def start_accelerator(device_name: str, precision_name: str) -> tuple[Accelerato
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     mixed = "bf16" if compute.precision == torch.bfloat16 else "no"
-    # Statistics of batch normalisation are the same everywhere already: nothing is to be sent. And a level of the
-    # pyramid to which no region of a process belongs has no part in its losses.
-    handler = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
-    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")  # where all have
+    # Statistics of batch normalisation are the same everywhere already: nothing is to be sent.
+    handler = DistributedDataParallelKwargs(broadcast_buffers=False)
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=mixed, kwargs_handlers=[handler])
     return accelerator, compute._replace(device=accelerator.device)
 
@@ -202,6 +207,8 @@ def _telling_lost_processes() -> Iterator[None]:
     """Says so when one of several processes is gone, which the others notice as a fault of their connection."""
     try:
         yield
+    except NonFiniteLossError:  # which is a RuntimeError
+        raise
     except RuntimeError as error:
         if not are_several() or not re.search("connection|peer|timed out|timeout", str(error), re.IGNORECASE):
             raise
@@ -216,6 +223,8 @@ def _telling_what_memory_lacks(trainer: Trainer[Network]) -> Iterator[None]:
     """Says which options help when memory that sufficed at the start does so no more."""
     try:
         yield
+    except NonFiniteLossError:  # which is a RuntimeError
+        raise
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
             options = " or ".join(trainer.settings.memory_options)

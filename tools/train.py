@@ -87,7 +87,7 @@ def tell_idle(origins: Mapping[str, str], *, minutes: float | None, val: str | N
     if val is None:
         idle |= dict.fromkeys(("train.patience", "train.best_metric", "train.evaluate_every"), "with --val")
     for name, purpose in idle.items():
-        if not origins[name].startswith((DEFAULT, "preset ")):
+        if origins[name] != DEFAULT and not origins[name].startswith("preset "):
             console.print(f"note: {name} has no effect here: it is for runs {purpose}")
 
 

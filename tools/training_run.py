@@ -46,6 +46,7 @@ from tools.run_folder import (
     restore_state,
     start_accelerator,
     stopping_on_signals,
+    tell_changes,
     tell_end,
     until_exhausted,
     write_config,
@@ -153,6 +154,7 @@ class TrainingRun(Generic[Network]):
             if not trainer.step:
                 raise
             kept = self._keep_last(learner.whole(trainer.average.network), trainer.step)
+            self.accelerator.wait_for_everyone()  # a launcher stops all when the first has ended
             raise NonFiniteLossError(f"{error}. The averaged weights of before are a model: {kept}") from error
         self._keep_last(learner.whole(trainer.average.network), trainer.step)
         finished = ending.finished or (validation is not None and self._ended_early(validation.standing))
@@ -182,6 +184,7 @@ class TrainingRun(Generic[Network]):
             "classes": ", ".join(data.class_names),
             "images": identity_of([record.file_name for record in data.images]),
             "labels": labels_identity(data.images),
+            "note": self.note,
             "validation": self._validation_identity(),
         }
         return Trainer(
@@ -327,8 +330,8 @@ def train_shared(
     Raises:
         InputError: If the folder holds a run and ``resume`` is not asked for, or its run is another one.
     """
-    check_run_folder(out, config, console, resume=resume)
-    regions = search_regions(config, data, out / "proposals", console)
+    tell_changes(console, check_run_folder(out, config, resume=resume))
+    regions = search_first(config, data, out / "proposals", console)
     run = TrainingRun(
         out, config, data, learn=partial(shared_learner, config, data.training), regions=regions, console=console
     )
@@ -347,9 +350,15 @@ def shared_learner(config: Config, data: DetectionData, compute: Compute, fresh:
     )
 
 
-def _stop_searching() -> None:
-    """What was found is in the cache already."""
-    raise typer.Exit(EXIT_STOPPED)
+def search_first(config: Config, data: RunData, cache: Path, console: Console) -> RegionSource | None:
+    """``search_regions`` for a run, which a signal stops as it stops a training."""
+
+    def stop() -> None:
+        console.print("stopped while proposals were searched; those found are kept, and the same command goes on")
+        raise typer.Exit(EXIT_STOPPED)
+
+    with stopping_on_signals(stop):
+        return search_regions(config, data, cache, console)
 
 
 def search_regions(config: Config, data: RunData, cache: Path, console: Console) -> RegionSource | None:
@@ -360,7 +369,7 @@ def search_regions(config: Config, data: RunData, cache: Path, console: Console)
     records = [*data.training.images, *(data.validation.images if data.validation else ())]
     rank, processes = launched_place()
     own = [record.path for record in records][rank::processes]  # the others find theirs in the cache
-    with counting(console, len(own), "searching for proposals") as advance, stopping_on_signals(_stop_searching):
+    with counting(console, len(own), "searching for proposals") as advance:
         for _ in search_all(regions, own, workers=config.train.workers):
             advance()
     return regions

@@ -34,7 +34,8 @@ class ProtocolCell:
     """One row of the paper's table 3.
 
     Attributes:
-        models: How many models were averaged, the first ones of those given.
+        models: How many models were averaged, the first ones of those given. The paper's single one is the best on
+            the validation part: name that first.
         crops: How many crops of each image were averaged.
         top1_error: Share of the images, in [0, 1], whose class is not the most probable one.
         top5_error: The same for the five most probable ones; None if there are fewer than five classes.

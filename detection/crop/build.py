@@ -49,10 +49,11 @@ def proposer_config(config: Config) -> Config | None:
     method = config.proposals.method
     if method == "selective-search":
         return None
+    alone = {"combined": "multibox", "combined-fc": "multibox-fc"}
     return _with(
         config,
         classifier=_with(config.classifier, form="shared", second_look=False),
-        proposals=_with(config.proposals, method="multibox" if method == "combined" else method),
+        proposals=_with(config.proposals, method=alone.get(method, method)),
         train=_with(config.train, epochs=_epochs(config, stage_shares(config).proposer)),
     )
 

@@ -48,6 +48,7 @@ def assemble(raw: RawSplit, class_names: Sequence[str] | None, unknown_classes: 
         images=_split_by_image(raw.images, sizes_hw, objects),
         findings=(*raw.findings, *classes.findings, *image_findings, *box_findings),
         groups=raw.groups,
+        other_ids=raw.other_ids,
     )
 
 

@@ -92,6 +92,7 @@ def read_coco(
         images=listed.images,
         objects=objects,
         groups=content.groups,
+        other_ids=listed.other_ids,
         findings=[*content.findings, *listed.findings, *object_findings, *unlisted],
     )
     return assemble(raw, class_names, unknown_classes)

@@ -54,11 +54,13 @@ class ListedImages:
     Attributes:
         images: The images, in the order of the json.
         row_of_id: Image id as written -> row in ``images``.
+        other_ids: Id of a further entry of a file -> the id of its image, where ids are kept.
         findings: What is wrong with the other entries.
     """
 
     images: tuple[ListedImage, ...]
     row_of_id: Mapping[EntryId, int]
+    other_ids: Mapping[int, int]
     findings: tuple[Finding, ...]
 
 
@@ -121,12 +123,14 @@ def list_images(content: CocoJson, folder: Path) -> ListedImages:
         else:
             positions.append(position)
     entries = [content.images[position - 1] for position in positions]
-    keep_ids = all(_is_int64(entry["id"]) for entry in entries)
+    keep_ids = all(map(_is_int64, row_of_id))
     images = tuple(
         ListedImage(entry["id"] if keep_ids else position, folder / name, name, content.file, _label_size(entry))
         for position, entry, name in zip(positions, entries, map(_file_name, entries), strict=True)
     )
-    return ListedImages(images, row_of_id, tuple(findings))
+    written = {image_id: images[row].image_id for image_id, row in row_of_id.items() if isinstance(image_id, int)}
+    other_ids = {one: other for one, other in written.items() if keep_ids and one != other}
+    return ListedImages(images, row_of_id, other_ids, tuple(findings))
 
 
 def list_objects(content: CocoJson, row_of_id: Mapping[EntryId, int]) -> tuple[list[RawObject], list[Finding]]:

@@ -155,6 +155,8 @@ class TrainingSet(Dataset[Sample]):
         try:
             image, given = self.cache.get(index, record)
         except InputError as error:
+            if isinstance(error.__cause__, MemoryError):  # no fault of the image
+                raise MemoryError(str(error)) from error
             errors[record.file_name] = str(error)
             return blank_scene(size_hw)
         return make_scene(resize(image, size_hw), record, given)

@@ -97,6 +97,7 @@ class RawSplit:
         objects: N objects, in any order.
         findings: The faults that the reader met.
         groups: Id -> name of categories that are no classes and only group others.
+        other_ids: Id of a further entry of an image file -> the id of its image.
     """
 
     root: Path
@@ -110,6 +111,7 @@ class RawSplit:
     objects: Sequence[RawObject]
     findings: Sequence[Finding]
     groups: Mapping[int, str] = field(default_factory=dict)
+    other_ids: Mapping[int, int] = field(default_factory=dict)
 
     def locate(self, row: RawObject) -> str:
         """Names an object in messages, as in ``object 3 of a.jpg``."""

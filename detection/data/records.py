@@ -73,6 +73,7 @@ class DetectionData:
         images: The images, in the order of the split. Images without objects are kept.
         findings: Everything that was wrong; faulty boxes are mended (clipped) or left out and named here.
         groups: Category id -> name of what the files call a category, but only groups others; no label stands for it.
+        other_ids: Id under which the files list an image once more -> its image id.
     """
 
     root: Path
@@ -84,3 +85,4 @@ class DetectionData:
     images: tuple[ImageRecord, ...]
     findings: tuple[Finding, ...]
     groups: Mapping[int, str] = field(default_factory=dict)
+    other_ids: Mapping[int, int] = field(default_factory=dict)

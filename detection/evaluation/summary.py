@@ -33,7 +33,8 @@ PROTOCOLS = {
     "coco": CocoSettings().protocol,
     "voc07": "VOC 2007 devkit, IoU 0.5, 11 recall points, difficult objects left out",
     "voc12": "VOC 2012 devkit, IoU 0.5, area under the monotone curve, difficult objects left out",
-    "ilsvrc": "ILSVRC detection devkit, IoU min(0.5, wh/((w+10)(h+10))), area under the monotone curve",
+    "ilsvrc": "ILSVRC detection devkit without its blacklist, IoU min(0.5, wh/((w+10)(h+10))), area under the "
+    "monotone curve",
     "score_threshold": "best F1 at IoU 0.5, VOC matching; detections with this score or more are kept",
     "calibration": f"D-ECE, {NUM_BINS} bins of equal width, detections of every score, IoU 0.5, VOC matching",
     "errors": "TIDE, IoU 0.5 and 0.1, COCO matching; AP50 that is won if only this kind of error is mended",

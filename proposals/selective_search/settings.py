@@ -72,11 +72,11 @@ SINGLE = SelectiveSearchSettings(colour_spaces=("hsv",), measures=(CTSF,), segme
 """1 strategy: the best single one of the paper."""
 
 FAST = SelectiveSearchSettings(colour_spaces=("hsv", "lab"), measures=(CTSF, TSF), segment_scales=(50, 100))
-"""8 strategies, about 2,000 boxes a picture: "selective search fast"."""
+"""8 strategies, "selective search fast": about 2,000 boxes a picture from 20 pixels on, 3,400 from 5."""
 
 QUALITY = SelectiveSearchSettings(
     colour_spaces=("hsv", "lab", "rgi", "hue", "intensity"),
     measures=(CTSF, TSF, FILL, SIZE),
     segment_scales=(50, 100, 150, 300),
 )
-"""80 strategies, about 10,000 boxes a picture: "selective search quality"."""
+"""80 strategies, "selective search quality": about 10,000 boxes a picture from 20 pixels on, 17,000 from 5."""

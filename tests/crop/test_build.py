@@ -31,7 +31,11 @@ def test_epochs_follow_the_shares_and_are_never_none() -> None:
 
 
 def test_what_proposes_is_a_detector_of_the_shared_form_without_selective_search() -> None:
-    for method, learnt in (("combined", "multibox"), ("multibox-fc", "multibox-fc")):
+    for method, learnt in (
+        ("combined", "multibox"),
+        ("combined-fc", "multibox-fc"),
+        ("multibox-fc", "multibox-fc"),
+    ):
         of_proposer = crop.proposer_config(crop_config(method))
         assert of_proposer is not None
         assert of_proposer.classifier.form == "shared"
@@ -87,7 +91,7 @@ def test_presets_have_no_idle_values(preset: str) -> None:
 
 def test_the_entry_is_what_the_paper_says() -> None:
     config = load_config("ilsvrc2014", schema=Config)
-    assert (config.proposals.method, config.proposals.num_detect) == ("combined", 200)
+    assert (config.proposals.method, config.proposals.num_detect) == ("combined-fc", 200)
     c = config.classifier
     assert (c.form, c.crop.members, c.crop.side, c.crop.context, c.box_regression) == ("crop", 6, 224, 16, False)
     assert (c.crop.batch, c.crop.foreground_fraction, c.foreground_iou) == (128, 0.25, 0.5)

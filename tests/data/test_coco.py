@@ -15,6 +15,7 @@ from detection.data.coco import read_coco
 from detection.data.records import DetectionData
 from detection.errors import InputError
 from detection.evaluation.coco_map import coco_map
+from detection.results_file import read_detections
 from tests.builders import CLASS_NAMES, ToyImage, ToyObject, toy_images, write_coco, write_pixels
 from tests.data.contracts import assert_valid_data, only_finding
 
@@ -278,6 +279,9 @@ def test_entries_of_one_file_are_one_image_with_the_objects_of_both(tmp_path: Pa
     assert str(finding).startswith(
         f"{JSON}: image entry 4 has the file_name 'image0.jpg' of an earlier one; list each image once"
     )
+    rows = [{"image_id": 99, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    assert list(read_detections(tmp_path / "results.json", data).detections) == [10]
 
 
 def test_repeated_annotation_ids_are_told_and_all_read(tmp_path: Path) -> None:

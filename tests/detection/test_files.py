@@ -19,8 +19,6 @@ from detection.training_log import TrainingLog
 from tests.builders import random_pixels, save_image
 from tests.detection.tiny import CLASSES, tiny_config, tiny_network
 
-SETTINGS = {"model": "abc", "source": "photos"}
-
 
 def header() -> ModelHeader:
     return ModelHeader(

@@ -86,14 +86,6 @@ def test_detections_are_not_written_over(path: Path) -> None:
     assert path.read_text() == "what somebody else wrote"
 
 
-def test_a_journal_that_holds_nothing_yet_is_begun_anew(path: Path) -> None:
-    """As a command leaves it that was refused after it had opened it."""
-    written(path)
-    other = {**SETTINGS, "model": "other"}
-    written(path, "a.jpg", settings=other)
-    assert resumed(path, settings=other).done == {"a.jpg"}
-
-
 def test_a_file_name_that_is_not_utf8_survives(path: Path) -> None:
     name = os.fsdecode(b"\xfc.jpg")
     settings = {**SETTINGS, "source": os.fsdecode(b"/photos/\xe4")}

@@ -18,13 +18,15 @@ from safetensors.torch import load_file
 from torch import nn
 
 from configs.load import dump_config
+from detection import build_training
 from detection.chance import StepChance
 from detection.data.loader import BatchPlan, OwnPart
 from detection.processes import ALONE, Place, first_and_any, gather, mean_of_all, pad_alike, place, share_of
 from detection.synced_norm import SyncedBatchNorm, sync_batch_norms
 from proposals.normalizer import normalizer
-from tests.builders import toy_images, write_voc
-from tests.detection.tiny import tiny_config, tiny_network
+from proposals.structures import Proposals
+from tests.builders import ToyImage, ToyObject, toy_images, write_voc
+from tests.detection.tiny import target_of, tiny_config, tiny_network
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
@@ -158,11 +160,29 @@ def test_synced_norms_take_the_places_of_the_plain_ones() -> None:
 
 
 @pytest.mark.slow
-def test_levels_to_which_no_region_belongs_stop_nobody(data: Path, tmp_path: Path) -> None:
-    """Regions of 96 pixels at most are pooled from the finest level; without MultiBox nothing asks the others."""
-    config = write_config(tmp_path / "tiny.yaml", batch_size=2, epochs=2)
-    options = ["--set=proposals.method=selective-search", "--set=proposals.selective_search.mode=single"]
+@pytest.mark.parametrize("method", ["multibox", "selective-search"])
+def test_levels_to_which_no_region_of_a_process_belongs_stop_nobody(tmp_path: Path, method: str) -> None:
+    """Small objects on every other image, which are pooled from stride 4, and large ones, which are not."""
+    boxes = ((10, 10, 60, 60), (8, 8, 246, 246))
+    images = [ToyImage(f"{n}", (256, 256), (ToyObject("cat", boxes[n % 2]),)) for n in range(8)]
+    data = write_voc(tmp_path / "mixed", {"train": images})
+    config = write_config(tmp_path / "tiny.yaml", batch_size=1, epochs=2)
+    values = ("input.longest_side=256", f"proposals.method={method}", "train.low_resolution.fraction=0")
+    searching = ("proposals.selective_search.mode=single", "proposals.selective_search.min_side=200")
+    options = [f"--set={value}" for value in (*values, *(searching if method == "selective-search" else ()))]
     told = finish(start(2, "tools.train", data, "--out", tmp_path / "run", "--config", config, *options))
-    assert "after 4 steps" in told
+    assert "after 8 steps" in told
     assert "Traceback" not in told
-    assert len(list((tmp_path / "run/proposals").rglob("*.npz"))) == 8  # each searched by one of them, found by both
+    searched = len(list((tmp_path / "run/proposals").rglob("*.npz")))  # each by one of them, found by both
+    assert searched == (8 if method == "selective-search" else 0)
+
+
+def test_every_level_has_a_gradient_wherever_regions_lie() -> None:
+    network = tiny_network().train()
+    network.multibox = None
+    objective = build_training.build_objective(tiny_config(), network)
+    images = torch.zeros(1, 3, 96, 96, dtype=torch.uint8)
+    target = target_of([[10, 10, 40, 40]], [1])
+    given = [Proposals(target.boxes, torch.ones(1), (96, 96))]
+    sum(objective(images, [target], given, StepChance(0, 0)).values()).backward()
+    assert all(parameter.grad is not None for parameter in network.pyramid.parameters())

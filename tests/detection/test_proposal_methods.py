@@ -28,7 +28,7 @@ from tests.detection.tiny import CLASSES, make_accelerator, run_losses, tiny_con
 
 SMALL = replace(SINGLE, width=None)  # without scaling the picture up first
 
-METHODS = ("multibox", "multibox-fc", "selective-search", "combined")
+METHODS = ("multibox", "multibox-fc", "selective-search", "combined", "combined-fc")
 
 
 def method_config(method: str) -> Config:
@@ -111,8 +111,9 @@ def test_an_image_without_proposals_has_no_detections(data: DetectionData, tmp_p
     assert len(answer.proposals) == len(answer.detections) == 0
 
 
-def test_combined_holds_the_boxes_of_both(data: DetectionData, tmp_path: Path) -> None:
-    config = method_config("combined")
+@pytest.mark.parametrize("method", ["combined", "combined-fc"])
+def test_combined_holds_the_boxes_of_both(method: str, data: DetectionData, tmp_path: Path) -> None:
+    config = method_config(method)
     network = build.build_network(config, len(CLASSES), build.fit_priors(config, data.images)).eval()
     path = tmp_path / "model.safetensors"
     save_model(path, network.state_dict(), ModelHeader(config.model_dump(mode="json"), CLASSES, (1, 2, 3)))

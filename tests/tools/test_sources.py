@@ -46,6 +46,17 @@ def test_video_frames_go_through_the_journal(model: Path, tmp_path: Path) -> Non
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
 
 
+def test_a_refused_start_leaves_the_folder_free(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film, out = write_film(tmp_path / "film.avi", 2), tmp_path / "out"
+    assert run(model, film, "--out", out, "--ray", "local") == 2
+    assert "is a video, which one process reads; leave it out" in capsys.readouterr().err
+    assert run(model, film, "--out", out) == 0
+    assert run(model, film, "--out", out, "--ray", "local", "--resume") == 2  # what was found before stays
+    assert len(listed(out)) == 2
+
+
 def test_video_that_breaks_off(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     film, out = cut_film(monkeypatch, tmp_path / "film.avi", 6, 4), tmp_path / "out"
     fault = f"{film}: frames 4 to 5 could not be decoded; repair it, or save it as mp4 or its frames as images"

@@ -149,7 +149,7 @@ class GoogLeNet(nn.Module):
 
         Returns:
             Stage name -> (B, channels, H / stride, W / stride), for every entry of ``stages``. Sides that the stride
-            does not divide are rounded up or down by the pools, as in torchvision.
+            does not divide are rounded up or down by the pools; of the batch-normalised network as in torchvision.
         """
         pool_before = {"inception3a": self.maxpool2, "inception4a": self.maxpool3, "inception5a": self.maxpool4}
         stem, *blocks = self.stages

@@ -20,8 +20,8 @@ class Variant:
             convolutions", 1409.4842, figure 2a), ``reduced`` is the network of the paper (figure 2b), ``factorized``
             has smaller and one-sided kernels in their place ("Rethinking the Inception Architecture", 1512.00567,
             figures 5 and 6).
-        norm: ``lrn`` normalises local responses twice at the start and gives convolutions a bias, as the paper;
-            ``batchnorm`` normalises every convolution, as torchvision.
+        norm: ``lrn`` normalises local responses twice at the start, gives convolutions a bias and pools 3x3 before
+            stage 5, as the paper; ``batchnorm`` normalises every convolution and pools 2x2 there, as torchvision.
         five_kernel: Kernel of the "5x5" branch: 5 is the paper, 3 is torchvision, whose branch is a 3x3 convolution (a
             known slip that its weights depend on). ``factorized`` has two 3x3 convolutions there, whatever this says.
 

@@ -28,7 +28,8 @@ class VariantConfig(Section):
         default="reduced", description="Inception module: reduced (the paper's network), naive or factorized."
     )
     norm: Literal["lrn", "batchnorm"] = Field(
-        default="batchnorm", description="batchnorm behind every convolution, or lrn (the paper's) at the start."
+        default="batchnorm",
+        description="batchnorm behind every convolution, or lrn at the start and the last pool 3x3, as in the paper.",
     )
     five_kernel: Literal[3, 5] = Field(default=3, description="Kernel of the 5x5 branch; 5 is the paper's.")
 
@@ -70,11 +71,17 @@ class SelectiveSearchConfig(Section):
         default="fast", description="How many strategies: 1, 8 or 80 (Uijlings et al. 2013); see max_boxes."
     )
     superpixel_scale: float | None = Field(
-        default=None, gt=0.0, le=100.0, description="Multiplies the size of superpixels; null = 2 if combined, else 1."
+        default=None,
+        gt=0.0,
+        le=100.0,
+        description="Multiplies the size of superpixels; null = 2 if combined(-fc), else 1.",
     )
     max_boxes: int = Field(default=2000, ge=1, le=100_000, description="Boxes of an image, best first.")
     min_side: int = Field(
-        default=5, ge=1, le=1000, description="Boxes with a shorter side are left out; 20 in the released code."
+        default=5,
+        ge=1,
+        le=1000,
+        description="Boxes with a shorter side, in pixels of a picture 500 wide, are left out; 20 as released.",
     )
 
 

@@ -222,9 +222,9 @@ class Trainer(Generic[Network]):
         Raises:
             InputError: If the memory is too small; names the options that help.
         """
-        batch = self.source.largest_batch()
         buffers = [buffer.clone() for buffer in self.objective.buffers()]  # statistics of batch normalisation
         try:
+            batch = self.source.largest_batch()
             losses = self.objective(*batch.inputs(self.accelerator.device), StepChance(self.settings.seed, 0))
             self.accelerator.backward(torch.stack(list(losses.values())).sum())
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,6 +17,8 @@ def needed(module: str, extra: str) -> ModuleType:
     Raises:
         InputError: If it is not installed; says how to.
     """
+    # OpenVINO and NNCF tell their maker of every import by this package, unless it is not there.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         return import_module(module)
     except ImportError as error:

@@ -67,10 +67,18 @@ def read_detections(path: Path, data: DetectionData) -> ReadDetections:
     """
     ids, where = results_ids(path, data), f"{path}: row "
     places = {record.image_id: place for place, record in enumerate(data.images)}
-    columns, num_unknown = _Columns(), 0
+    columns, num_unknown, num_again = _Columns(), 0, 0
+    written: dict[int, object] = {}  # of the images that the files list more than once
+    repeated = set(data.other_ids.values())
     for number, row in enumerate(_iterate_rows(path), start=1):
         image_id, numbers, label = _read_row(row, f"{where}{number}", ids)
-        if image_id is not None and label is not None:
+        if (
+            image_id in repeated
+            and isinstance(row, dict)
+            and row["image_id"] != written.setdefault(image_id, row["image_id"])
+        ):
+            num_again += 1
+        elif image_id is not None and label is not None:
             columns.add(places[image_id], numbers, label)
         elif image_id is not None:
             num_unknown += 1
@@ -78,6 +86,8 @@ def read_detections(path: Path, data: DetectionData) -> ReadDetections:
     if num_unknown:
         names = ", ".join(repr(name) for name in ids.unknown_classes)
         warnings += (f"{num_unknown} detections were left out: '{data.split}' has none of the classes {names}",)
+    if num_again:
+        warnings += (f"{num_again} detections were left out: their images are listed, and were answered, once more",)
     found = columns.by_image([record.size_hw for record in data.images])
     return ReadDetections({data.images[place].image_id: own for place, own in found.items()}, warnings)
 

@@ -44,7 +44,7 @@ def results_ids(path: Path, data: DetectionData) -> ResultIds:
     if listing.is_file():
         return _listed_ids(listing, data)
     images: dict[int, int | None] = {record.image_id: record.image_id for record in data.images}
-    images |= data.other_ids
+    images |= {one: other for one, other in data.other_ids.items() if other in images}
     labels: dict[int, int | None] = dict.fromkeys(data.groups)
     labels |= {category_id: label for label, category_id in enumerate(data.category_ids)}
     told: tuple[str, ...] = ()

@@ -155,7 +155,7 @@ def _journal(path: Path, settings: dict[str, str], *, resume: bool) -> Iterator[
     try:
         with closing(journal):
             yield journal
-    except InputError:
+    except BaseException:  # Ctrl-C too
         if not journal.done:
             path.unlink()
         raise

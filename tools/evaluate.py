@@ -51,7 +51,9 @@ from tools.reading import evaluation_split, flattering, read_data
 
 AUTO = "auto"
 
-UNKNOWN_IMAGES = ("whether the model learnt from these images is not known: what was exported is not where it was",)
+UNKNOWN_IMAGES = (
+    "whether the model learnt from these images is not known: the model that was exported is gone or has changed",
+)
 
 MOST_PROPOSALS = 200
 """Proposals of an image whose recall is told."""

@@ -233,8 +233,9 @@ def _telling_what_memory_lacks(trainer: Trainer[Network]) -> Iterator[None]:
             helps = "a reading process is gone, as a rule for want of it; lower train.workers or train.cache_mb"
         else:
             raise
+        reason = " ".join(str(error).splitlines()[-1:])  # of a reading process it is the end of its traceback
         raise InputError(
-            f"step {trainer.step}: memory is short ({error}); {helps}. The last saved state is kept: the same command "
+            f"step {trainer.step}: memory is short ({reason}); {helps}. The last saved state is kept: the same command "
             "with --resume goes on"
         ) from error
 

@@ -123,12 +123,12 @@ def list_images(content: CocoJson, folder: Path) -> ListedImages:
         else:
             positions.append(position)
     entries = [content.images[position - 1] for position in positions]
-    keep_ids = all(map(_is_int64, row_of_id))
+    keep_ids = all(_is_int64(entry["id"]) for entry in entries)
     images = tuple(
         ListedImage(entry["id"] if keep_ids else position, folder / name, name, content.file, _label_size(entry))
         for position, entry, name in zip(positions, entries, map(_file_name, entries), strict=True)
     )
-    written = {image_id: images[row].image_id for image_id, row in row_of_id.items() if isinstance(image_id, int)}
+    written = {int(image_id): images[row].image_id for image_id, row in row_of_id.items() if _is_int64(image_id)}
     other_ids = {one: other for one, other in written.items() if keep_ids and one != other}
     return ListedImages(images, row_of_id, other_ids, tuple(findings))
 

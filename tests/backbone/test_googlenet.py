@@ -210,6 +210,15 @@ def test_training_without_auxiliary_classifiers_answers_none() -> None:
     assert output.aux2_logits is None
 
 
+def test_the_paper_pools_3x3_before_stage_5_and_torchvision_2x2() -> None:
+    """A map of 15 places: 3x3 windows begin at 0, 2, ..., 12, those of 2x2 at 14 too."""
+    images = torch.zeros(1, 3, 240, 240)
+    for variant, places in ((PAPER, 7), (Variant(), 8)):
+        features = GoogLeNet(variant=variant).eval().features(images)
+        assert features["inception4e"].shape[-1] == 15
+        assert features["inception5b"].shape[-1] == places
+
+
 def test_dropout_rates_are_those_of_the_paper() -> None:
     network = GoogLeNet(NUM_CLASSES, auxiliary=True)
     rates = {name: module.p for name, module in network.named_modules() if isinstance(module, nn.Dropout)}

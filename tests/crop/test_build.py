@@ -9,7 +9,9 @@ from configs.errors import ConfigError
 from configs.load import config_origins, load_config, preset_names
 from configs.schema import Config
 from configs.unused import unused_values
+from detection.build import build_regions
 from detection.crop import build as crop
+from detection.regions import SelectiveSearch
 from tests.crop.small import crop_config
 
 
@@ -91,7 +93,16 @@ def test_presets_have_no_idle_values(preset: str) -> None:
 
 def test_the_entry_is_what_the_paper_says() -> None:
     config = load_config("ilsvrc2014", schema=Config)
-    assert (config.proposals.method, config.proposals.num_detect) == ("combined-fc", 200)
+    p, kept = config.proposals, config.postprocess
+    assert (p.method, p.num_detect, p.global_multibox.num_priors, p.nms_iou_threshold) == ("combined-fc", 200, 200, 1.0)
+    assert (kept.score_threshold, kept.max_detections, kept.nms_iou_threshold) == (0.001, 1000, 0.3)
+    regions = build_regions(config, None)
+    assert isinstance(regions, SelectiveSearch)
+    assert (regions.settings.superpixel_scale, regions.settings.min_side, regions.settings.num_strategies) == (
+        2.0,
+        20,
+        8,
+    )
     c = config.classifier
     assert (c.form, c.crop.members, c.crop.side, c.crop.context, c.box_regression) == ("crop", 6, 224, 16, False)
     assert (c.crop.batch, c.crop.foreground_fraction, c.foreground_iou) == (128, 0.25, 0.5)

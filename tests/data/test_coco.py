@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -279,9 +280,27 @@ def test_entries_of_one_file_are_one_image_with_the_objects_of_both(tmp_path: Pa
     assert str(finding).startswith(
         f"{JSON}: image entry 4 has the file_name 'image0.jpg' of an earlier one; list each image once"
     )
-    rows = [{"image_id": 99, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]
-    (tmp_path / "results.json").write_text(json.dumps(rows))
-    assert list(read_detections(tmp_path / "results.json", data).detections) == [10]
+    row = {"category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
+    for ids, kept, told in (
+        ([99, 99], 2, ()),
+        ([99, 10, 99], 2, ("1 detections were left out",)),
+        ([10, 99], 1, ("1 ",)),
+    ):
+        (tmp_path / "results.json").write_text(json.dumps([{**row, "image_id": image_id} for image_id in ids]))
+        read = read_detections(tmp_path / "results.json", data)
+        assert {image_id: len(found) for image_id, found in read.detections.items()} == {10: kept}
+        assert [warning.startswith(start) for warning, start in zip(read.warnings, told, strict=True)] == [True] * len(
+            told
+        )
+    others = replace(data, images=data.images[1:])  # as of a share, or where the image cannot be read
+    with pytest.raises(InputError, match="image_id 10 is unknown"):
+        read_detections(tmp_path / "results.json", others)
+
+
+def test_a_further_entry_without_a_number_leaves_the_others_theirs(tmp_path: Path) -> None:
+    data = read_edited(tmp_path, lambda document: document["images"].append({**document["images"][0], "id": "copy"}))
+    assert [image.image_id for image in data.images] == [10, 20, 30]
+    assert data.other_ids == {}
 
 
 def test_repeated_annotation_ids_are_told_and_all_read(tmp_path: Path) -> None:

@@ -174,10 +174,29 @@ def test_memory_that_runs_short_later_is_told_with_what_helps(
         follow(trainer, plain_console(), BreakingLog(fault), None, evaluate_every=1)
 
 
-def test_other_faults_of_a_step_are_left_as_they_are(data: DetectionData, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "fault", [RuntimeError("a mistake of ours"), NonFiniteLossError("on shared memory/a.jpg the loss is no number")]
+)
+def test_other_faults_of_a_step_are_left_as_they_are(data: DetectionData, tmp_path: Path, fault: RuntimeError) -> None:
     trainer = tiny_trainer(data.images, tiny_config(), steps=STEPS, state_path=tmp_path / "a.safetensors")
-    with pytest.raises(RuntimeError, match=r"^a mistake of ours$"):
-        follow(trainer, plain_console(), BreakingLog(RuntimeError("a mistake of ours")), None, evaluate_every=1)
+    with pytest.raises(type(fault), match=str(fault)):
+        follow(trainer, plain_console(), BreakingLog(fault), None, evaluate_every=1)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_finds_no_memory_is_no_fault_of_the_image(
+    data: DetectionData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    def fail(path: Path) -> None:
+        raise InputError(f"{path}: no memory to decode it") from MemoryError()
+
+    config = tiny_config(workers=workers)
+    trainer = tiny_trainer(data.images, config, steps=STEPS, state_path=tmp_path / "a.safetensors")
+    monkeypatch.setattr("detection.data.image_cache.read_image", fail)
+    with pytest.raises(InputError, match=r"the largest batch does not fit the memory \(.*no memory to decode it\)"):
+        trainer.rehearse()
+    with pytest.raises(InputError, match=r"step 0: memory is short \([^\n]*no memory to decode it\); .*goes on$"):
+        follow(trainer, plain_console(), NoLog(), None, evaluate_every=1)
 
 
 def test_the_rehearsal_changes_nothing(data: DetectionData, tmp_path: Path) -> None:

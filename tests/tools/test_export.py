@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -194,6 +196,8 @@ def test_an_export_says_when_its_source_is_gone(work: Path, tmp_path: Path, caps
     data = write_voc(tmp_path / "data", {"test": [ToyImage("a", (96, 96), (ToyObject("cat", (5, 5, 50, 50)),))]})
     assert run("evaluate", tmp_path, data, "--out", tmp_path / "report") == 0
     assert "not the model that was exported, or not there" in capsys.readouterr().out
+    (warning,) = json.loads((tmp_path / "report/metrics.json").read_text())["warnings"][:1]
+    assert warning.startswith("whether the model learnt from these images is not known")
 
 
 @pytest.mark.parametrize(
@@ -285,6 +289,18 @@ def test_only_so_many_images_are_compared_on(work: Path, tmp_path: Path, capsys:
     options = ["--to", "onnx", "--out", tmp_path, "--images", work / "photos", "--compare", 2]
     assert run("export", work / "model.safetensors", *options) == 0
     assert "2 images, " in capsys.readouterr().out
+
+
+def test_engines_do_not_tell_their_maker_of_their_use() -> None:
+    """In a process of its own: NNCF is silent under pytest in any case."""
+    program = """
+import sys
+from detection.extras import needed
+needed("openvino", "openvino")
+assert "openvino.tools.ovc" in sys.modules, "nothing that could tell was imported"
+assert not [name for name in sys.modules if name.startswith("openvino_telemetry.")]
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
 
 
 def test_int8_passes_over_images_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

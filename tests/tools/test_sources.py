@@ -57,6 +57,20 @@ def test_a_refused_start_leaves_the_folder_free(
     assert len(listed(out)) == 2
 
 
+def test_an_interrupted_start_leaves_the_folder_free(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture, out = save_image(tmp_path / "a.png", random_pixels((40, 50))), tmp_path / "out"
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tools.image_source.detect_folder", interrupt)
+        assert run(model, picture, "--out", out) != 0
+    assert run(model, picture, "--out", out) == 0
+
+
 def test_video_that_breaks_off(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     film, out = cut_film(monkeypatch, tmp_path / "film.avi", 6, 4), tmp_path / "out"
     fault = f"{film}: frames 4 to 5 could not be decoded; repair it, or save it as mp4 or its frames as images"

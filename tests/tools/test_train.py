@@ -250,7 +250,9 @@ def test_labels_that_have_changed_are_another_run(tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.parametrize("form", ["shared", "crop"])
-def test_a_note_on_the_images_goes_into_the_model(toy: Path, tmp_path: Path, form: str) -> None:
+def test_a_note_on_the_images_goes_into_the_model(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
     options = [
         *TINY,
         f"--set=classifier.form={form}",
@@ -259,6 +261,9 @@ def test_a_note_on_the_images_goes_into_the_model(toy: Path, tmp_path: Path, for
     ]
     terms = "Of the clinic, not to be given away."
     assert run("train", toy, "--out", tmp_path, "--epochs", 1, *options, "--note", terms) == 0
+    capsys.readouterr()
+    assert run("train", toy, "--out", tmp_path, "--epochs", 1, *options, "--resume") == 2
+    assert f"note was {terms}, is " in capsys.readouterr().err
     note = load_header(tmp_path).note
     assert note.startswith("The weights belong to whoever trained them")
     assert terms in note

@@ -183,7 +183,9 @@ def test_other_faults_of_a_step_are_left_as_they_are(data: DetectionData, tmp_pa
         follow(trainer, plain_console(), BreakingLog(fault), None, evaluate_every=1)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    "workers", [0, pytest.param(1, marks=pytest.mark.slow)]
+)  # which torch takes ten seconds to end
 def test_an_image_that_finds_no_memory_is_no_fault_of_the_image(
     data: DetectionData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:

@@ -85,6 +85,13 @@ class SelectiveSearchConfig(Section):
     )
 
 
+GLOBAL_METHODS = ("multibox-fc", "combined-fc")
+"""Values of ``proposals.method`` with the first form of MultiBox."""
+
+SEARCHED_METHODS = ("selective-search", "combined", "combined-fc")
+"""Those with selective search, alone or beside MultiBox."""
+
+
 class ProposalsConfig(Section):
     """Class-agnostic boxes with an objectness score."""
 

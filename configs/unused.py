@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from configs.pretraining import PretrainConfig
-from configs.schema import Config
+from configs.schema import GLOBAL_METHODS, SEARCHED_METHODS, Config
 
 SIDE_STEP = 32
 """Sides of the input are multiples of the largest stride."""
@@ -34,7 +34,7 @@ def _proposals(*names: str) -> tuple[str, ...]:
 _RULES = (
     _Rule(
         _proposals(*_CONVOLUTIONAL),
-        lambda c: c.proposals.method in ("multibox-fc", "combined-fc", "selective-search"),
+        lambda c: c.proposals.method in (*GLOBAL_METHODS, "selective-search"),
         "is for proposals.method multibox and combined",
     ),
     _Rule(
@@ -44,12 +44,12 @@ _RULES = (
     ),
     _Rule(
         _proposals("global_multibox"),
-        lambda c: c.proposals.method not in ("multibox-fc", "combined-fc"),
+        lambda c: c.proposals.method not in GLOBAL_METHODS,
         "is for proposals.method multibox-fc and combined-fc",
     ),
     _Rule(
         _proposals("selective_search"),
-        lambda c: c.proposals.method in ("multibox", "multibox-fc"),
+        lambda c: c.proposals.method not in SEARCHED_METHODS,
         "is for proposals.method selective-search, combined and combined-fc",
     ),
     _Rule(
@@ -59,12 +59,12 @@ _RULES = (
     ),
     _Rule(
         ("postprocess.objectness_power",),
-        lambda c: c.proposals.method in ("selective-search", "combined", "combined-fc"),
+        lambda c: c.proposals.method in SEARCHED_METHODS,
         "is for objectness that is learnt for every proposal; ranks of selective search have no part in the score",
     ),
     _Rule(
         ("postprocess.objectness_power",),
-        lambda c: c.classifier.form == "crop" and c.proposals.method in ("multibox", "multibox-fc"),
+        lambda c: c.classifier.form == "crop" and c.proposals.method not in SEARCHED_METHODS,
         "is for classifier.form shared; in the crop form the members alone make the score",
     ),
     _Rule(("classifier.second_look",), lambda c: c.classifier.form == "crop", "is for classifier.form shared"),

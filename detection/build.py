@@ -15,7 +15,7 @@ from torch import Tensor
 
 from backbone.googlenet import GoogLeNet
 from configs.load import config_from_dict
-from configs.schema import Config
+from configs.schema import GLOBAL_METHODS, SEARCHED_METHODS, Config
 from detection.build_parts import build_variant, proposal_settings
 from detection.calibration import Calibration
 from detection.checkpoint import load_model
@@ -40,12 +40,6 @@ from proposals.selective_search import FAST, QUALITY, SINGLE
 
 PYRAMID_STRIDES = (8, 16, 32)
 """Of the levels that objects are searched on; regions are pooled from ``pyramid.finest_stride`` on."""
-
-GLOBAL_METHODS = ("multibox-fc", "combined-fc")
-"""Values of ``proposals.method`` with the first form of MultiBox."""
-
-COMBINED_METHODS = ("combined", "combined-fc")
-"""Those with selective search beside MultiBox."""
 
 ENTRY_SUPERPIXEL_SCALE = 2.0
 """Doubled superpixels, as the entry of 2014 had them beside MultiBox (1409.4842, section 8)."""
@@ -130,10 +124,10 @@ def build_regions(config: Config, cache: Path | None) -> RegionSource | None:
         cache: Folder to keep them in; None keeps nothing.
     """
     p = config.proposals
-    if p.method not in ("selective-search", *COMBINED_METHODS):
+    if p.method not in SEARCHED_METHODS:
         return None
     s, modes = p.selective_search, {"single": SINGLE, "fast": FAST, "quality": QUALITY}
-    scale = s.superpixel_scale or (ENTRY_SUPERPIXEL_SCALE if p.method in COMBINED_METHODS else 1.0)
+    scale = s.superpixel_scale or (1.0 if p.method == "selective-search" else ENTRY_SUPERPIXEL_SCALE)
     settings = replace(modes[s.mode], superpixel_scale=scale, min_side=s.min_side)
     return SelectiveSearch(settings, max_boxes=s.max_boxes, cache=cache)
 
@@ -141,8 +135,7 @@ def build_regions(config: Config, cache: Path | None) -> RegionSource | None:
 def _detection_settings(config: Config) -> DetectionSettings:
     """The score takes the objectness only where it is learnt for every proposal; a rank says nothing of an object."""
     settings = DetectionSettings(**config.postprocess.model_dump())
-    learnt = config.proposals.method in ("multibox", "multibox-fc")
-    return settings if learnt else replace(settings, objectness_power=0.0)
+    return replace(settings, objectness_power=0.0) if config.proposals.method in SEARCHED_METHODS else settings
 
 
 def _looks_twice(config: Config) -> bool:

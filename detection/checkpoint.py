@@ -70,14 +70,13 @@ def load_tensors(
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
             found = header.pop("format", None) if isinstance(header, dict) else None
-            if found != file_format:
-                raise InputError(f"{path}: expected a file of format {file_format!r}, got {found!r}; {remedy}")
-            names = [] if header_only else file.keys()
-            return {name: file.get_tensor(name) for name in names}, header
-    except InputError:  # which is a ValueError
-        raise
+            names = [] if header_only or found != file_format else file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: damaged or not a safetensors file ({error}); {remedy}") from error
+    if found != file_format:
+        raise InputError(f"{path}: expected a file of format {file_format!r}, got {found!r}; {remedy}")
+    return tensors, header
 
 
 def file_format(path: Path) -> str | None:

@@ -49,6 +49,11 @@ BAD_BATCH_NAME = "bad_batch.safetensors"
 BATCH_FORMAT = "multibox-rcnn batch 1"
 
 
+def is_short_of_memory(error: Exception) -> bool:
+    """Whether an error means that there was no memory, of the processor or of a GPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+
+
 class TrainingBatch(Protocol):
     """The images of one step."""
 
@@ -228,7 +233,7 @@ class Trainer(Generic[Network]):
             losses = self.objective(*batch.inputs(self.accelerator.device), StepChance(self.settings.seed, 0))
             self.accelerator.backward(torch.stack(list(losses.values())).sum())
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
+            if not is_short_of_memory(error):
                 raise
             options = " or ".join(self.settings.memory_options)
             raise InputError(f"the largest batch does not fit the memory ({error}); lower {options}") from error

@@ -8,5 +8,5 @@ class InputError(ValueError):
     """
 
 
-class NonFiniteLossError(RuntimeError):
-    """A loss that is not a number, caught before it reached the weights."""
+class NonFiniteLossError(Exception):
+    """A loss that is not a number, caught before it reached the weights; no RuntimeError, as torch's faults are."""

@@ -23,7 +23,6 @@ from tools.progress import tracking
 EXIT_FINDINGS = 1  # 2, the data set cannot be read, is the exit code of every InputError.
 _EXAMPLES_PER_KIND = 3
 
-# File and class names are shown as they are: [bold] and :car: in them are no markup.
 console = plain_console()
 
 

@@ -26,8 +26,8 @@ from detection.atomic import atomic_path
 from detection.checkpoint import MODEL_NAME
 from detection.data.records import ImageRecord
 from detection.device import Compute, choose_compute
-from detection.engine import Evaluate, StepReport, Trainer
-from detection.errors import InputError, NonFiniteLossError
+from detection.engine import Evaluate, StepReport, Trainer, is_short_of_memory
+from detection.errors import InputError
 from detection.memory import peak_gib
 from detection.processes import are_several, launched_place
 from detection.schedule import Budget, StepBudget, TimeBudget
@@ -207,8 +207,6 @@ def _telling_lost_processes() -> Iterator[None]:
     """Says so when one of several processes is gone, which the others notice as a fault of their connection."""
     try:
         yield
-    except NonFiniteLossError:  # which is a RuntimeError
-        raise
     except RuntimeError as error:
         if not are_several() or not re.search("connection|peer|timed out|timeout", str(error), re.IGNORECASE):
             raise
@@ -223,10 +221,8 @@ def _telling_what_memory_lacks(trainer: Trainer[Network]) -> Iterator[None]:
     """Says which options help when memory that sufficed at the start does so no more."""
     try:
         yield
-    except NonFiniteLossError:  # which is a RuntimeError
-        raise
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
+        if is_short_of_memory(error):
             options = " or ".join(trainer.settings.memory_options)
             helps = f"free some, or start anew in another --out and lower {options}"
         elif "DataLoader worker" in str(error) or "shared memory" in str(error):

@@ -11,6 +11,10 @@ from torch import Tensor, nn
 
 from backbone.inception import ConvUnit
 
+KEPT_SHAPES = 8
+"""Shapes of the input whose packed weights are kept: one to four images upright or across, or tiles and whole images,
+come in turn, and packing all weights anew takes longer than a pass (docs/decisions.md, 52)."""
+
 
 class FusedConvReLU(nn.Module):
     """A folded convolution with its rectification; takes no gradient and keeps its own packed weights.
@@ -25,15 +29,18 @@ class FusedConvReLU(nn.Module):
         self.geometry = (padding, list(conv.stride), list(conv.dilation), conv.groups)
         self.weight = conv.weight
         self.bias = conv.bias
-        self._packed: tuple[torch.Size, Tensor] | None = None
+        self._packed: dict[torch.Size, Tensor] = {}  # the shape used last stands last
 
     def _weights_for(self, x: Tensor) -> Tensor:
-        """The weights in the layout that oneDNN wants for this input; those of the last size are kept."""
-        if self._packed is None or self._packed[0] != x.shape:
+        """The weights in the layout that oneDNN wants for this input."""
+        packed = self._packed.pop(x.shape, None)
+        if packed is None:
             weight = self.weight.detach()
             packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, list(x.shape))
-            self._packed = x.shape, packed
-        return self._packed[1]
+            if len(self._packed) == KEPT_SHAPES:
+                del self._packed[next(iter(self._packed))]
+        self._packed[x.shape] = packed
+        return packed
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, Cin, H, W) -> (B, Cout, H', W')."""

@@ -24,6 +24,5 @@ class ColourNormalization(nn.Module):
         batch, channels, height, width = images.shape
         # Rows of W * 3 numbers instead of pixels of 3: loops long enough for vector instructions.
         rows = images.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
-        rows = rows.to(torch.float32, copy=True)  # the images themselves are the caller's
-        rows = rows.sub_(self.mean.repeat(width)).div_(self.std.repeat(width))
+        rows = torch.sub(rows, self.mean.repeat(width)).div_(self.std.repeat(width))
         return rows.to(dtype).view(batch, height, width, channels).permute(0, 3, 1, 2)

@@ -48,7 +48,8 @@ def parse_yaml(text: str, where: str) -> tuple[object, list[str]]:
         value: object = loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         return None, [f"{where}: {_describe(error)}"]
-    except (yaml.YAMLError, ValueError) as error:  # control characters; impossible dates
+    # Control characters; impossible dates; `!!bool maybe`, `!!int ""`, `!!timestamp x`; thousands of brackets.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         return None, [f"{where}: {error}"]
     return value, [f"{where}: {duplicate}" for duplicate in loader.duplicates]
 

@@ -29,6 +29,9 @@ from detection.schedule import cosine_schedule, low_resolution_phases, sides_aro
 ENOUGH_STEPS = 1500
 """Of a training with mosaics and crops, at least (docs/decisions.md, 49)."""
 
+MEMORY_OPTIONS = ("train.batch_size", "input.longest_side", "classifier.rois_per_image")
+"""What a training of the shared form takes less memory with."""
+
 PRETRAINED_RATE = 0.3
 """Learning rate of a backbone with start weights, as a multiple of the others' (docs/decisions.md, 39)."""
 
@@ -119,15 +122,15 @@ def _backbone_rate(config: Config) -> float:
     return 1.0 if config.backbone.weights == "none" else PRETRAINED_RATE
 
 
-def training_settings(config: Config) -> TrainingSettings:
-    """The values that the training loop needs."""
+def training_settings(config: Config, memory_options: tuple[str, ...] = MEMORY_OPTIONS) -> TrainingSettings:
+    """The values that the training loop needs, and the options that lower what memory it takes."""
     t = config.train
     return TrainingSettings(
         ema_decay=t.ema_decay,
         gradient_clip=t.gradient_clip,
         seed=t.seed,
         checkpoint_seconds=t.checkpoint_seconds,
-        memory_options=("train.batch_size", "input.longest_side", "classifier.rois_per_image"),
+        memory_options=memory_options,
     )
 
 

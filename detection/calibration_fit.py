@@ -17,7 +17,7 @@ from detection.evaluation.averages import mean_of_present
 from detection.evaluation.class_boxes import Bools, Floats
 from detection.evaluation.operating_point import OperatingPoint, best_f1, precise_point
 from detection.evaluation.reliability import JudgedClass, pool, reliability
-from detection.evaluation.voc_map import PrecisionRecall, precision_recall
+from detection.evaluation.voc_map import precision_recall
 from detection.platt import fit_score_maps, has_own_map
 
 NUM_FOLDS = 5
@@ -87,9 +87,10 @@ def fit_calibration(
     columns = zip(judged, mapped, best, unseen, strict=True)
     rows = dict(zip(classes, (_describe(*column) for column in columns), strict=True))
     overall = _summarize(list(rows.values()), judged, mapped, unseen)
+    precise = [precise_point(curve, precision) for curve in curves]
     thresholds = {
-        "best": tuple(point.score_threshold if point else None for point in best),
-        "precise": tuple(lowest_at_precision(curve, precision) for curve in curves),
+        kind: tuple(point.score_threshold if point else None for point in points)
+        for kind, points in (("best", best), ("precise", precise))
     }
     told = {
         **fitted_on,
@@ -106,20 +107,6 @@ def map_scores(scores: Floats, score_map: ScoreMap) -> Floats:
     """(N,) calibrated scores, rounded to float32 as a detector gives them."""
     mapped: Floats = calibrated_scores(torch.from_numpy(scores), score_map.slope, score_map.bias).double().numpy()
     return mapped
-
-
-def lowest_at_precision(curve: PrecisionRecall, precision: float) -> float | None:
-    """The score threshold of the greatest recall among those with at least this precision; of equal ones the highest.
-
-    Args:
-        curve: Precision and recall of one class.
-        precision: Wanted, in [0, 1].
-
-    Returns:
-        The threshold, or None if no right detection is kept at any that has the precision.
-    """
-    point = precise_point(curve, precision)
-    return point.score_threshold if point else None
 
 
 def _with_map(judged: JudgedClass, score_map: ScoreMap) -> JudgedClass:

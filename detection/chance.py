@@ -1,13 +1,29 @@
-"""Where the chance of a training step comes from: from seed, step and image alone, whoever computes the image."""
+"""Where the chance of a training comes from: from seed, step and image alone, so that every process draws the same."""
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-_STREAM = 4  # A fourth word: the seeds of views have three words at most, that of a batch's side has another.
+
+class Stream(IntEnum):
+    """What is drawn: the last word of a seed, without which two things drawn from the same words would go together.
+
+    The first two follow a view's seed, the others seed, step and row, which alone are the words of a view's seed.
+    """
+
+    MOSAIC = 1
+    CROP = 2
+    SIDE = 3
+    SAMPLING = 4
+
+
+def view_seed(seed: int, step: int, row: int) -> int:
+    """A seed for the view in ``row`` of a step's batch, well spread over 32 bits."""
+    return int(np.random.SeedSequence((seed, step, row)).generate_state(1)[0])
 
 
 class StepChance(NamedTuple):
@@ -29,5 +45,6 @@ class StepChance(NamedTuple):
 
     def of_image(self, row: int) -> torch.Generator:
         """A generator on the CPU for the image in ``row`` of this process's batch, the same on any other process."""
-        words = np.random.SeedSequence((self.seed, self.step, self.first_row + row, _STREAM)).generate_state(2)
+        source = np.random.SeedSequence((self.seed, self.step, self.first_row + row, Stream.SAMPLING))
+        words = source.generate_state(2)
         return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)

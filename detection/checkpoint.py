@@ -50,8 +50,9 @@ class ModelHeader:
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], file_format: str, header: Mapping[str, Any]) -> None:
     """Writes tensors and a JSON header, whole or not at all."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # One key only: the order of several would differ from write to write, and equal models have equal bytes.
-    metadata = {METADATA_KEY: json.dumps({"format": file_format, **header}, ensure_ascii=False)}
+    # One key only: the order of several would differ from write to write, and equal models have equal bytes. ASCII,
+    # as names of files that are not UTF-8 cannot be written otherwise.
+    metadata = {METADATA_KEY: json.dumps({"format": file_format, **header})}
     with atomic_path(path) as draft:
         save_file(contiguous, draft, metadata=metadata)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -20,7 +19,7 @@ from detection.device import Compute
 from detection.ensemble import MemberHeads
 from detection.errors import InputError
 from detection.network import Answer, DetectionNetwork, Judgement, conclude
-from detection.preprocess import Image, original_boxes, padded_size, resized_size, scale_and_stack
+from detection.preprocess import Image, check_images, original_boxes, padded_size, resized_size, scale_and_stack
 from detection.regions import RegionSource
 from detection.structures import Detections
 from proposals.structures import Proposals
@@ -125,10 +124,7 @@ class Detector:
         Raises:
             InputError: If an image has another shape or type.
         """
-        for index, image in enumerate(images):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-                got = f"{image.dtype} {image.shape}"
-                raise InputError(f"image {index}: expected (H, W, 3) uint8 RGB, got {got}; read it with read_image")
+        check_images(images)
         sizes = [resized_size((image.shape[0], image.shape[1]), self.longest_side) for image in images]
         by_shape: dict[tuple[int, int], list[int]] = {}
         for index, size_hw in enumerate(sizes):

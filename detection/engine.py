@@ -1,6 +1,6 @@
 """The training loop, of detectors and of classifiers: steps, averages, evaluations, checkpoints.
 
-What is learnt is an objective's affair, from what a batch source's. Nothing here prints or names a device; a listener
+The objective defines what is learnt, the batch source from what. Nothing here prints or names a device; a listener
 hears what happens. Legend: B images of a batch.
 """
 
@@ -277,7 +277,7 @@ class Trainer(Generic[Network]):
         return finished
 
     def _agree(self, progress: float, flag: bool) -> tuple[float, bool]:
-        """Clocks differ from process to process: the first one's counts, and a flag that any has set."""
+        """What all processes go by, as their clocks differ: the progress of the first, and whether any set the flag."""
         return first_and_any(progress, flag, self.accelerator.device)
 
     def _can_afford_evaluation(self) -> bool:
@@ -309,7 +309,7 @@ class Trainer(Generic[Network]):
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
         seed = self.settings.seed * 1_000_003 + self.step
-        torch.manual_seed(seed)  # for dropout, which takes no generator
+        torch.manual_seed(seed + (place().rank << 48))  # for dropout, which takes no generator
         chance = StepChance(self.settings.seed, self.step, first_row=place().rank * len(batch.file_names))
         losses: dict[str, Tensor] = self.objective(*batch.inputs(self.accelerator.device), chance)
         own = torch.stack([loss.detach() for loss in losses.values()])
@@ -372,19 +372,19 @@ class Trainer(Generic[Network]):
         tensors, header = load_state(self.state.path)
         self.state.check(header.get("identity", {}))
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimizer": {}}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
         try:
+            for name, tensor in tensors.items():
+                part, _, rest = name.partition(".")
+                parts[part][rest] = tensor
             self.network.load_state_dict(parts["network"])
-        except RuntimeError as error:
+            self.average.load(parts["average"], header["updates"])
+            self._restore_optimizer(parts["optimizer"])
+            self.step, self._evaluated_at = header["step"], header["evaluated_at"]
+            self.unreadable = header["unreadable"]
+            self._seconds_before = header["seconds"] or 0.0
+            self._evaluation_seconds = self._evaluation_seconds_before = header["evaluation_seconds"]
+        except (LookupError, ValueError, RuntimeError) as error:
             raise InputError(f"{self.state.path}: belongs to another network: {error}") from error
-        self.average.load(parts["average"], header["updates"])
-        self._restore_optimizer(parts["optimizer"])
-        self.step, self._evaluated_at = header["step"], header["evaluated_at"]
-        self.unreadable = header["unreadable"]
-        self._seconds_before = header["seconds"] or 0.0
-        self._evaluation_seconds = self._evaluation_seconds_before = header["evaluation_seconds"]
 
     def _restore_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes up the moments, in the memory layout of their parameters."""

@@ -19,7 +19,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -146,7 +146,8 @@ def output_paths(out: Path, file_names: Sequence[str], *, suffix: str, reserved:
     """A path of its own below ``out`` for each image, whatever its name.
 
     The suffix of the image is replaced; where two names would then be the same (``a.jpg`` and ``a.png``), it stays:
-    ``a.jpg.txt``. Names that occur even so get a number, and those too long for a file system are cut.
+    ``a.jpg.txt``. Names that occur even so, or are those of a folder of another, get a number, and those too long for a
+    file system are cut.
 
     Args:
         out: The folder that no path leaves.
@@ -154,11 +155,11 @@ def output_paths(out: Path, file_names: Sequence[str], *, suffix: str, reserved:
         suffix: Suffix of the written files.
         reserved: A name that is taken already.
     """
-    inside = [_inside(name) for name in file_names]
+    inside = [_inside(name, reserved) for name in file_names]
     short = [re.sub(r"\.[^./]*$", "", name) + suffix for name in inside]
     uses = Counter([*(name.lower() for name in short), reserved])
     names = [brief if uses[brief.lower()] == 1 else full + suffix for brief, full in zip(short, inside, strict=True)]
-    taken = {reserved}
+    taken = {reserved, *(str(folder).lower() for name in names for folder in PurePosixPath(name).parents)}
     paths = []
     for name in names:
         unique, number = _fitting(name, suffix), 1
@@ -172,9 +173,9 @@ def output_paths(out: Path, file_names: Sequence[str], *, suffix: str, reserved:
 
 def _fitting(name: str, ending: str, *, instead_of: str = "") -> str:
     """A name with an ending, its last part cut to what file systems bear; never within a character."""
-    folder, slash, stem = name.removesuffix(instead_of or ending).rpartition("/")
+    *folders, stem = name.removesuffix(instead_of or ending).split("/")
     room = _LONGEST_NAME - len(os.fsencode(ending))
-    return f"{folder}{slash}{_cut(stem, room)}{ending}"
+    return "/".join([*(_cut(folder, _LONGEST_NAME) for folder in folders), f"{_cut(stem, room)}{ending}"])
 
 
 def _cut(text: str, most_bytes: int) -> str:
@@ -183,8 +184,11 @@ def _cut(text: str, most_bytes: int) -> str:
     return text
 
 
-def _inside(file_name: str) -> str:
-    """A relative name that cannot climb out of the folder it is joined to, on any system."""
+def _inside(file_name: str, reserved: str) -> str:
+    """A relative name that cannot climb out of the folder it is joined to, on any system, nor start in a file of it."""
     parts = [part for part in re.split(r"[/\\]", file_name.replace("\0", "")) if part.strip(". ")]
     kept = [part for part in parts if not re.fullmatch(r"[A-Za-z]:", part)]
-    return "/".join(part.replace(":", "_") for part in kept) or "image"
+    safe = [part.replace(":", "_") for part in kept]
+    if len(safe) > 1 and safe[0].lower() == reserved:
+        safe[0] += "_"
+    return "/".join(safe) or "image"

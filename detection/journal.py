@@ -146,6 +146,7 @@ class Journal:
         self.done: set[str] = set()
         self._tries: dict[str, _Tries] = {}
         self._retries: set[str] = set()
+        self._damaged: set[int] = set()  # where such lines start
         header = {"journal": 1, **settings}
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
@@ -168,8 +169,10 @@ class Journal:
     def _read_done(self, header: Mapping[str, object]) -> int:
         """Compares the settings and collects what is done and what failed, one line in memory at a time.
 
+        Of a damaged line in the midst the image is looked at again; what stands behind it is kept.
+
         Returns:
-            Bytes up to the first line that a kill or a power cut left cut off or damaged; 0 if that is the first line.
+            Bytes up to the end of the last line that no kill or power cut left cut off or damaged; 0 if the first is.
         """
         with self.path.open("rb") as file:
             first = file.readline()
@@ -179,13 +182,16 @@ class Journal:
                 found = "a first line that is damaged" if record is None else first.decode().strip()
                 expected = _to_line(header).decode().strip()
                 raise InputError(f"{self.path}: was written with {found}, now it is {expected}; give another --out")
-            whole = len(first)
+            whole = start = len(first)
             for line in file:
                 record = _parse(line)
                 if record is None or not _is_entry(record):
-                    break
-                self._note(record["file_name"], record.get("error"), start=whole)
-                whole += len(line)
+                    self._damaged.add(start)
+                else:
+                    self._note(record["file_name"], record.get("error"), start=start)
+                    whole = start + len(line)
+                start += len(line)
+            self._damaged = {place for place in self._damaged if place < whole}  # the others are cut off
             self._retries = {name for name, tries in self._tries.items() if tries.reason is not None}
         return whole
 
@@ -194,13 +200,13 @@ class Journal:
         with self.path.open("rb") as file, self.path.open("rb") as later:
             start = len(next(file, b""))
             for line in file:
-                entry = decode_entry(line)
-                tries = self._tries.get(entry.file_name)
-                if tries is None:
-                    yield entry
-                elif tries.first == start:
+                entry = None if start in self._damaged else decode_entry(line)
+                tries = None if entry is None else self._tries.get(entry.file_name)
+                if tries is not None and tries.first == start:
                     later.seek(tries.last)
                     yield decode_entry(later.readline())
+                elif entry is not None and tries is None:
+                    yield entry
                 start += len(line)
 
     def append(self, entry: JournalEntry) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SKETCH = 4096
-_DIGITS = 12  # Hexadecimal ones of a digest: two of a million images are alike once in hundreds of sets.
+_DIGITS = 12  # Hexadecimal, of a digest: among a million images, two are alike in one of hundreds of data sets.
 
 
 class Known(NamedTuple):

@@ -140,7 +140,7 @@ class TrainingObjective(nn.Module):
             second = region_losses(again, concatenate_rois(moved), samples)
             classification, refinement = classification + second[0], refinement + second[1]
         # A level to which no region belongs would have no gradient, and where several processes train, this one's
-        # normalisation would wait for others that never come to theirs: each level has a part, if it is of nothing.
+        # normalisation would wait for others that never come to theirs: so every level contributes an empty term.
         classification = classification + sum(level[:0].sum() for level in pyramid)
         losses |= {"region_class": classification, "region_box": refinement}
         return {name: loss * s.weights[name] for name, loss in losses.items()}

@@ -40,8 +40,8 @@ def make_muon(
 ) -> Muon:
     """Muon for the convolutions inside; AdamW, without decay, for everything else.
 
-    Else are the first convolution, the last layers, biases and normalisation: layers that do not map features to
-    features, or few numbers. The authors leave these to Adam. Deviation: so do we the hidden linear layers.
+    Everything else means the first convolution, the last layers, biases and normalisation: layers that do not map
+    features to features, or few numbers. The authors leave these to Adam. Deviation: hidden linear layers go there too.
 
     Args:
         network: What to train.

@@ -62,13 +62,13 @@ def score_regions(proposals: Proposals, probabilities: Tensor, settings: Detecti
     return probabilities[:, :-1] * objectness[:, None]
 
 
-def refine_boxes(boxes: Tensor, offsets: Tensor | None, image_size_hw: tuple[int, int]) -> Tensor:
+def refine_boxes(boxes: Tensor, offsets: Tensor | None, image_size_hw: tuple[int, int] | Tensor) -> Tensor:
     """Moves boxes as the classifier's refinement says, and into the image.
 
     Args:
         boxes: (..., 4) proposals, in pixels of the network's input.
         offsets: (..., 4) in units of ``OFFSET_SCALE``, one a box; None for no refinement.
-        image_size_hw: Of the network's input without padding.
+        image_size_hw: Of the network's input without padding; a tensor (2,) as for ``clip``.
 
     Returns:
         (..., 4) in the same pixels, possibly empty boxes; without refinement ``boxes`` themselves. Differentiable.

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from detection.errors import InputError
 from proposals.box_ops import clip
 
 PAD_MULTIPLE = 32
@@ -25,6 +26,18 @@ PAD_COLOUR = (124, 116, 104)
 
 Image = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[np.float32]
+
+
+def check_images(images: Sequence[Image]) -> None:
+    """Makes sure that these are images as a detector takes them.
+
+    Raises:
+        InputError: If one has another shape or type; says which.
+    """
+    for index, image in enumerate(images):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            got = f"{image.dtype} {image.shape}"
+            raise InputError(f"image {index}: expected (H, W, 3) uint8 RGB, got {got}; read it with read_image")
 
 
 def resized_size(size_hw: tuple[int, int], longest_side: int) -> tuple[int, int]:

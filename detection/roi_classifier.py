@@ -76,18 +76,16 @@ class RoiClassifier(nn.Module):
 
     def forward(self, pyramid: Sequence[Tensor], boxes_per_image: Sequence[Tensor]) -> EnsembleOutput:
         """L maps (B, F, H, W) and B tensors (Ri, 4) -> logits (M, R, C + 1) and offsets (M, R, C, 4), float32."""
-        pooled = torch.cat(
-            [
-                pool_rois(
-                    pyramid,
-                    [enlarge(boxes, context) for boxes in boxes_per_image],
-                    strides=self.strides,
-                    pool_size=self.pool_size,
-                )
-                for context in self.contexts
-            ]
-        )
-        return self.judge(pooled)
+        pooled = [
+            pool_rois(
+                pyramid,
+                [enlarge(boxes, context) for boxes in boxes_per_image],
+                strides=self.strides,
+                pool_size=self.pool_size,
+            )
+            for context in self.contexts
+        ]
+        return self.judge(pooled[0] if len(pooled) == 1 else torch.cat(pooled))
 
     def judge(self, pooled: Tensor) -> EnsembleOutput:
         """Pooled features (T R, F, S, S), context after context -> what ``forward`` answers."""

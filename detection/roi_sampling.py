@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from detection.structures import Target
-from proposals.box_ops import box_iou, clip, coverage, is_valid
+from proposals.box_ops import box_iou, clip, is_valid, lie_within
 from proposals.structures import Proposals
 
 
@@ -81,7 +81,7 @@ def sample_rois(
     iou, gt_index = best_overlap(boxes, gt_boxes)
     is_foreground = iou >= settings.foreground_iou
     is_background = ~is_foreground
-    is_background &= ~lies_in_ignored(boxes, target)
+    is_background &= ~lie_within(boxes, target.boxes[target.ignore])
     most_foreground = max(1, int(settings.num_rois * settings.foreground_fraction))  # else no object would be learnt
     foreground = _draw(is_foreground, most_foreground, generator)
     background = _draw(is_background, settings.num_rois - len(foreground), generator)
@@ -113,13 +113,6 @@ def concatenate_rois(rois: Sequence[SampledRois]) -> SampledRois:
     return SampledRois(
         torch.cat([r.boxes for r in rois]), torch.cat([r.labels for r in rois]), torch.cat([r.gt_boxes for r in rois])
     )
-
-
-def lies_in_ignored(boxes: Tensor, target: Target) -> Tensor:
-    """Which regions lie in an ignored one with more than their half, and so are no background: (P, 4) -> (P,) bool."""
-    if not target.ignore.any():
-        return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
-    return coverage(boxes, target.boxes[target.ignore]).amax(dim=1) > 0.5
 
 
 def best_overlap(boxes: Tensor, gt_boxes: Tensor) -> tuple[Tensor, Tensor]:

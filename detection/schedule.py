@@ -10,7 +10,15 @@ from typing import Protocol
 
 import numpy as np
 
+from detection.chance import Stream
 from detection.preprocess import PAD_MULTIPLE
+
+LEAST_SIDE = 2 * PAD_MULTIPLE
+"""Of an input: batch normalisation needs more than the one place that the coarsest map of a single image would have."""
+
+STEP_OVERHEAD = 0.18
+"""Part of a step's time that does not grow with the area of its images: two cores made 2.1 times as many steps at 0.6
+of the side (docs/decisions.md, 22)."""
 
 
 class Budget(Protocol):
@@ -125,14 +133,29 @@ def side_at(progress: float, phases: Sequence[ResolutionPhase]) -> int:
     return next(phase.side for phase in reversed(phases) if progress >= phase.start)
 
 
+def share_of_steps(progress: float, phases: Sequence[ResolutionPhase]) -> float:
+    """Which share of a run's steps, about, lies before a share of its time: steps at smaller inputs take less.
+
+    Args:
+        progress: Share of the time, in [0, 1].
+        phases: As for ``side_at``.
+    """
+
+    def steps_until(time_share: float) -> float:
+        ends = [*(phase.start for phase in phases[1:]), 1.0]
+        sizes = [phase.side / phases[-1].side for phase in phases]
+        costs = [STEP_OVERHEAD + (1 - STEP_OVERHEAD) * size**2 for size in sizes]
+        spans = (max(0.0, min(time_share, end) - phase.start) for phase, end in zip(phases, ends, strict=True))
+        return sum(span / cost for span, cost in zip(spans, costs, strict=True))
+
+    return steps_until(progress) / steps_until(1.0)
+
+
 def low_resolution_phases(longest_side: int, *, fraction: float, scale: float) -> tuple[ResolutionPhase, ...]:
-    """Inputs scaled by ``scale`` for the first ``fraction`` of the run, then full."""
-    low = max(PAD_MULTIPLE, round(longest_side * scale / PAD_MULTIPLE) * PAD_MULTIPLE)
+    """Inputs scaled by ``scale`` for the first ``fraction`` of the run, then full; never below ``LEAST_SIDE``."""
+    low = min(longest_side, max(LEAST_SIDE, round(longest_side * scale / PAD_MULTIPLE) * PAD_MULTIPLE))
     full = ResolutionPhase(fraction, longest_side)
     return (ResolutionPhase(0.0, low), full) if fraction else (full,)
-
-
-_SIDE_STREAM = 3  # A fourth word beside seed and step: the seeds of views have three words at most.
 
 
 def sides_around(side: int, spread: float) -> range:
@@ -143,11 +166,12 @@ def sides_around(side: int, spread: float) -> range:
         spread: Share in [0, 1).
 
     Returns:
-        The multiples of ``PAD_MULTIPLE`` from ``side * (1 - spread)`` to ``side * (1 + spread)``; the side alone where
-        the spread comes to less than one.
+        The multiples of ``PAD_MULTIPLE`` from ``side * (1 - spread)`` to ``side * (1 + spread)``, none below
+        ``LEAST_SIDE``; the side alone where the spread comes to less than one.
     """
     steps = int(side * spread / PAD_MULTIPLE + 1e-9)  # 0.25 of 384 is three, whatever its last binary digit
-    return range(side - steps * PAD_MULTIPLE, side + steps * PAD_MULTIPLE + 1, PAD_MULTIPLE)
+    least = min(side, max(LEAST_SIDE, side - steps * PAD_MULTIPLE))
+    return range(least, side + steps * PAD_MULTIPLE + 1, PAD_MULTIPLE)
 
 
 def draw_side(side: int, spread: float, *, seed: int, step: int) -> int:
@@ -155,4 +179,4 @@ def draw_side(side: int, spread: float, *, seed: int, step: int) -> int:
     if spread == 0:
         return side
     sides = sides_around(side, spread)
-    return sides[int(np.random.default_rng((seed, step, 0, _SIDE_STREAM)).integers(len(sides)))]
+    return sides[int(np.random.default_rng((seed, step, 0, Stream.SIDE)).integers(len(sides)))]

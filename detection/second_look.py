@@ -14,9 +14,9 @@ from torch import Tensor
 
 from detection.ensemble import EnsembleOutput, mean_offsets, mean_probabilities
 from detection.postprocess import refine_boxes
-from detection.roi_sampling import SampledRois, best_overlap, lies_in_ignored
+from detection.roi_sampling import SampledRois, best_overlap
 from detection.structures import Target
-from proposals.box_ops import is_valid
+from proposals.box_ops import is_valid, lie_within
 
 STRICTER = 0.1
 """By how much more a region of the second look must overlap an object than one of the first."""
@@ -25,20 +25,23 @@ LEAST_SIDE = 1.0
 """Pixels of the input; no region has a shorter side."""
 
 
-def move_regions(boxes: Tensor, probabilities: Tensor, offsets: Tensor, image_size_hw: tuple[int, int]) -> Tensor:
+def move_regions(
+    boxes: Tensor, probabilities: Tensor, offsets: Tensor, image_size_hw: tuple[int, int] | Tensor
+) -> Tensor:
     """Every region refined for the class that it most probably shows; one that would vanish stays where it is.
 
     Args:
         boxes: (R, 4) xyxy in pixels of the network's input.
         probabilities: (R, C + 1), background last, which moves no region.
         offsets: (R, C, 4) in units of ``OFFSET_SCALE``.
-        image_size_hw: Of the network's input without padding.
+        image_size_hw: Of the network's input without padding; a tensor (2,) as for ``clip``.
 
     Returns:
         (R, 4) in the same pixels. R = 0 gives (0, 4).
     """
     labels = probabilities[:, :-1].argmax(dim=1)
-    moved = refine_boxes(boxes, offsets[torch.arange(len(boxes), device=boxes.device), labels], image_size_hw)
+    chosen = offsets.gather(1, labels[:, None, None].expand(-1, 1, 4)).squeeze(1)
+    moved = refine_boxes(boxes, chosen, image_size_hw)
     return torch.where(is_valid(moved, min_size=LEAST_SIDE)[:, None], moved, boxes)
 
 
@@ -65,7 +68,7 @@ def label_anew(
     matched = moved.clone()
     labels[hits] = gt_labels[index[hits]]
     matched[hits] = gt_boxes[index[hits]]
-    stays = (labels == num_classes) & lies_in_ignored(moved, target)
+    stays = (labels == num_classes) & lie_within(moved, target.boxes[target.ignore])
     return SampledRois(
         torch.where(stays[:, None], rois.boxes, moved),
         torch.where(stays, rois.labels, labels),

@@ -46,7 +46,7 @@ def time_stages(detector: Detector, images: Iterable[Image]) -> dict[str, list[f
         images: (H, W, 3) uint8 RGB; each size is seen once before it is timed, since weights are packed for it.
 
     Returns:
-        Stage -> T seconds. A stage that the detector has not got takes next to none.
+        Stage -> T seconds. A stage that the detector does not have takes next to none.
 
     Raises:
         InputError: If the detector is of the crop form, which has other stages.

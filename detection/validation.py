@@ -20,8 +20,8 @@ class Standing:
     """How the validations went so far: the best of them, and for how long there was no better one.
 
     Args:
-        patience: So many validations in a row without a new best are the end of a run; None waits for ever.
-        kept: Metric of the model that is kept already; None if there is none.
+        patience: The run ends after this many validations in a row without a new best; None never ends it.
+        kept: Metric of the model that has been saved already; None if there is none.
         earlier: Metrics of the validations of earlier sittings, oldest first; see ``hear``.
 
     Attributes:

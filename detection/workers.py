@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from types import FrameType
 
 GRACE_SECONDS = 60
 
@@ -12,9 +14,17 @@ def start_worker(worker: int) -> None:
     """Sets up a loader's process: the main process alone answers Ctrl-C, and SIGTERM if all of them get it.
 
     ``timeout``, systemd and SLURM send it to every process at once. The main one still takes batches until it has saved
-    its state, so a worker goes on for ``GRACE_SECONDS`` before it obeys; without a reason to stay it is asked to end by
-    other means.
+    its state, perhaps behind a long validation, and ends its workers itself; so a worker obeys only once it has been
+    left alone, and looks every ``GRACE_SECONDS``.
     """
+    main = os.getppid()
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGALRM and os.getppid() != main:
+            os._exit(128 + signal.SIGTERM)
+        signal.alarm(GRACE_SECONDS)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform != "win32":  # has no such signal from outside
-        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE_SECONDS))
+    if sys.platform != "win32":  # has no such signals from outside
+        signal.signal(signal.SIGTERM, wait)
+        signal.signal(signal.SIGALRM, wait)

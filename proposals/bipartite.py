@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from proposals.box_ops import coverage
+from proposals.box_ops import lie_within
 from proposals.global_coder import encode_corners
 from proposals.matching import BACKGROUND, IGNORED
 
@@ -81,7 +81,5 @@ def match_bipartite(
         boxes, odds = priors_norm.cpu().double(), torch.zeros_like(odds)
     rows, columns = solve_assignment(matching_cost(boxes, odds, gt_boxes, alpha=alpha))
     gt_index[rows.to(device)] = objects[columns.to(device)]
-    if len(objects) < len(gt_boxes_norm):
-        inside = coverage(boxes_norm, gt_boxes_norm[gt_ignore]).amax(dim=1) > 0.5
-        gt_index[inside & (gt_index == BACKGROUND)] = IGNORED
+    gt_index[lie_within(boxes_norm, gt_boxes_norm[gt_ignore]) & (gt_index == BACKGROUND)] = IGNORED
     return gt_index

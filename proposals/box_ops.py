@@ -17,6 +17,7 @@ __all__ = [
     "enlarge",
     "generalized_box_iou",
     "is_valid",
+    "lie_within",
     "paired_giou",
     "paired_iou",
 ]
@@ -24,10 +25,18 @@ __all__ = [
 _EPS = 1e-7
 
 
-def clip(boxes: Tensor, image_size_hw: tuple[int, int]) -> Tensor:
-    """Moves box edges (..., 4) into the image [0, W] x [0, H]; a box outside becomes empty. Differentiable."""
-    height, width = image_size_hw
-    limits = boxes.new_tensor([width, height, width, height])
+def clip(boxes: Tensor, image_size_hw: tuple[int, int] | Tensor) -> Tensor:
+    """Moves box edges (..., 4) into the image [0, W] x [0, H]; a box outside becomes empty. Differentiable.
+
+    Args:
+        boxes: (..., 4).
+        image_size_hw: H and W; as a tensor (2,) where an exporter must be able to follow them.
+    """
+    if isinstance(image_size_hw, Tensor):
+        limits = image_size_hw.flip(0).repeat(2).to(boxes.dtype)
+    else:
+        height, width = image_size_hw
+        limits = boxes.new_tensor([width, height, width, height])
     return torch.minimum(boxes.clamp(min=0), limits)
 
 
@@ -57,6 +66,13 @@ def coverage(boxes: Tensor, regions: Tensor) -> Tensor:
     bottom_right = torch.minimum(boxes[:, None, 2:], regions[None, :, 2:])
     intersection = (bottom_right - top_left).clamp(min=0).prod(dim=2)
     return intersection / box_area(boxes).clamp(min=_EPS)[:, None]
+
+
+def lie_within(boxes: Tensor, regions: Tensor) -> Tensor:
+    """Which boxes lie in a region with more than their half: (N, 4), (R, 4) -> (N,) bool; none where R = 0."""
+    if not len(regions):
+        return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    return coverage(boxes, regions).amax(dim=1) > 0.5
 
 
 def _paired_iou_and_union(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

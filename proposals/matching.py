@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from proposals.box_ops import box_iou, coverage, generalized_box_iou
+from proposals.box_ops import box_iou, generalized_box_iou, lie_within
 
 BACKGROUND = -1
 IGNORED = -2
@@ -61,7 +61,5 @@ def match_priors(
         owner = torch.where(best > -2, best_object, BACKGROUND)
         _serve_losers(closeness, owner)
         gt_index = torch.where(owner >= 0, objects[owner], gt_index)
-    if len(objects) < len(gt_boxes):
-        inside = coverage(priors, gt_boxes[gt_ignore]).amax(dim=1) > 0.5
-        gt_index[inside & (gt_index == BACKGROUND)] = IGNORED
+    gt_index[lie_within(priors, gt_boxes[gt_ignore]) & (gt_index == BACKGROUND)] = IGNORED
     return gt_index

@@ -1,6 +1,6 @@
 """A light feature pyramid: one width for every level, each level told what the coarser ones saw.
 
-"Feature Pyramid Networks" (1612.03144), with batch normalisation and rectification, which the paper has neither of
+"Feature Pyramid Networks" (1612.03144), with batch normalisation and rectification, while the paper has neither
 (section 3: "no non-linearities in these extra layers"). Legend: B images, L levels, F channels.
 """
 

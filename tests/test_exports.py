@@ -110,6 +110,19 @@ class TestNames:
         assert len(written) == len(names)
         assert (tmp_path / "deep" / f"{name}x{suffix}") in written
 
+    def test_no_file_stands_where_another_needs_a_folder(self, tmp_path: Path, writer: Writer, suffix: str) -> None:
+        names = ["scan.jpg", f"scan{suffix}/a.jpg", f"scan{suffix}/b/c.jpg", "classes.txt/d.jpg", f"{'x' * 300}/e.jpg"]
+        writer(tmp_path, [image(name) for name in names], file_names=names, class_names=NAMES)
+        written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+        folder = "classes.txt_" if suffix == ".txt" else "classes.txt"
+        assert written - {"classes.txt"} == {
+            f"scan-2{suffix}",
+            f"scan{suffix}/a{suffix}",
+            f"scan{suffix}/b/c{suffix}",
+            f"{folder}/d{suffix}",
+            f"{'x' * 255}/e{suffix}",
+        }
+
     def test_no_detections_give_a_file_without_objects(self, tmp_path: Path, writer: Writer, suffix: str) -> None:
         writer(tmp_path, [image(found=make_detections([]))], file_names=["a.jpg"], class_names=NAMES)
         text = (tmp_path / f"a{suffix}").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +23,7 @@ from detection.chance import StepChance
 from detection.checkpoint import model_file
 from detection.classification import build as build_classifier
 from detection.data.image import read_image
+from detection.data.loader import PLAIN, DetectionBatches, steps_of_many
 from detection.data.source import list_source
 from detection.engine import StateFile, Trainer
 from detection.errors import InputError
@@ -29,10 +31,10 @@ from detection.preprocess import Image
 from detection.schedule import StepBudget
 from tools.cli import plain_console, run_alone
 from tools.detection_speed import DetectionSpeed, measure_detection, noise
-from tools.measure.stopwatch import timed
 from tools.measure.torchvision_peer import PEER_NAME, make_timing_peer
 from tools.reading import pack_images, read_data, training_split
 from tools.run_folder import start_accelerator
+from tools.stopwatch import timed
 from tools.training_run import RunData, search_regions, shared_learner
 from tools.training_speed import measure_training
 
@@ -139,7 +141,7 @@ def _measure_detector(path: Path, source: Path | None, most: int, device: str, p
         load_detector(path, device=device, precision="float32", prepare=False),
         (noise((480, 640), seed) for seed in range(most)) if source is None else read(),
         read_seconds=None if source is None else read_seconds,
-        peers={PEER_NAME: make_timing_peer(len(detector.class_names))} if peers else {},
+        peers={PEER_NAME: make_timing_peer(len(detector.class_names), detector.device)} if peers else {},
     )
 
 
@@ -180,7 +182,7 @@ def _benchmark_detector_training(config: Config, data: Path, steps: int) -> None
     learner = shared_learner(config, labelled, compute, True)
     with TemporaryDirectory(prefix="multibox-", ignore_cleanup_errors=True) as folder:
         regions = search_regions(config, RunData(labelled, None), Path(folder), console)
-        source = build_training.build_batches(config, labelled.images, regions)
+        source = _in_full_swing(build_training.build_batches(config, labelled.images, regions), config)
         trainer = Trainer(
             learner.make_task(source),
             settings=build_training.training_settings(config),
@@ -188,7 +190,8 @@ def _benchmark_detector_training(config: Config, data: Path, steps: int) -> None
             accelerator=accelerator,
             state=StateFile(Path(folder) / "state.safetensors", {}),
         )
-        batches = iter(source.batches(0, lambda step: 1.0))
+        late = min(1.0, max(config.train.low_resolution.fraction, config.augment.mosaic_until - 1e-6))
+        batches = iter(source.batches(0, lambda step: late))
         images, targets, given = next(batches).inputs(accelerator.device)
 
         def bare() -> None:
@@ -202,6 +205,13 @@ def _benchmark_detector_training(config: Config, data: Path, steps: int) -> None
         f"{accelerator.device}, {config.train.optimizer}, batches of {len(images)} at {width} x {height} pixels"
     )
     speed.show(console)
+
+
+def _in_full_swing(source: DetectionBatches, config: Config) -> DetectionBatches:
+    """Batches with mosaics and crops from the first on, if the training is so long as to have them."""
+    steps = config.train.epochs * source.steps_per_epoch
+    needed = steps_of_many(source.many_epochs, source.steps_per_epoch, enough_steps=source.enough_steps)
+    return replace(source, many_epochs=0) if steps >= needed else replace(source, odds=PLAIN)
 
 
 if __name__ == "__main__":

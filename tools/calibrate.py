@@ -21,7 +21,7 @@ from detection.data.records import DetectionData
 from detection.detector import Detector
 from detection.errors import InputError
 from detection.evaluation.reliability import JudgedClass, judge_split
-from detection.evaluation.report_view import number_text
+from detection.evaluation.texts import number_text
 from detection.inference import detect_records
 from tools.cli import plain_console, run_alone
 from tools.progress import counting

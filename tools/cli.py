@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from configs.errors import ConfigError
 from detection.errors import InputError, NonFiniteLossError
@@ -32,9 +35,20 @@ def run(app: Callable[[], None]) -> None:
         _fail(f"training stopped: {error}")
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class _Console(Console):
+    """Shows control characters, with which the name of a file or class could forge lines, by their numbers."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """What rich makes of a text."""
+        return super().render_str(_CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text), **options)
+
+
 def plain_console() -> Console:
     """Prints texts as they are: a class may be called ``[red]`` or ``:car:``."""
-    return Console(soft_wrap=True, markup=False, highlight=False, emoji=False)
+    return _Console(soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 
 def run_alone(command: Callable[..., None]) -> None:
@@ -45,5 +59,5 @@ def run_alone(command: Callable[..., None]) -> None:
 
 
 def _fail(message: str) -> None:
-    Console(stderr=True, soft_wrap=True, emoji=False).print(f"[bold red]error:[/] {escape(message)}", highlight=False)
+    _Console(stderr=True, soft_wrap=True, emoji=False).print(f"[bold red]error:[/] {escape(message)}", highlight=False)
     sys.exit(EXIT_BAD_INPUT)

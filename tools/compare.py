@@ -14,13 +14,12 @@ from detection.evaluation.compare_page import (
     MEASURE_NAMES,
     VERDICTS,
     better_text,
-    signed_text,
     write_comparison,
 )
 from detection.evaluation.comparison import Comparison, compare_results
 from detection.evaluation.intervals import Difference
 from detection.evaluation.judged_file import JudgedSplit, read_judged
-from detection.evaluation.report_view import estimate_text
+from detection.evaluation.texts import estimate_text, signed_text
 from tools.cli import plain_console, run_alone
 
 _NUM_IMAGES_TOLD = 5
@@ -49,7 +48,10 @@ def compare(
     a, b = _read(report_a, data), _read(report_b, data)
     comparison = compare_results(a, b, num_resamples=resamples, seed=seed)
     write_comparison(out, comparison, names=(str(report_a), str(report_b)))
-    console.print(f"A: {report_a}\nB: {report_b}")
+    for side, report, judged in (("A", report_a, a), ("B", report_b, b)):
+        console.print(f"{side}: {report}")
+        if (warnings := judged.context.get("warnings", "none")) != "none":
+            console.print(f"   warnings: {warnings}")
     _show(comparison)
     console.print(f"report: {out / 'compare.html'}")
 

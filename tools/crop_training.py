@@ -180,6 +180,7 @@ def member_learner(
             optimizer=build_training.build_optimizer(config, member, compute.precision),
         ),
         whole=lambda trained: crop.compose_network(config, proposer, [trained]),
+        memory_options=("classifier.crop.batch", "classifier.crop.side"),
     )
 
 

@@ -14,7 +14,7 @@ import torch
 import typer
 from torch import Tensor
 
-from detection.atomic import remove_drafts, write_json
+from detection.atomic import atomic_path, remove_drafts, write_json
 from detection.calibration import THRESHOLDS, lowest_scores
 from detection.data.remote import copy_out, is_uri
 from detection.errors import InputError
@@ -238,6 +238,7 @@ def _write_results(
     """Makes the final files from the journal, one image at a time."""
     names = detector.class_names
     write_coco(out, _readable(journal), class_names=names, category_ids=detector.category_ids)
+    write_json(out / "errors.json", errors)
     if "csv" in formats:
         write_csv(out / "detections.csv", _readable(journal, lowest), class_names=names)
     # The names cost a pass over the journal, which the default formats can do without.
@@ -246,7 +247,6 @@ def _write_results(
         write_yolo(out / "yolo", _readable(journal, lowest), file_names=file_names, class_names=names)
     if "voc" in formats:
         write_voc(out / "voc", _readable(journal, lowest), file_names=file_names, class_names=names)
-    write_json(out / "errors.json", errors)
 
 
 def _readable(journal: Journal, lowest: Tensor | None = None) -> Iterator[ImageDetections]:
@@ -274,10 +274,10 @@ def _draw(
             faults.append(f"{name}: {image}")
             continue
         drawn = draw_detections(image, _above(found, lowest), class_names=detector.class_names)
-        path.parent.mkdir(parents=True, exist_ok=True)
         fits, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
         if fits:
-            path.write_bytes(encoded.tobytes())
+            with atomic_path(path) as draft:  # it takes the place of a link, and writes to no file behind it
+                draft.write_bytes(encoded.tobytes())
         else:
             height, width = image.shape[:2]
             faults.append(f"{name}: {width}x{height} pixels, a JPEG has at most 65,500 a side; cut it into tiles")

@@ -23,7 +23,10 @@ from detection.folder import BATCH
 from detection.memory import peak_gib
 from detection.preprocess import Image, resized_size
 from detection.timing import STAGES, count_multiply_adds, time_stages, wait_for
-from tools.measure.stopwatch import timed
+from tools.stopwatch import timed
+
+READ = "read"
+"""The part that comes before the stages where images are files."""
 
 PRODUCT_SIDE = 2048
 """Of the square matrices whose product is the ceiling: large enough that nothing but multiply-adds counts."""
@@ -68,6 +71,12 @@ class DetectionSpeed:
         """All parts of an image together, median of the images."""
         return median(map(sum, zip(*self.milliseconds.values(), strict=True)))
 
+    @property
+    def milliseconds_from_pixels(self) -> float:
+        """The same without reading, as batches and peers are timed."""
+        parts = [values for part, values in self.milliseconds.items() if part != READ]
+        return median(map(sum, zip(*parts, strict=True)))
+
     def share_of_ceiling(self, multiply_adds: float, milliseconds: float) -> float:
         """The part of the time that the matrix products alone would take."""
         return multiply_adds / self.ceiling / (milliseconds / 1000)
@@ -75,14 +84,19 @@ class DetectionSpeed:
     def show(self, console: Console) -> None:
         """One table, and below it what it was measured against."""
         whole, total_adds = self.total_milliseconds, sum(self.multiply_adds.values())
+        from_pixels = self.milliseconds_from_pixels
         table = Table("stage", "median, ms", "share", "multiply-adds, M", "of the ceiling")
         for part, values in self.milliseconds.items():
-            table.add_row(part, *self._cells(median(values), self.multiply_adds[part]))
+            table.add_row(part, *self._cells(median(values), self.multiply_adds[part], of=whole))
         table.add_section()
-        table.add_row("in all", *self._cells(whole, total_adds))
-        table.add_row(f"{self.batch} at a time, from pixels", *self._cells(median(self.in_batches), total_adds))
+        table.add_row("in all", *self._cells(whole, total_adds, of=whole))
+        if READ in self.milliseconds:
+            table.add_row("from pixels", *self._cells(from_pixels, total_adds, of=whole))
+        in_batches = median(self.in_batches)
+        table.add_row(f"{self.batch} at a time, from pixels", *self._cells(in_batches, total_adds, of=whole))
         for name, values in self.peers.items():
-            table.add_row(name, f"{median(values):.2f}", f"{median(values) / whole:.1f} times", "", "")
+            times = f"{median(values) / from_pixels:.1f} times"
+            table.add_row(f"{name}, from pixels", f"{median(values):.2f}", times, "", "")
         console.print(f"{self.compute.device}, {self.precision}, {len(self.milliseconds[STAGES[0]])} images")
         console.print(table)
         rate = f"{self.ceiling / 1e9:,.0f} billion multiply-adds a second"
@@ -90,8 +104,8 @@ class DetectionSpeed:
         if self.memory_gib is not None:
             console.print(f"memory: at most {self.memory_gib:.2f} GiB")
 
-    def _cells(self, milliseconds: float, multiply_adds: float) -> tuple[str, str, str, str]:
-        share = f"{milliseconds / self.total_milliseconds:.0%}"
+    def _cells(self, milliseconds: float, multiply_adds: float, *, of: float) -> tuple[str, str, str, str]:
+        share = f"{milliseconds / of:.0%}"
         if not multiply_adds:
             return f"{milliseconds:.2f}", share, "", ""
         of_ceiling = f"{self.share_of_ceiling(multiply_adds, milliseconds):.0%}"
@@ -110,6 +124,7 @@ class DetectionSpeed:
             "images": len(self.milliseconds[STAGES[0]]),
             "stages": parts,
             "milliseconds": whole,
+            "milliseconds_from_pixels": self.milliseconds_from_pixels,
             "multiply_adds": total_adds,
             "ceiling_multiply_adds_per_second": self.ceiling,
             "share_of_ceiling": self.share_of_ceiling(total_adds, whole),
@@ -160,7 +175,7 @@ def measure_detection(
     seconds = time_stages(detector, seen())
     memory = None if peers else peak_gib(detector.device)
     if read_seconds is not None:
-        seconds = {"read": list(read_seconds), **seconds}
+        seconds = {READ: list(read_seconds), **seconds}
     counted = {size: count_multiply_adds(countable, noise(size)) for size in set(sizes)}
     return DetectionSpeed(
         compute=Compute(detector.device, detector.precision),

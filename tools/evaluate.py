@@ -25,10 +25,10 @@ from detection.evaluation.explanation import Explanation, explain
 from detection.evaluation.judged_file import JudgedSplit, write_judged
 from detection.evaluation.proposal_recall import proposal_recall
 from detection.evaluation.report import write_report
-from detection.evaluation.report_view import estimate_text, number_text
 from detection.evaluation.size_bands import parse_bands
 from detection.evaluation.stage_blame import BLAMES, Examined, examine
 from detection.evaluation.summary import Evaluation, EvaluationSettings, evaluate_detections
+from detection.evaluation.texts import estimate_text, number_text
 from detection.export.engine import ExportedDetector
 from detection.image_detector import ImageDetector, ModelDetector
 from detection.inference import SplitAnswers, detect_records
@@ -124,7 +124,7 @@ def evaluate(
         known = UNKNOWN_IMAGES if source is None else flattering(load_header(source), labelled)
         judged = _judge_model(detector, labelled, settings, tile=tile, tta=tta, warnings=known)
         if isinstance(detector, ExportedDetector) and source is not None:
-            _compare_with_source(source, labelled, judged.evaluation)
+            _compare_with_source(source, labelled, judged.evaluation, tile=tile)
     explanation = explain(judged.data, judged.detections, judged.evaluation, judged.examined)
     context = {"model": str(model), "data": str(data), "split": split, **judged.described}
     title = f"{data.resolve().name} · {split}"
@@ -134,7 +134,7 @@ def evaluate(
         explanation.split,
         score_thresholds=explanation.score_thresholds,
         max_detections=coco.max_detections,
-        context=context,
+        context={**context, "warnings": "; ".join(judged.evaluation.warnings) or "none"},
     )
     write_judged(out, document)
     _show(judged.evaluation)
@@ -164,7 +164,8 @@ class Judged(NamedTuple):
 def _judge_results(results: Path, data: DetectionData, settings: EvaluationSettings) -> Judged:
     """Judges what a results file says."""
     found = read_detections(results, data)
-    evaluation = evaluate_detections(data, found.detections, warnings=found.warnings, settings=settings)
+    unlimited = replace(settings, detector_limit=sys.maxsize)  # how many a tool could have given is unknown
+    evaluation = evaluate_detections(data, found.detections, warnings=found.warnings, settings=unlimited)
     return Judged(data, found.detections, evaluation, None, {})
 
 
@@ -238,9 +239,10 @@ def _source_of(detector: ExportedDetector) -> Path | None:
     return None
 
 
-def _compare_with_source(source: Path, data: DetectionData, evaluation: Evaluation) -> None:
-    """Evaluates the model that an export was made of, and says how far the two are apart."""
-    answers = _detect(load_detector(source, device="cpu", precision="float32"), data, None)
+def _compare_with_source(source: Path, data: DetectionData, evaluation: Evaluation, *, tile: int | None) -> None:
+    """Evaluates the model that an export was made of, in the same passes, and says how far the two are apart."""
+    origin = load_detector(source, device="cpu", precision="float32")
+    answers = _detect(combine([origin], tile=tile, tta=False), data, None)
     beside = evaluate_detections(data, answers.detections, settings=evaluation.settings)
     for name in ("AP", "AP50"):
         here, there = evaluation.coco[name], beside.coco[name]

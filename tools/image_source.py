@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from detection.cluster import detect_on_cluster
-from detection.data.raw import absolute_path
 from detection.data.remote import Location, is_uri, list_uri
 from detection.data.source import list_source, searched_folder
 from detection.data.video import count_frames, is_video, missing_frames, read_frames
@@ -64,11 +63,11 @@ class ImageFiles:
         Raises:
             InputError: If images of the source lie there, or it lies among them.
         """
-        pictures = absolute_path(folder)
+        pictures = folder.resolve()  # links followed: it may be another name of a folder of photographs
         listed_from = None if is_uri(source) else searched_folder(Path(source))
-        among = listed_from is not None and pictures.is_relative_to(absolute_path(listed_from))
-        paths = (place for place in self.images.values() if isinstance(place, Path))
-        if among or any(absolute_path(path).is_relative_to(pictures) for path in paths):
+        among = listed_from is not None and pictures.is_relative_to(listed_from.resolve())
+        folders = {place.parent for place in self.images.values() if isinstance(place, Path)}
+        if among or any(images.resolve().is_relative_to(pictures) for images in folders):
             raise InputError(
                 f"--out {folder.parent}: the pictures in {folder} would lie among the images of {source}; give "
                 f"another --out"
@@ -120,7 +119,7 @@ class VideoFrames:
 
 
 def open_source(text: str) -> ImageFiles | VideoFrames:
-    """Looks what is named: an image, a folder, a pattern, a list of images, a video, or a URI of other storage.
+    """Finds out what is named: an image, a folder, a pattern, a list of images, a video, or a URI of other storage.
 
     Raises:
         InputError: If it is no source of images, or a video of which nothing can be decoded.

@@ -130,7 +130,7 @@ def _read_variant(block: str | None, norm: str | None, five_kernel: int | None) 
 
 
 def _describe(variant: Variant) -> tuple[str, str, str]:
-    """Block, normalisation, and the kernel of the 5x5 branch or that smaller ones stand for it."""
+    """Block, normalisation, and the kernel of the 5x5 branch: ``split`` if smaller ones replace it."""
     kernel = "split" if variant.block == "factorized" else f"{variant.five_kernel}x{variant.five_kernel}"
     return variant.block, variant.norm, kernel
 

@@ -32,7 +32,7 @@ COMMANDS = (
 
 
 class LazyCommands(TyperGroup):
-    """The subcommands. Torch takes seconds to import, so help and slips of the pen do without it.
+    """The subcommands. Torch takes seconds to import, so help and mistyped commands work without it.
 
     Types of click are not named: some versions of typer bring a click of their own.
     """

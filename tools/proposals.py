@@ -21,7 +21,7 @@ from detection.evaluation.proposal_summary import (
     summarize_covers,
 )
 from detection.evaluation.proposal_view import count_text
-from detection.evaluation.report_view import number_text
+from detection.evaluation.texts import number_text
 from tools.cli import plain_console, run_alone
 from tools.progress import counting
 from tools.proposal_sources import METHODS, ProposalSource, SourceOptions, open_source, proposals_of
@@ -58,10 +58,13 @@ def proposals(
     make_folder(out)
     covers, failures = _cover(opened, labelled)
     evaluation = summarize_covers(covers, labelled.class_names, failures=failures)
-    for used in [Path(source)] if source not in METHODS else [model] if model else []:
-        for line in flattering(load_header(used), labelled):
-            console.print(f"note: {line}")
+    used = Path(source) if source not in METHODS else model
+    warnings = () if used is None else flattering(load_header(used), labelled)
+    for line in warnings:
+        console.print(f"note: {line}")
     context = {"source": source, "data": str(data), "split": split, **opened.settings, "time includes": opened.timed}
+    if warnings:
+        context["warnings"] = "; ".join(warnings)
     write_proposal_report(
         out,
         covers,

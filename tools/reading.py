@@ -18,6 +18,7 @@ from detection.data.classes import UnknownClasses
 from detection.data.discover import list_splits, load_dataset
 from detection.data.findings import summarize_findings
 from detection.data.records import DetectionData
+from detection.data.shares import parse_share
 from detection.errors import InputError
 from detection.learnt_images import count_known
 from tools.progress import tracking
@@ -119,12 +120,12 @@ def evaluation_split(data: Path) -> str:
 
 
 def learnt_images(header: ModelHeader, data: DetectionData) -> str | None:
-    """What speaks for it that a model learnt from images of a part; None if nothing does.
+    """Evidence that a model learnt from images of a part; None if there is none.
 
     Their files' names and sizes count; of models that tell none, the name of the part.
     """
     training = header.training
-    if sketch := training.get("image_digests"):
+    if isinstance(sketch := training.get("image_digests"), str) and sketch:
         known = count_known(sketch, (record.path for record in data.images))
         if not known.learnt:
             return None
@@ -138,14 +139,27 @@ def learnt_images(header: ModelHeader, data: DetectionData) -> str | None:
 
 def flattering(header: ModelHeader, data: DetectionData) -> tuple[str, ...]:
     """What a reader of a model's numbers on a part must know: that it learnt from its images, or was chosen by them."""
-    split, found = data.split, []
+    found = []
     if reason := learnt_images(header, data):
         found.append(f"{reason}; on learnt images the numbers flatter")
-    if header.training.get("validation_split") == split:
-        found.append(f"the model's weights were chosen on a part called {split!r}; its numbers flatter a little")
-    if header.calibration is not None and header.calibration["fitted_on"].get("split") == split:
-        found.append(f"scores and thresholds were fitted on a part called {split!r}; their error and F1 flatter")
+    chosen_on = header.training.get("validation_split")
+    if _may_share(chosen_on, data.split):
+        found.append(f"the model's weights were chosen on a part called {chosen_on!r}; its numbers flatter a little")
+    fitted_on = None if header.calibration is None else header.calibration["fitted_on"].get("split")
+    if _may_share(fitted_on, data.split):
+        found.append(f"scores and thresholds were fitted on a part called {fitted_on!r}; their error and F1 flatter")
     return tuple(found)
+
+
+def _may_share(used: object, split: str) -> bool:
+    """Whether a part that was used, by its name, has images of another: is it, holds it, lies in it or overlaps it."""
+    if not isinstance(used, str):
+        return False
+    one, other = parse_share(used), parse_share(split)
+    names = [name if share is None else share.part for name, share in ((used, one), (split, other))]
+    if names[0] != names[1]:
+        return any(inner in PARTS_OF.get(str(outer), ()) for inner, outer in (names, names[::-1]))
+    return one is None or other is None or one.overlaps(other)
 
 
 def split_models(paths: Sequence[Path], usage: str) -> tuple[list[Path], Path]:

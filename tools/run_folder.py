@@ -174,7 +174,7 @@ def restore_state(trainer: Trainer[Network], console: Console) -> bool:
 
 
 class Ending(NamedTuple):
-    """How a training ended: whether its budget is spent, and whether a signal asked to stop, be it too late."""
+    """How a training ended: whether its budget is spent, and whether a signal asked to stop, even if too late."""
 
     finished: bool
     signalled: bool
@@ -226,7 +226,7 @@ def _telling_what_memory_lacks(trainer: Trainer[Network]) -> Iterator[None]:
             options = " or ".join(trainer.settings.memory_options)
             helps = f"free some, or start anew in another --out and lower {options}"
         elif "DataLoader worker" in str(error) or "shared memory" in str(error):
-            helps = "a reading process is gone, as a rule for want of it; lower train.workers or train.cache_mb"
+            helps = "a reading process died, usually for lack of it; lower train.workers or train.cache_mb"
         else:
             raise
         reason = " ".join(str(error).splitlines()[-1:])  # of a reading process it is the end of its traceback

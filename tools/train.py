@@ -12,7 +12,7 @@ from configs.load import DEFAULT, config_origins, load_config
 from configs.schema import Config
 from detection.build_training import ENOUGH_STEPS
 from detection.data.classes import UnknownClasses
-from detection.data.loader import steps_per_epoch
+from detection.data.loader import steps_of_many, steps_per_epoch
 from detection.data.records import DetectionData
 from detection.errors import InputError
 from detection.processes import launched_place
@@ -95,7 +95,7 @@ def tell_many_epochs(config: Config, origins: Mapping[str, str], minutes: float 
     """Says of mosaics and crops that the user asked for that this training may be too short for them."""
     views = config.augment
     an_epoch = steps_per_epoch(num_images, config.train.batch_size * launched_place().processes)
-    needed = max(views.many_epochs * an_epoch, ENOUGH_STEPS if views.many_epochs else 0)
+    needed = steps_of_many(views.many_epochs, an_epoch, enough_steps=ENOUGH_STEPS)
     chances = {"augment.mosaic": views.mosaic, "augment.iou_crop": views.iou_crop}
     asked = [name for name, chance in chances.items() if chance > 0 and origins.get(name, DEFAULT) != DEFAULT]
     if asked and needed > (0 if minutes is not None else config.train.epochs * an_epoch):

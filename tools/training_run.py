@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -77,11 +77,13 @@ class Learner(Generic[Network]):
         network: Before the first step; what is averaged, judged and kept.
         make_task: Turns a source of batches into what is learnt from it, and how.
         whole: The network that detects: the trained one, or one that it is a part of.
+        memory_options: What takes less memory when it is lowered.
     """
 
     network: Network
     make_task: Callable[[DetectionBatches], TrainingTask[Network]]
     whole: Callable[[Network], DetectionNetwork | CropNetwork]
+    memory_options: tuple[str, ...] = build_training.MEMORY_OPTIONS
 
 
 MakeLearner = Callable[[Compute, bool], Learner[Network]]
@@ -175,6 +177,7 @@ class TrainingRun(Generic[Network]):
     def _build_trainer(self, learner: Learner[Network], minutes: float | None) -> Trainer[Network]:
         config, data = self.config, self.training_data
         source = build_training.build_batches(config, data.images, self.regions, place())
+        source = replace(source, by_time=minutes is not None)
         steps = config.train.epochs * source.steps_per_epoch
         budget = choose_budget(self.console, self.compute, minutes=minutes, steps=steps)
         identity = {
@@ -189,7 +192,7 @@ class TrainingRun(Generic[Network]):
         }
         return Trainer(
             learner.make_task(source),
-            settings=build_training.training_settings(config),
+            settings=build_training.training_settings(config, learner.memory_options),
             budget=budget,
             accelerator=self.accelerator,
             state=StateFile(self.out / STATE_NAME, identity),

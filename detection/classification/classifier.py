@@ -103,9 +103,12 @@ def _load(path: Path, *, header_only: bool) -> tuple[dict[str, Tensor], Classifi
     remedy = "give a model.safetensors that `multibox pretrain` wrote"
     tensors, values = load_tensors(path, CLASSIFIER_FORMAT, remedy, header_only=header_only)
     try:
-        return tensors, ClassifierHeader(class_names=tuple(values.pop("class_names")), **values)
+        header = ClassifierHeader(class_names=tuple(values.pop("class_names")), **values)
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: its header lacks or adds fields ({error}); train the classifier anew") from error
+    if not isinstance(header.variant, Mapping) or not isinstance(header.preprocessing, Mapping):
+        raise InputError(f"{path}: its header is none of ours; train the classifier anew")
+    return tensors, header
 
 
 def load_classifier(path: Path, *, device: str = "auto", precision: str = "auto") -> Classifier:
@@ -120,7 +123,7 @@ def load_classifier(path: Path, *, device: str = "auto", precision: str = "auto"
         network = GoogLeNet(len(header.class_names), variant=Variant(**header.variant))
         network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         side = int(header.preprocessing["side"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(f"{path}: weights and header do not fit together: {error}") from error
     return Classifier(
         network,

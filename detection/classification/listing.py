@@ -17,16 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol
 
-from detection.data.image import IMAGE_SUFFIXES
+from detection.data.image import IMAGE_SUFFIXES, MAX_FILE_BYTES
 from detection.errors import InputError
 
 Part = Literal["train", "val"]
 
 HELD_OUT = 10
 """Without a validation part every so many-th image of a class is held out."""
-
-MAX_FILE_BYTES = 2**29
-"""Limit of one file in a zip."""
 
 _ANNOTATIONS = "val/val_annotations.txt"
 _EXPECTED = "expected class folders with images, or train/ and val/ with class folders in them"
@@ -61,8 +58,9 @@ class FolderArchive:
         return sorted(file.as_posix() for file in files if not any(part.startswith(".") for part in file.parts))
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file."""
+        """The bytes of a file; one that is larger than any image is refused unread."""
         try:
+            _check_size(name, (self.root / name).stat().st_size)
             return (self.root / name).read_bytes()
         except OSError as error:
             raise InputError(f"{name}: {error.strerror}; give a readable image file") from error
@@ -86,17 +84,21 @@ class ZipArchive:
 
     def read(self, name: str) -> bytes:
         """The bytes of a file; one that claims to be larger than any image is refused before it is unpacked."""
-        if (size := self.file.getinfo(name).file_size) > MAX_FILE_BYTES:
-            raise InputError(f"{name}: {size} bytes, more than the limit of {MAX_FILE_BYTES}; shrink the image")
+        _check_size(name, self.file.getinfo(name).file_size)
         try:
             return self.file.read(name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, lzma.LZMAError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, lzma.LZMAError, OSError, RuntimeError, ValueError) as error:
             raise InputError(f"{name}: cannot be unpacked ({error}); make the zip anew") from error
 
     def stamp(self, name: str) -> tuple[int, int]:
         """Size and checksum."""
         info = self.file.getinfo(name)
         return info.file_size, info.CRC
+
+
+def _check_size(name: str, size: int) -> None:
+    if size > MAX_FILE_BYTES:
+        raise InputError(f"{name}: {size} bytes, more than the limit of {MAX_FILE_BYTES}; shrink the image")
 
 
 @contextmanager
@@ -113,7 +115,7 @@ def open_archive(data: Path) -> Iterator[Archive]:
         file = zipfile.ZipFile(data)
     except FileNotFoundError as error:
         raise InputError(f"{data}: no such file or folder; {_EXPECTED}, or a zip of them") from error
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise InputError(f"{data}: neither a folder nor a readable zip ({error}); {_EXPECTED}") from error
     with file:
         yield ZipArchive(file)

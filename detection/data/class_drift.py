@@ -89,9 +89,10 @@ def edit_distance(first: str, second: str) -> int:
     return row[-1]
 
 
-def count_objects(part: DetectionData) -> Mapping[str, int]:
-    """Class name -> number of objects of a split."""
-    labels = np.concatenate([np.zeros(0, np.int64), *(image.labels for image in part.images)])
+def count_objects(part: DetectionData, *, learnt: bool = False) -> Mapping[str, int]:
+    """Class name -> number of objects of a split, or of those that are learnt: all but difficult ones and crowds."""
+    chosen = (image.labels[~image.ignore] if learnt else image.labels for image in part.images)
+    labels = np.concatenate([np.zeros(0, np.int64), *chosen])
     counts = np.bincount(labels, minlength=len(part.class_names)).tolist()
     return dict(zip(part.class_names, counts, strict=True))
 
@@ -101,7 +102,7 @@ def _foreign(part: DetectionData, reference: DetectionData) -> Iterator[Finding]
     foreign = [name for name in part.class_names if name not in reference.class_names]
     if foreign:
         written = ", ".join(name + _meant(name, reference.class_names) for name in foreign)
-        message = f"has classes that split '{reference.split}' has not: {written}"
+        message = f"has classes that split '{reference.split}' lacks: {written}"
         known = ", ".join(reference.class_names)
         remedy = f"correct the names, or add such objects; '{reference.split}' has {known}"
         yield Finding("foreign-class", f"split {part.split}", message, remedy)
@@ -117,8 +118,8 @@ def _meant(name: str, known: Sequence[str]) -> str:
 def _untaught(part: DetectionData, reference: DetectionData) -> Iterator[Finding]:
     if not any(len(image.boxes) for image in reference.images):
         return
-    taught = count_objects(reference)
-    untaught = [f"{name} ({count})" for name, count in count_objects(part).items() if count and taught.get(name) == 0]
+    taught, there = count_objects(reference, learnt=True), count_objects(part, learnt=True)
+    untaught = [f"{name} ({count})" for name, count in there.items() if count and taught.get(name) == 0]
     if untaught:
         message = f"has objects of classes of which split '{reference.split}' has none: {first_names(untaught, 10)}"
         remedy = "add such objects there, or do not count on these classes"

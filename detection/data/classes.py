@@ -67,7 +67,7 @@ def match_classes(raw: RawSplit, class_names: Sequence[str] | None, unknown_clas
 
 
 def check_class_table(file: str, ids: Sequence[int], names: Sequence[str]) -> None:
-    """Refuses a table of classes in which an id or a name stands twice, or in which nothing stands.
+    """Refuses a table of classes in which an id or a name stands twice, or nothing, or what no file can hold.
 
     Args:
         file: The file that holds the table, for the message.
@@ -75,10 +75,13 @@ def check_class_table(file: str, ids: Sequence[int], names: Sequence[str]) -> No
         names: The names, in the same order.
 
     Raises:
-        InputError: If the table is empty or ambiguous.
+        InputError: If the table is empty or ambiguous, or a name holds half a character (a lone surrogate).
     """
     if not names:
         raise InputError(f"{file}: names no class; list the class names")
+    for name in names:
+        if any("\ud800" <= letter <= "\udfff" for letter in str(name)):
+            raise InputError(f"{file}: class name {name!a} is no text that a file can hold; correct it")
     for what, entries in (("id", ids), ("name", names)):
         repeats = first_repeats([str(entry) for entry in entries])
         if repeats:

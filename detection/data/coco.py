@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from detection.data.assemble import assemble
-from detection.data.classes import UnknownClasses
 from detection.data.coco_files import LAYOUT, find_image_folder, find_split_file, find_split_files
 from detection.data.coco_json import list_images, list_objects, load_coco_json
 from detection.data.image import find_images
@@ -26,7 +24,7 @@ from detection.data.raw import (
     first_names,
     relative_name,
 )
-from detection.data.records import DetectionData, Finding
+from detection.data.records import Finding
 from detection.errors import InputError
 
 
@@ -49,27 +47,20 @@ def recognise(root: Path) -> str | None:
     return f"COCO: has {first_names(files)}" if files else None
 
 
-def read_coco(
-    root: Path,
-    split: str,
-    class_names: Sequence[str] | None = None,
-    *,
-    unknown_classes: UnknownClasses = "error",
-) -> DetectionData:
+def read_coco(root: Path, split: str) -> RawSplit:
     """Reads one split of a COCO data set.
 
     Args:
         root: The data folder, or a json file.
         split: Name of the split, with or without the year; of no effect if ``root`` is a json file.
-        class_names: C names in label order, matched by name; None takes the categories of the json in their order.
-        unknown_classes: Whether an object of another class is an error or is left out with a finding.
 
     Returns:
-        The images of the json in its order, those without annotations too; category ids are those of the json.
+        The images of the json in its order, those without annotations too; its categories in their order,
+        with their ids.
 
     Raises:
-        InputError: If there is no json for the split, it is no COCO json, its categories are ambiguous, its images
-            are nowhere, or an object has an unknown class.
+        InputError: If there is no json for the split, it is no COCO json, its categories are ambiguous, or its images
+            are nowhere.
     """
     reason = recognise(root)
     if reason is None:
@@ -81,7 +72,7 @@ def read_coco(
     objects, object_findings = list_objects(content, listed.row_of_id)
     is_own_folder = folder.name in (full_split, split) or len(find_split_files(root)) == 1
     unlisted = _unlisted(listed.images, folder) if is_own_folder else []
-    raw = RawSplit(
+    return RawSplit(
         root=root,
         split=split,
         format="coco",
@@ -95,7 +86,6 @@ def read_coco(
         other_ids=listed.other_ids,
         findings=[*content.findings, *listed.findings, *object_findings, *unlisted],
     )
-    return assemble(raw, class_names, unknown_classes)
 
 
 def _unlisted(images: Sequence[ListedImage], folder: Path) -> list[Finding]:

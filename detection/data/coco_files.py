@@ -108,6 +108,8 @@ def _split_name(path: Path) -> str:
 
 def _looks_like_coco(path: Path) -> bool:
     """Whether the head of a json names a key of the format; result lists and other files do not."""
+    if not is_file(path):  # a folder, a link to nothing, a pipe
+        return False
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     return any(key in head for key in _KEYS)

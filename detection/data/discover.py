@@ -5,30 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from detection.data import coco, coco_files, ilsvrc, voc, yolo
+from detection.data.assemble import assemble
 from detection.data.classes import UnknownClasses
-from detection.data.raw import first_names
+from detection.data.raw import RawSplit, first_names
 from detection.data.records import DetectionData
 from detection.data.shares import parse_share, take_share
 from detection.errors import InputError
 
 _SHOWN_ENTRIES = 12
-
-
-class Reader(Protocol):
-    """Reads one split of a data set of one format."""
-
-    def __call__(
-        self,
-        root: Path,
-        split: str,
-        class_names: Sequence[str] | None = None,
-        *,
-        unknown_classes: UnknownClasses = "error",
-    ) -> DetectionData:
-        """Reads ``split`` of the data set in ``root``."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +26,14 @@ class Format:
         layout: The files that it needs.
         recognise: Says why a folder is of this format; None if it is not.
         list_splits: Names the splits of a folder.
-        read: Reads one of them.
+        read: Reads one of them as it is written.
     """
 
     name: str
     layout: str
     recognise: Callable[[Path], str | None]
     list_splits: Callable[[Path], tuple[str, ...]]
-    read: Reader
+    read: Callable[[Path, str], RawSplit]
 
 
 FORMATS = (
@@ -120,9 +106,9 @@ def load_dataset(
     """
     known, share = find_format(root), parse_share(split)
     if share is None:
-        return known.read(root, split, class_names, unknown_classes=unknown_classes)
+        return assemble(known.read(root, split), class_names, unknown_classes)
     part = share.part or _only_part(known.list_splits(root), root, split)
-    return take_share(known.read(root, part, class_names, unknown_classes=unknown_classes), share)
+    return take_share(assemble(known.read(root, part), class_names, unknown_classes), share)
 
 
 def _only_part(parts: Sequence[str], root: Path, split: str) -> str:

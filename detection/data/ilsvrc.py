@@ -17,8 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from detection.data.assemble import assemble
-from detection.data.classes import UnknownClasses, check_class_table
+from detection.data.classes import check_class_table
 from detection.data.image import find_images
 from detection.data.raw import (
     ListedImage,
@@ -30,7 +29,7 @@ from detection.data.raw import (
     is_inside,
     relative_name,
 )
-from detection.data.records import DetectionData, Finding
+from detection.data.records import Finding
 from detection.data.voc_listing import NOTATION, VocListing, check_listed_names, read_annotation
 from detection.errors import InputError
 
@@ -113,30 +112,21 @@ def read_synsets(root: Path) -> tuple[Synset, ...]:
     return tuple(sorted(synsets, key=lambda item: item.category_id))
 
 
-def read_ilsvrc(
-    root: Path,
-    split: str,
-    class_names: Sequence[str] | None = None,
-    *,
-    unknown_classes: UnknownClasses = "error",
-) -> DetectionData:
+def read_ilsvrc(root: Path, split: str) -> RawSplit:
     """Reads one split of an ILSVRC data set.
 
     Args:
         root: The data folder, with Annotations/, Data/ and ImageSets/ in it.
         split: One of `list_splits`, or ``trainval`` for train and val.
-        class_names: C names in label order; None takes all of the devkit's by number, without a devkit the synset ids
-            of this split, sorted.
-        unknown_classes: Whether an object of another class is an error or is left out with a finding.
 
     Returns:
         The images of the split in its order, named relative to Data/DET; ids are positions from 1, which for val are
-        the devkit's numbers. Category ids are those of the devkit, else 1..C. An object whose synset the devkit does
-        not know is left out with a finding a synset.
+        the devkit's numbers. The classes are all of the devkit's by number, which are the category ids; without a
+        devkit the synset ids of this split, sorted. An object whose synset the devkit does not know is left out with a
+        finding a synset.
 
     Raises:
-        InputError: If the split does not exist or is empty, the devkit's table is faulty, or an object has an unknown
-            class.
+        InputError: If the split does not exist or is empty, or the devkit's table is faulty.
     """
     reason = recognise(root)
     if reason is None:
@@ -147,7 +137,7 @@ def read_ilsvrc(
         names, objects = tuple(item.name for item in synsets), _label_by_synset(listing, synsets)
     else:
         names, objects = listing.label_by_name()
-    raw = RawSplit(
+    return RawSplit(
         root=root,
         split=split,
         format="ilsvrc",
@@ -159,7 +149,6 @@ def read_ilsvrc(
         objects=objects,
         findings=listing.findings,
     )
-    return assemble(raw, class_names, unknown_classes)
 
 
 def _folders(folder: Path) -> list[str]:

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path, PurePath
+from stat import S_ISDIR, S_ISREG
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ from detection.errors import InputError
 _SUFFIXES = ".jpg .jpeg .jfif .png .bmp .gif .tif .tiff .webp .ppm .pgm .jp2"
 IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 MAX_PIXELS = 178_956_970  # 0.5 GB as RGB; from here on Pillow refuses too.
+MAX_FILE_BYTES = 2**29  # Of a file that is read as a whole before it is decoded, from a zip or other storage.
 
 # Only formats that decode in process: Pillow would hand an EPS file to Ghostscript.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
@@ -52,7 +54,10 @@ _TURNS = {
 }
 _FIRST_QUARTER_TURN = 5  # From orientation 5 on, height and width change places.
 # Pillow's format plugins answer damaged bytes with any of these.
-_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error, zlib.error)
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error),
+    *(ArithmeticError, AttributeError, AssertionError, RuntimeError),
+)
 
 # What matters is an error here; warnings (half of MAX_PIXELS reached, odd EXIF block) would be noise at each image.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -88,7 +93,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8
         max_pixels: Larger images are refused before they are decoded.
 
     Returns:
-        (H, W, 3) uint8 RGB, contiguous and writable; H and W as `read_image_size` tells them.
+        (H, W, 3) uint8 RGB, contiguous and writable; H and W as `read_image_header` tells them.
 
     Raises:
         InputError: If the file is missing, empty, no image, truncated, damaged or larger than ``max_pixels``.
@@ -135,11 +140,6 @@ def read_image_header(path: Path, max_pixels: int = MAX_PIXELS) -> ImageHeader:
         return _header(image)
 
 
-def read_image_size(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Reads height and width of the upright image without decoding the pixels; raises like `read_image_header`."""
-    return read_image_header(path, max_pixels).size_hw
-
-
 def find_images(folder: Path, *, recursive: bool = False) -> list[Path]:
     """Lists the image files of a folder by their suffix, sorted by path; hidden files and folders are passed over.
 
@@ -170,6 +170,7 @@ def _opened(source: Path | BytesIO, name: str, max_pixels: int) -> Iterator[Imag
     """Opens an image at its header; what Pillow raises there or in the body becomes an InputError."""
     kind = "image"
     try:
+        _refuse_pipes(source, name)
         with Image.open(source, formats=_FORMATS) as image:
             kind = image.format or kind
             if image.width * image.height > max_pixels:
@@ -188,6 +189,12 @@ def _opened(source: Path | BytesIO, name: str, max_pixels: int) -> Iterator[Imag
     except _DAMAGE as error:
         fault = "truncated" if "truncated" in str(error).lower() else "damaged"
         raise InputError(f"{name}: {fault} {kind} ({error}); copy or export the file again") from error
+
+
+def _refuse_pipes(source: Path | BytesIO, name: str) -> None:
+    """Reading one would wait for ever."""
+    if isinstance(source, Path) and not (S_ISREG(mode := source.stat().st_mode) or S_ISDIR(mode)):
+        raise InputError(f"{name}: a pipe or a device, no file; give an image file")
 
 
 def _too_large(name: str, size: str, max_pixels: int) -> str:

@@ -12,6 +12,7 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from detection.chance import Stream
 from detection.data.scene import Scene, View, box_areas, cut
 from detection.preprocess import PAD_COLOUR, resize
 
@@ -20,8 +21,6 @@ MIN_SCALE = 0.3
 
 OVERLAPS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 """Least IoU of the crop with an object, drawn at equal odds; 1 leaves the whole image. Torchvision's values."""
-
-_STREAM = 2  # Of a view's seed; the mosaic and the other changes have their own.
 
 _MIN_SIDE = 8  # Pixels; torchvision divides by the crop's height, which may be 0 below 4.
 
@@ -42,7 +41,7 @@ def iou_crop(scene: Scene, *, probability: float, seed: int) -> Scene:
     """
     if probability == 0:  # the usual case, asked for every view
         return scene
-    rng = np.random.default_rng((seed, _STREAM))
+    rng = np.random.default_rng((seed, Stream.CROP))
     objects = scene.boxes[scene.learnable]
     if rng.random() >= probability or not len(objects) or min(scene.size_hw) < _MIN_SIDE:
         return scene

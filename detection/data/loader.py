@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from detection.chance import view_seed
 from detection.data.augment import Augmentation
 from detection.data.image_cache import ImageCache
 from detection.data.iou_crop import iou_crop
@@ -25,7 +26,7 @@ from detection.data.scene import Scene, blank_scene, make_scene
 from detection.errors import InputError
 from detection.preprocess import Image, resize, resized_size, stack_images
 from detection.processes import ALONE, Place
-from detection.schedule import ResolutionPhase, draw_side, side_at, sides_around
+from detection.schedule import ResolutionPhase, draw_side, share_of_steps, side_at, sides_around
 from detection.structures import Target
 from detection.workers import start_worker
 from proposals.structures import Proposals
@@ -265,9 +266,9 @@ class OwnPart(Sampler[list[SampleKey]]):
             yield keys[self.place.rank * own :][:own]
 
 
-def view_seed(seed: int, step: int, row: int) -> int:
-    """A seed for one view, well spread over 32 bits."""
-    return int(np.random.SeedSequence((seed, step, row)).generate_state(1)[0])
+def steps_of_many(many_epochs: int, steps_per_epoch: int, *, enough_steps: int) -> int:
+    """Steps from which a run makes many passes; 0 where any run counts as such (``many_epochs`` = 0)."""
+    return max(many_epochs * steps_per_epoch, enough_steps) if many_epochs else 0
 
 
 @dataclass(frozen=True)
@@ -285,6 +286,7 @@ class DetectionBatches:
         many_epochs: Passes that are many; a shorter run has neither mosaics nor crops. 0: any run has them.
         enough_steps: Steps that such a run has at least: with fewer there is more to learn than to forget.
         mosaic_until: Share of the run with mosaics; the rest shows single images.
+        by_time: Whether the run's budget is time, of which steps at smaller inputs take less.
         place: Which of how many training processes takes these B images of each step.
     """
 
@@ -298,6 +300,7 @@ class DetectionBatches:
     many_epochs: int = 0
     enough_steps: int = 0
     mosaic_until: float = 1.0
+    by_time: bool = False
     place: Place = ALONE
 
     @property
@@ -335,13 +338,14 @@ class DetectionBatches:
         return make_loader(self.training_set, OwnPart(plan, self.place), collate, workers=self.workers)
 
     def _is_long(self, step: int, progress: float) -> bool:
-        """Whether the whole run will make many passes, by the steps of its part so far; unknown in the first pass.
+        """Whether the whole run, by its steps so far, will make many passes; unknown in the first pass.
 
         A budget of minutes tells its steps only as it goes; one of steps tells the same all the time.
         """
-        needed = max(self.many_epochs * self.steps_per_epoch, self.enough_steps)
-        rounding = 1e-6  # A run of just so many steps is one of them at every step.
-        return step >= self.steps_per_epoch and step + rounding >= needed * progress
+        share = share_of_steps(progress, self.phases) if self.by_time else progress
+        needed = steps_of_many(self.many_epochs, self.steps_per_epoch, enough_steps=self.enough_steps)
+        rounding = 1e-6  # A run of exactly that many steps counts as long throughout.
+        return step >= self.steps_per_epoch and step + rounding >= needed * share
 
     def largest_batch(self) -> Batch:
         """Half of it the squarest images, which fill their padded place most, half those with the most objects."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from detection.chance import Stream
 from detection.data.scene import Scene, View, cut, join_scenes
 from detection.preprocess import PAD_COLOUR, Image
 
@@ -21,8 +22,6 @@ CENTRE = (0.3, 0.7)
 
 ZOOM = (0.5, 1.0)
 """Range of an image's size in a mosaic, relative to its size alone."""
-
-_STREAM = 1  # Of a view's seed; the crop and the other changes have their own.
 
 
 class MosaicDraw(NamedTuple):
@@ -55,7 +54,7 @@ def draw_mosaic(seed: int, num_images: int, *, probability: float) -> MosaicDraw
     """
     if probability == 0:  # the usual case, asked for every view
         return None
-    rng = np.random.default_rng((seed, _STREAM))
+    rng = np.random.default_rng((seed, Stream.MOSAIC))
     if rng.random() >= probability:
         return None
     return MosaicDraw(

@@ -131,8 +131,8 @@ def is_file(path: Path) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is such a file or folder; see ``is_file`` for names that cannot be."""
-    return os.path.exists(path)
+    """Whether there is such a file or folder, no device or pipe; see ``is_file`` for names that cannot be."""
+    return os.path.isfile(path) or os.path.isdir(path)
 
 
 def relative_name(path: Path, folder: Path) -> str:

@@ -30,6 +30,10 @@ class Share(NamedTuple):
     percent: int
     rest: bool
 
+    def overlaps(self, other: Share) -> bool:
+        """Whether two shares of the same part have images in common."""
+        return self.rest == other.rest or self.percent + other.percent > 100
+
 
 def parse_share(split: str) -> Share | None:
     """Reads ``all:80%``, ``all:-20%``, ``80%`` or ``-20%``; None for a plain name.

@@ -9,16 +9,14 @@ else by ``<filename>``, and never outside the data folder.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from detection.data.assemble import assemble
-from detection.data.classes import UnknownClasses
 from detection.data.image import IMAGE_SUFFIXES, find_images
 from detection.data.raw import ListedImage, RawSplit, choose_split, first_names, is_file, is_inside, relative_name
-from detection.data.records import DetectionData, Finding
+from detection.data.records import Finding
 from detection.data.voc_listing import NOTATION, VocListing, check_listed_names, names_in_line, read_annotation
 from detection.data.voc_xml import looks_like_voc
 from detection.errors import InputError
@@ -60,34 +58,26 @@ def list_splits(root: Path) -> tuple[str, ...]:
     return splits or tuple(_side_by_side(root)) or (ALL,)
 
 
-def read_voc(
-    root: Path,
-    split: str,
-    class_names: Sequence[str] | None = None,
-    *,
-    unknown_classes: UnknownClasses = "error",
-) -> DetectionData:
+def read_voc(root: Path, split: str) -> RawSplit:
     """Reads one split of a VOC data set.
 
     Args:
         root: The data folder.
         split: One of `list_splits`, or ``all`` for every annotation file.
-        class_names: C names in label order; None takes the names of this split alone, sorted.
-        unknown_classes: Whether an object of another class is an error or is left out with a finding.
 
     Returns:
-        The images of the split in its order; ids are positions from 1, category ids 1..C. An image without an
-        annotation file counts as one without objects.
+        The images of the split in its order, with positions from 1 as ids; the classes of this split alone, sorted. An
+        image without an annotation file counts as one without objects.
 
     Raises:
-        InputError: If the split does not exist or is empty, or an object has an unknown class.
+        InputError: If the split does not exist or is empty.
     """
     reason = recognise(root)
     if reason is None:
         raise InputError(f"{root}: not a VOC data set; expected {LAYOUT}")
     listing = _list_images(root, split)
     names, objects = listing.label_by_name()
-    raw = RawSplit(
+    return RawSplit(
         root=root,
         split=split,
         format="voc",
@@ -99,7 +89,6 @@ def read_voc(
         objects=objects,
         findings=listing.findings,
     )
-    return assemble(raw, class_names, unknown_classes)
 
 
 def _annotation_folder(root: Path) -> Path | None:

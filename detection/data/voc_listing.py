@@ -81,7 +81,7 @@ def read_annotation(path: Path, label_file: str, findings: list[Finding]) -> Voc
         return VocAnnotation()
     try:
         annotation = parse_annotation(path.read_bytes(), label_file)
-    except XmlError as fault:
+    except (XmlError, OSError) as fault:
         findings.append(Finding("unreadable-label", label_file, str(fault), "correct the file; its image is left out"))
         return None
     findings.extend(annotation.findings)

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from detection.data.assemble import assemble
-from detection.data.classes import UnknownClasses
 from detection.data.image import find_images
 from detection.data.raw import (
     BoxNotation,
@@ -29,7 +27,7 @@ from detection.data.raw import (
     is_file,
     relative_name,
 )
-from detection.data.records import DetectionData, Finding
+from detection.data.records import Finding
 from detection.data.yolo_yaml import YoloYaml, find_yaml, load_yolo_yaml
 from detection.errors import InputError
 
@@ -69,34 +67,26 @@ def list_splits(root: Path) -> tuple[str, ...]:
     return () if path is None else tuple(load_yolo_yaml(path).sources)
 
 
-def read_yolo(
-    root: Path,
-    split: str,
-    class_names: Sequence[str] | None = None,
-    *,
-    unknown_classes: UnknownClasses = "error",
-) -> DetectionData:
+def read_yolo(root: Path, split: str) -> RawSplit:
     """Reads one split of a YOLO data set.
 
     Args:
         root: The data folder, or its yaml file.
         split: ``train``, ``val`` or ``test``, as the yaml has them.
-        class_names: C names in label order, matched by name; None takes those of the yaml in their order.
-        unknown_classes: Whether an object of another class is an error or is left out with a finding.
 
     Returns:
-        The images of the split, sorted by path or in the order of its list file; ids are positions from 1, category
-        ids the class numbers of the yaml.
+        The images of the split, sorted by path or in the order of its list file; ids are positions from 1; the
+        classes of the yaml in the order of their numbers, which are the category ids.
 
     Raises:
-        InputError: If there is no yaml, it does not have the split or names, or an object has an unknown class.
+        InputError: If there is no yaml, or it does not have the split or names.
     """
     path = find_yaml(root)
     if path is None:
         raise InputError(f"{root}: not a YOLO data set; expected {LAYOUT}")
     yaml = load_yolo_yaml(path)
     listing = _list_images(yaml, split)
-    raw = RawSplit(
+    return RawSplit(
         root=root,
         split=split,
         format="yolo",
@@ -108,7 +98,6 @@ def read_yolo(
         objects=listing.objects,
         findings=listing.all_findings(),
     )
-    return assemble(raw, class_names, unknown_classes)
 
 
 @dataclass
@@ -202,7 +191,14 @@ def _list_images(yaml: YoloYaml, split: str) -> _Listing:
     for position, (path, labels) in enumerate(labels_of.items(), start=1):
         label_file, file_name = relative_name(labels, yaml.base), relative_name(path, yaml.base)
         if is_file(labels):
-            _add_objects(listing, labels, label_file, label_of_id, yaml.keypoint_numbers)
+            try:
+                lines = labels.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+            except OSError as fault:
+                message = str(fault.strerror)
+                remedy = "make the file readable; its image is left out"
+                listing.findings.append(Finding("unreadable-label", label_file, message, remedy))
+                continue
+            _add_objects(listing, lines, label_file, label_of_id, yaml.keypoint_numbers)
         else:
             listing.unlabelled.append(file_name)
         listing.images.append(ListedImage(position, path, file_name, label_file, None))
@@ -227,10 +223,9 @@ def _orphaned_labels(labels_of: Mapping[Path, Path], base: Path) -> list[Finding
 
 
 def _add_objects(
-    listing: _Listing, path: Path, label_file: str, label_of_id: Mapping[int, int], keypoint_numbers: int
+    listing: _Listing, lines: Sequence[str], label_file: str, label_of_id: Mapping[int, int], keypoint_numbers: int
 ) -> None:
-    """Appends the objects of one label file, which belong to the next image."""
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    """Appends the objects of the lines of one label file, which belong to the next image."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

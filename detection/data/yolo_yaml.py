@@ -113,7 +113,8 @@ def find_yaml(root: Path) -> Path | None:
     usual = next((root / name for name in _USUAL_NAMES if (root / name).is_file()), None)
     if usual is not None:
         return usual
-    others = [path for suffix in _SUFFIXES for path in root.glob(f"*{suffix}") if _NAMES_KEY.search(path.read_bytes())]
+    files = (path for suffix in _SUFFIXES for path in root.glob(f"*{suffix}") if path.is_file())
+    others = [path for path in files if _NAMES_KEY.search(path.read_bytes())]
     return others[0] if len(others) == 1 else None
 
 
@@ -148,7 +149,8 @@ def load_yolo_yaml(path: Path) -> YoloYaml:
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or no such date
+    # ValueError: no UTF-8, or no such date; LookupError, AttributeError: `!!bool maybe`, `!!timestamp x`.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not valid yaml ({error}); correct it") from error
     return content if isinstance(content, dict) else {}
 

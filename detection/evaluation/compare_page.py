@@ -15,16 +15,16 @@ from detection.atomic import write_json
 from detection.data.image import read_image
 from detection.errors import InputError
 from detection.evaluation.comparison import Change, Comparison, Side
-from detection.evaluation.intervals import METHOD, PAIRED_METHOD, Difference, Estimate
+from detection.evaluation.intervals import LEAST_IMAGES, METHOD, PAIRED_METHOD, Difference, Estimate
 from detection.evaluation.page import jpeg_uri, scale_image, write_page, xywh
-from detection.evaluation.report_view import estimate_text
+from detection.evaluation.texts import estimate_text, signed_text
 
 VERDICTS = {
     "a": "A is better: the interval excludes 0",
     "b": "B is better: the interval excludes 0",
     "open": "cannot be told apart: the interval contains 0",
     "same": "no difference in any resample",
-    "unknown": "no interval: it takes objects in two images",
+    "unknown": f"no interval: it takes objects in {LEAST_IMAGES} images",
 }
 """What a verdict means, in words."""
 
@@ -136,15 +136,6 @@ def write_comparison(out: Path, comparison: Comparison, *, names: tuple[str, str
     write_page(out / "compare.html", "compare_page.html.j2", content)
 
 
-def signed_text(estimate: Estimate) -> str:
-    """A difference and its interval, with signs: ``+0.012 [-0.004..+0.030]``."""
-    if estimate.value is None:
-        return "n/a"
-    interval = estimate.interval
-    bounds = "" if interval is None else f" [{_signed(interval.low)}..{_signed(interval.high)}]"
-    return _signed(estimate.value) + bounds
-
-
 def better_text(difference: Difference) -> str:
     """In how many of the resamples each is better."""
     if difference.a_better is None or difference.b_better is None:
@@ -171,10 +162,6 @@ def _bar(estimate: Estimate, scale: float) -> Bar | None:
         return None
     low, high = (100 * bound / scale for bound in (estimate.interval.low, estimate.interval.high))
     return Bar(round(low, 1), round(high - low, 1), round(min(max(100 * estimate.value / scale, -100), 100), 1))
-
-
-def _signed(value: float) -> str:
-    return f"{round(value, 3) + 0.0:+.3f}"  # the sum makes -0.0 a plain 0.0
 
 
 def _picture(comparison: Comparison, image: int, change: Change) -> ChangedPicture:

@@ -10,6 +10,7 @@ Legend: G ground truths and D detections over all images and classes, C classes,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -45,11 +46,13 @@ class ErrorAnalysis:
             of its class or beyond the number of detections that COCO counts.
         targets: (D,) row of the ground truth that a right detection found, or that one with an error of class or place
             would find if that were mended; else -1.
+        image_ids: (I,) of its images.
     """
 
     split: SplitBoxes
     kinds: Ints
     targets: Ints
+    image_ids: Ints
 
     def counts(self, score_thresholds: Floats | None = None) -> dict[str, int]:
         """Errors of each kind.
@@ -113,7 +116,7 @@ class ErrorAnalysis:
         """Mean AP over the classes that have objects; ``forgiven`` (C,) of these need not be found."""
         num_gt = self.split.gt_counts()
         left = num_gt if forgiven is None else num_gt - forgiven
-        rows = np.argsort(labels, kind="stable")  # class after class, in each best score first
+        rows = self._order[np.argsort(labels[self._order], kind="stable")]  # class after class
         rows = rows[counted[rows]]
         bounds = np.searchsorted(labels[rows], np.arange(self.split.num_classes + 1))
         values = [
@@ -122,6 +125,11 @@ class ErrorAnalysis:
         ]
         return float(np.mean(values)) if values else None
 
+    @cached_property
+    def _order(self) -> Ints:
+        """(D,) rows of the detections, best score first; of equal scores that of the lowest image id."""
+        return np.lexsort((self.image_ids[self.split.image], -self.split.scores))
+
     def _kept(self, score_thresholds: Floats | None) -> Bools:
         """(D,) detections of at least the threshold of their class."""
         if score_thresholds is None:
@@ -129,7 +137,9 @@ class ErrorAnalysis:
         return np.asarray(self.split.scores >= score_thresholds[self.split.labels], np.bool_)
 
 
-def find_errors(split: SplitBoxes, *, max_detections: int = MAX_DETECTIONS) -> ErrorAnalysis:
+def find_errors(
+    split: SplitBoxes, *, image_ids: Sequence[int] | None = None, max_detections: int = MAX_DETECTIONS
+) -> ErrorAnalysis:
     """Finds the error of every wrong detection; ignored objects never make one.
 
     A detection that is several things at once is the first of: localisation, classification, duplicate, background,
@@ -137,6 +147,7 @@ def find_errors(split: SplitBoxes, *, max_detections: int = MAX_DETECTIONS) -> E
 
     Args:
         split: All boxes.
+        image_ids: Of its images; of equal scores that of the lowest id comes first. None: that of the first image.
         max_detections: Detections counted per image and class, best score first; the others are left out.
     """
     kinds = np.full(len(split.scores), LEFT_OUT)
@@ -146,7 +157,8 @@ def find_errors(split: SplitBoxes, *, max_detections: int = MAX_DETECTIONS) -> E
         overlaps = _ImageOverlaps.of(split, rows, gt_rows)
         kinds[rows], local = _judge(overlaps)
         targets[rows] = np.append(gt_rows, -1)[local]
-    return ErrorAnalysis(split, kinds, targets)
+    ids = np.arange(split.num_images) if image_ids is None else np.asarray(image_ids, dtype=np.int64)
+    return ErrorAnalysis(split, kinds, targets, ids)
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def explain(
         estimates=resample_split(split, image_ids=image_ids, max_detections=max_detections).estimates(),
         score_thresholds=thresholds,
         outcomes=outcomes,
-        errors=find_errors(split, max_detections=max_detections),
+        errors=find_errors(split, image_ids=image_ids, max_detections=max_detections),
         confusion=count_confusions(split, thresholds),
         blame=blame,
     )

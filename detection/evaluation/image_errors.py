@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from detection.evaluation.class_boxes import Bools, Floats, SplitBoxes
-from detection.evaluation.voc_map import match_voc
+from detection.evaluation.voc_map import match_for_use
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class ImageErrors:
 
 
 def find_outcomes(split: SplitBoxes) -> Outcomes:
-    """Matches every class as the VOC devkits do (``match_voc``)."""
+    """Matches every class by ``match_for_use``."""
     correct, wrong = np.zeros(len(split.scores), np.bool_), np.zeros(len(split.scores), np.bool_)
     found_score = np.full(len(split.gt_labels), -np.inf)
     for label in range(split.num_classes):
         rows, gt_rows = split.rows_of(label), split.gt_rows_of(label)
-        matches = match_voc(split.of_class(label))
+        matches = match_for_use(split.of_class(label))
         correct[rows], wrong[rows] = matches.correct, matches.wrong
         found_score[gt_rows[matches.gt_index[matches.correct]]] = matches.scores[matches.correct]
     return Outcomes(correct, wrong, found_score)

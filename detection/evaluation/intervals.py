@@ -28,6 +28,11 @@ METHOD = "bootstrap and jackknife over images, t interval of the logit, 95 %"
 PAIRED_METHOD = "both results resampled together over images, expanded percentiles with jackknife, 95 %"
 
 _TAIL = 0.025
+
+LEAST_IMAGES = 6
+"""Images with objects from which differences have an interval: of two equal detectors one is better on all of n images
+by chance in 2 ** (1 - n) of the cases, less than 5 % from six on, and no resample of them says anything else."""
+
 _ROUNDING = 1e-12
 """Numbers nearer to each other than this are equal: sums of as many terms in another order differ by less."""
 
@@ -53,8 +58,8 @@ class Estimate:
 
     Attributes:
         value: The number; None where it does not exist.
-        interval: Its interval; None where it does not exist, or with objects in a single image, which tells nothing
-            of others.
+        interval: Its interval; None where it does not exist, or with objects in too few images to tell of others: in
+            one, of a difference in fewer than ``LEAST_IMAGES``.
     """
 
     value: float | None
@@ -153,12 +158,12 @@ def percentile_interval(numbers: Numbers) -> Interval | None:
     Where the jackknife sees a greater spread than the bootstrap, it is stretched by the quotient.
 
     Args:
-        numbers: They exist; with fewer than two images there is no interval.
+        numbers: They exist; with fewer than ``LEAST_IMAGES`` images there is no interval, but where nothing differs.
     """
-    errors = _standard_errors(numbers)
-    if errors is None:
+    errors, samples = _standard_errors(numbers), _present(numbers.drawn)
+    if errors is None or (numbers.num_images < LEAST_IMAGES and samples.any()):
         return None
-    degrees, samples = numbers.num_images - 1, _present(numbers.drawn)
+    degrees = numbers.num_images - 1
     expanded = float(ndtr(np.sqrt(numbers.num_images / degrees) * stdtrit(degrees, _TAIL)))
     middle = samples.mean()
     by_bootstrap, by_jackknife = errors

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import math
+import tokenize
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -167,7 +169,7 @@ def read_judged(report: Path) -> JudgedSplit:
     # Damaged zips are told by any of these.
     except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
         raise InputError(_damaged(path, str(error))) from error
-    except (RuntimeError, NotImplementedError, RecursionError, MemoryError) as error:
+    except (RuntimeError, MemoryError, lzma.LZMAError, tokenize.TokenError) as error:
         raise InputError(_damaged(path, str(error))) from error
     return judged
 

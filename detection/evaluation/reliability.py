@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from detection.data.records import DetectionData
 from detection.evaluation.class_boxes import Bools, ClassBoxes, Floats, Ints, pack_by_class
-from detection.evaluation.voc_map import Matches, match_voc
+from detection.evaluation.voc_map import Matches, match_for_use
 from detection.structures import Detections
 
 NUM_BINS = 10
@@ -61,7 +61,7 @@ def judge(boxes: ClassBoxes, matches: Matches) -> JudgedClass:
 
     Args:
         boxes: The class.
-        matches: From ``match_voc(boxes)``, or another matching of them.
+        matches: From ``match_for_use(boxes)``, or another matching of them.
     """
     counted = ~matches.ignored
     judged = _rows_of(matches, counted, num_gt=matches.num_gt)
@@ -69,7 +69,7 @@ def judge(boxes: ClassBoxes, matches: Matches) -> JudgedClass:
 
 
 def judge_split(data: DetectionData, detections: Mapping[int, Detections]) -> dict[str, JudgedClass]:
-    """Judges every detection of a split by VOC matching at IoU 0.5.
+    """Judges every detection of a split by VOC matching at IoU 0.5 (``match_for_use``).
 
     Args:
         data: The split.
@@ -81,7 +81,7 @@ def judge_split(data: DetectionData, detections: Mapping[int, Detections]) -> di
     Raises:
         ValueError: If detections belong to an unknown image or label.
     """
-    judged = [judge(boxes, match_voc(boxes)) for boxes in pack_by_class(data, detections)]
+    judged = [judge(boxes, match_for_use(boxes)) for boxes in pack_by_class(data, detections)]
     return dict(zip(data.class_names, judged, strict=True))
 
 

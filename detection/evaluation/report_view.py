@@ -9,7 +9,7 @@ import numpy as np
 
 from detection.evaluation.bootstrap import ApEstimates
 from detection.evaluation.class_boxes import Floats, Ints
-from detection.evaluation.intervals import Estimate, Interval
+from detection.evaluation.intervals import Estimate
 from detection.evaluation.operating_point import Thresholds
 from detection.evaluation.reliability import pool, reliability
 from detection.evaluation.summary import ClassEvaluation, Evaluation
@@ -143,7 +143,7 @@ def reliability_plot(per_class: Mapping[str, ClassEvaluation]) -> ReliabilityPlo
         points.append((each.score, each.precision))
     score, precision = np.array(points).T
     word = "much" if binned.overconfidence > 0 else "little"
-    promise = f"on the mean they promise {abs(binned.overconfidence):.3f} too {word}"
+    promise = f"on average they promise {abs(binned.overconfidence):.3f} too {word}"
     return ReliabilityPlot(bars, _points(score, precision), binned.ece, promise)
 
 
@@ -187,19 +187,3 @@ def _shown_rows(right: Floats) -> Ints:
 def _points(right: Floats, up: Floats) -> str:
     """Points of an SVG polyline of values in [0, 1]; y counts downwards."""
     return " ".join(f"{100 * x:.1f},{100 - 100 * y:.1f}" for x, y in zip(right, up, strict=True))
-
-
-def number_text(value: float | None, missing: str = "n/a") -> str:
-    """Three decimals, or ``missing`` where the number does not exist."""
-    return missing if value is None else f"{value:.3f}"
-
-
-def interval_text(interval: Interval | None) -> str:
-    """``0.580..0.645``; empty where there is no interval."""
-    return "" if interval is None else f"{interval.low:.3f}..{interval.high:.3f}"
-
-
-def estimate_text(estimate: Estimate) -> str:
-    """A number and its interval: ``0.612 [0.580..0.645]``."""
-    bounds = interval_text(estimate.interval)
-    return number_text(estimate.value) + (f" [{bounds}]" if bounds else "")

@@ -132,10 +132,15 @@ def _judge_regions(could: Bools, covers: Bools, said: Ints, label: int, backgrou
 
 
 def _is_suppressed(trace: Trace, region: int, label: int) -> bool:
-    """Whether NMS took a region: if not, the limit did, and then no better detection of its class overlaps it."""
-    better = (trace.found_labels == label) & (trace.found_scores >= trace.scores[region, label])
-    iou = pairwise_iou(trace.boxes[region, label][None], trace.found[better])
-    return not trace.is_full or bool((iou > trace.overlap_lost - _IOU_ROUNDING).any())
+    """Whether NMS took a region or its score: if not, the limit did.
+
+    The limit takes the lowest scores. So where a worse detection of the class has stayed, it did not take this one;
+    nor where a better one overlaps it too much.
+    """
+    same, better = trace.found_labels == label, trace.found_scores >= trace.scores[region, label]
+    iou = pairwise_iou(trace.boxes[region, label][None], trace.found[same & better])
+    is_covered = bool((iou > trace.overlap_lost - _IOU_ROUNDING).any())
+    return not trace.is_full or is_covered or bool((same & ~better).any())
 
 
 def blame_missed(

@@ -23,6 +23,7 @@ from detection.evaluation.voc_map import (
     PrecisionRecall,
     average_precision_voc07,
     average_precision_voc12,
+    match_for_use,
     match_ilsvrc,
     match_voc,
     precision_recall,
@@ -78,7 +79,7 @@ class ClassEvaluation:
         num_gt_by_size: Objects to be found in each band.
         best: Where F1 is highest, None if no detection is right.
         precise: Where the wanted precision is reached with the greatest recall, None if it is not.
-        curve: Precision and recall at IoU 0.5, VOC matching.
+        curve: Precision and recall at IoU 0.5, by ``match_for_use``.
         judged: The counted detections, each right or wrong by the same matching.
     """
 
@@ -248,13 +249,13 @@ def _evaluate_class(
     boxes: ClassBoxes, coco: CocoMap, label: int, *, counts: Mapping[str, Sequence[int]], precision: float
 ) -> ClassEvaluation:
     """All numbers of one class."""
-    matches = match_voc(boxes)
+    devkit, matches = precision_recall(match_voc(boxes)), match_for_use(boxes)
     curve = precision_recall(matches)
     return ClassEvaluation(
         ap=coco.ap[label],
         ap50=coco.ap50[label],
-        voc07=average_precision_voc07(curve),
-        voc12=average_precision_voc12(curve),
+        voc07=average_precision_voc07(devkit),
+        voc12=average_precision_voc12(devkit),
         ilsvrc=average_precision_voc12(precision_recall(match_ilsvrc(boxes))),
         num_gt=boxes.num_gt,
         num_detections=len(boxes.scores),

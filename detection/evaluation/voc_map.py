@@ -6,11 +6,14 @@ Legend: G ground truths and D detections of one class over all images; N counted
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from detection.evaluation.class_boxes import Bools, ClassBoxes, Floats, Ints
+from detection.evaluation.class_boxes import Bools, ClassBoxes, Floats, Ints, share_inside
+
+SHARE_INSIDE = 0.5
+"""Of a detection, in an ignored object of its class, from which it is no false one in use."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Matches:
     Attributes:
         scores: (D,) descending.
         gt_index: (D,) row of the ground truth it was matched to; -1 is a false positive.
-        ignored: (D,) matched to an ignored ground truth: neither right nor wrong.
+        ignored: (D,) matched to an ignored ground truth, or as good as that: neither right nor wrong.
         num_gt: Ground truths to be found (ignored ones left out).
     """
 
@@ -37,7 +40,7 @@ class Matches:
     @property
     def wrong(self) -> Bools:
         """(D,) false positives."""
-        return self.gt_index < 0
+        return (self.gt_index < 0) & ~self.ignored
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,23 @@ def match_voc(boxes: ClassBoxes, *, iou_threshold: float = 0.5) -> Matches:
     matched = ignored.copy()
     matched[hits[first]] = True
     return Matches(boxes.scores, np.where(matched, best_gt, -1), ignored, boxes.num_gt)
+
+
+def match_for_use(boxes: ClassBoxes) -> Matches:
+    """Matches as ``match_voc``, but a wrong detection with half of itself or more in an ignored object is ignored.
+
+    What a detector is worth to a user must not suffer from what nobody labelled one by one: a crowd is one box around
+    many objects, with which each of them overlaps too little for the devkit's rule. COCO leaves them out alike.
+    """
+    matches = match_voc(boxes)
+    if not boxes.gt_ignore.any():
+        return matches
+    ignored = matches.ignored.copy()
+    for rows, gt_rows, _ in boxes.overlaps():
+        crowds = boxes.gt_boxes[gt_rows[boxes.gt_ignore[gt_rows]]]
+        inside = share_inside(boxes.boxes[rows], crowds).max(axis=1, initial=0.0) >= SHARE_INSIDE
+        ignored[rows] |= inside & matches.wrong[rows]
+    return replace(matches, ignored=ignored)
 
 
 def match_ilsvrc(boxes: ClassBoxes) -> Matches:

@@ -11,9 +11,6 @@ from typing import Any
 from detection.checkpoint import read_classes, sha256_of
 from detection.detector import Detector
 
-KEY = "multibox-rcnn"
-"""Under which the document lies in a file's metadata."""
-
 FORMAT = "multibox-rcnn export 1"
 
 
@@ -77,6 +74,15 @@ class ExportDocument:
             thresholds = {kind: tuple(values) for kind, values in document.pop("thresholds").items()}
             if any(len(values) != len(names) for values in thresholds.values()):
                 raise ValueError(f"thresholds of other than its {len(names)} classes")
-            return cls(class_names=names, category_ids=ids, thresholds=thresholds, **document)
+            read = cls(class_names=names, category_ids=ids, thresholds=thresholds, **document)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"its document lacks or adds fields ({error})") from error
+        texts, counts = (read.source, read.source_sha256), (read.longest_side, read.max_detections)
+        scores = [read.score_threshold, *(value for values in thresholds.values() for value in values)]
+        if not (
+            all(isinstance(text, str) for text in texts)
+            and all(type(number) is int and number > 0 for number in counts)
+            and all(score is None or type(score) in (int, float) for score in scores)
+        ):
+            raise ValueError("a field of its document has another type than ours have")
+        return read

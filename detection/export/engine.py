@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from backbone.weights import METADATA_KEY
 from detection.checkpoint import MODEL_NAME
 from detection.errors import InputError
-from detection.export.document import KEY, ExportDocument
+from detection.export.document import ExportDocument
 from detection.export.files import INPUT
 from detection.extras import needed
-from detection.preprocess import Image
+from detection.preprocess import Image, check_images
 from detection.structures import Detections
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
@@ -97,7 +98,12 @@ class ExportedDetector:
         return self.document.thresholds
 
     def detect_images(self, images: Sequence[Image]) -> list[Detections]:
-        """(H, W, 3) uint8 RGB images of any sizes -> detections in the pixels of each; those of one size together."""
+        """(H, W, 3) uint8 RGB images of any sizes -> detections in the pixels of each; those of one size together.
+
+        Raises:
+            InputError: If an image has another shape or type, or the file answers what no detector can.
+        """
+        check_images(images)
         by_size: dict[tuple[int, int], list[int]] = {}
         for row, image in enumerate(images):
             by_size.setdefault((image.shape[0], image.shape[1]), []).append(row)
@@ -105,15 +111,22 @@ class ExportedDetector:
         for size_hw, rows in by_size.items():
             outputs = self.run(np.stack([images[row] for row in rows]))
             for place, row in enumerate(rows):
-                found[row] = _of_image(outputs, place, size_hw)
+                found[row] = _of_image(outputs, place, size_hw, num_classes=len(self.class_names))
         return [found[row] for row in range(len(images))]
 
 
-def _of_image(outputs: Arrays, place: int, size_hw: tuple[int, int]) -> Detections:
+def _of_image(outputs: Arrays, place: int, size_hw: tuple[int, int], *, num_classes: int) -> Detections:
     own = outputs["image_index"] == place
     boxes = torch.from_numpy(outputs["boxes"][own].astype(np.float32)).reshape(-1, 4)
     scores = torch.from_numpy(outputs["scores"][own].astype(np.float32))
-    return Detections(boxes, scores, torch.from_numpy(outputs["labels"][own].astype(np.int64)), size_hw)
+    labels = torch.from_numpy(outputs["labels"][own].astype(np.int64))
+    are_numbers = boxes.isfinite().all() and scores.isfinite().all()
+    if not (are_numbers and ((labels >= 0) & (labels < num_classes)).all()):
+        raise InputError(
+            f"the exported file answers with boxes or scores that are no numbers, or labels beyond its {num_classes} "
+            "classes; export the model again"
+        )
+    return Detections(boxes, scores, labels, size_hw)
 
 
 def load_exported(path: Path) -> ExportedDetector:
@@ -141,7 +154,7 @@ def _open_onnx(path: Path) -> tuple[Run, str]:
     def run(images: npt.NDArray[np.uint8]) -> Arrays:
         return dict(zip(names, session.run(names, {INPUT: images}), strict=True))
 
-    return run, session.get_modelmeta().custom_metadata_map[KEY]
+    return run, session.get_modelmeta().custom_metadata_map[METADATA_KEY]
 
 
 def _open_openvino(path: Path) -> tuple[Run, str]:
@@ -154,4 +167,4 @@ def _open_openvino(path: Path) -> tuple[Run, str]:
         results = compiled([images])
         return {name: results[place] for place, name in enumerate(names)}
 
-    return run, model.get_rt_info([KEY]).astype(str)
+    return run, model.get_rt_info([METADATA_KEY]).astype(str)

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from backbone.weights import METADATA_KEY
 from detection.atomic import atomic_path
-from detection.export.document import KEY, ExportDocument
+from detection.export.document import ExportDocument
 from detection.export.graph import DetectionGraph, GraphDetections
 from detection.extras import needed
 
@@ -32,9 +33,8 @@ def write_onnx(graph: DetectionGraph, document: ExportDocument, path: Path) -> N
     """
     onnx = needed("onnx", "onnx")
     example = torch.zeros(2, 150, 200, 3, dtype=torch.uint8)
-    outputs = GraphDetections._fields
-    free = {INPUT: {0: "batch", 1: "height", 2: "width"}} | {name: {0: "detections"} for name in outputs[:3]}
-    free["image_index"] = {0: "detections"}
+    outputs = list(GraphDetections._fields)
+    free = {INPUT: {0: "batch", 1: "height", 2: "width"}} | {name: {0: "detections"} for name in outputs}
     with atomic_path(path) as draft:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # The tracer warns of every size that it follows.
@@ -43,14 +43,14 @@ def write_onnx(graph: DetectionGraph, document: ExportDocument, path: Path) -> N
                 (example,),
                 str(draft),
                 input_names=[INPUT],
-                output_names=[*outputs[:3], "image_index"],
+                output_names=outputs,
                 dynamic_axes=free,
                 opset_version=OPSET,
                 dynamo=False,
             )
         model = onnx.load(str(draft))
         entry = model.metadata_props.add()
-        entry.key, entry.value = KEY, document.to_text()
+        entry.key, entry.value = METADATA_KEY, document.to_text()
         onnx.save(model, str(draft))
 
 
@@ -62,7 +62,7 @@ def write_openvino(onnx_path: Path, document: ExportDocument, path: Path) -> Non
     """
     openvino = needed("openvino", "openvino")
     model = openvino.convert_model(str(onnx_path))
-    model.set_rt_info(document.to_text(), [KEY])
+    model.set_rt_info(document.to_text(), [METADATA_KEY])
     save_openvino(model, path)
 
 

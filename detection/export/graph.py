@@ -21,13 +21,13 @@ from detection.errors import InputError
 from detection.export.resizing import scale_pixels
 from detection.matrix_nms import decay_scores, num_candidates
 from detection.network import DetectionNetwork
-from detection.postprocess import OFFSET_SCALE
+from detection.postprocess import refine_boxes
 from detection.preprocess import PAD_COLOUR, PAD_MULTIPLE
 from detection.roi_classifier import RoiClassifier
 from detection.roi_pooling import SAMPLES_PER_BIN, assign_levels
-from detection.second_look import LEAST_SIDE
+from detection.second_look import move_regions
 from proposals.box_coder import decode
-from proposals.box_ops import enlarge, is_valid
+from proposals.box_ops import clip, enlarge
 from proposals.multibox import ConvolutionalMultiBox, InputSizes
 
 _NEVER = -1e4  # A logit that no prior has.
@@ -41,13 +41,13 @@ class GraphDetections(NamedTuple):
         boxes: (D, 4) float32 xyxy, pixels of the images.
         scores: (D,) float32.
         labels: (D,) int64 in [0, C).
-        images: (D,) int64 in [0, B), the image each is of.
+        image_index: (D,) int64 in [0, B), the image each is of.
     """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
-    images: Tensor
+    image_index: Tensor
 
 
 class JudgedRegions(NamedTuple):
@@ -131,7 +131,7 @@ class DetectionGraph(nn.Module):
         priors = nn.functional.pad(self.multibox.priors(sizes), [0, 0, 0, wanted])
         logits, rows = logits.topk(wanted, dim=1)
         boxes = decode(offsets.gather(1, rows[..., None].expand(-1, -1, 4)), priors[rows])
-        boxes = torch.minimum(boxes.clamp(min=0), _limits(scaled))
+        boxes = clip(boxes, scaled)
         large = ((boxes[..., 2:] - boxes[..., :2]) > 1.0).all(dim=-1)
         scores = torch.where(large, logits.sigmoid(), torch.zeros_like(logits))
         images = torch.arange(scores.shape[0], device=scores.device)[:, None].expand_as(scores)
@@ -148,7 +148,7 @@ class DetectionGraph(nn.Module):
         offsets = None if first.offsets is None else mean_offsets(first.offsets)
         if self.network.second_look is None or offsets is None:
             return JudgedRegions(boxes, objectness, probabilities, offsets)
-        moved = _move(boxes.flatten(0, 1), probabilities, offsets, scaled).view_as(boxes)
+        moved = move_regions(boxes.flatten(0, 1), probabilities, offsets, scaled).view_as(boxes)
         second = self._look(self.network.second_look, pyramid, moved)
         assert second.offsets is not None
         everyone = torch.cat([first.logits, second.logits])
@@ -186,8 +186,7 @@ class DetectionGraph(nn.Module):
         scores, passed = self._score(regions)
         rows, labels = passed.nonzero(as_tuple=True)
         chosen = boxes.flatten(0, 1)[rows]
-        if offsets is not None:
-            chosen = _refine(chosen, offsets[rows, labels], scaled)
+        chosen = refine_boxes(chosen, None if offsets is None else offsets[rows, labels], scaled)
         images = torch.div(rows, self.network.proposal_settings.num_proposals, rounding_mode="floor")
         chosen_scores = scores[rows, labels]
         valid = ((chosen[:, 2:] - chosen[:, :2]) > 0).all(dim=1).nonzero(as_tuple=True)[0]
@@ -214,7 +213,7 @@ class DetectionGraph(nn.Module):
         chosen = boxes.gather(1, rows[..., None].expand(-1, -1, 4))
         if offsets is not None:
             by_place = offsets.view(images, proposals * classes, 4)
-            chosen = _refine(chosen, by_place.gather(1, places[..., None].expand(-1, -1, 4)), scaled)
+            chosen = refine_boxes(chosen, by_place.gather(1, places[..., None].expand(-1, -1, 4)), scaled)
         best = best * ((chosen[..., 2:] - chosen[..., :2]) > 0).all(dim=-1)
         lowered = decay_scores(chosen, best, labels, settings.nms_sigma)
         final, order = lowered.topk(min(settings.max_detections, candidates), dim=1)
@@ -225,10 +224,10 @@ class DetectionGraph(nn.Module):
     def _finish(self, found: GraphDetections, original: Tensor, scaled: Tensor) -> GraphDetections:
         """Back to the pixels of the images, calibrated, best first."""
         factors = original.to(torch.float32) / scaled.to(torch.float32)
-        mapped = torch.minimum(found.boxes * factors.flip(0).repeat(2), _limits(original))
+        mapped = clip(found.boxes * factors.flip(0).repeat(2), original)
         calibrated = self._calibrate(found.scores, found.labels)
         order = calibrated.argsort(descending=True)
-        return GraphDetections(mapped[order], calibrated[order], found.labels[order], found.images[order])
+        return GraphDetections(mapped[order], calibrated[order], found.labels[order], found.image_index[order])
 
     def _calibrate(self, scores: Tensor, labels: Tensor) -> Tensor:
         """As ``Calibration.apply``, in single precision, which engines are made for."""
@@ -237,24 +236,6 @@ class DetectionGraph(nn.Module):
         slopes, biases = self.score_maps[labels].unbind(dim=1)
         inside = scores.clamp(1e-7, 1 - 1e-6)
         return torch.sigmoid(slopes * torch.log(inside / (1 - inside)) + biases)
-
-
-def _refine(boxes: Tensor, offsets: Tensor, scaled: Tensor) -> Tensor:
-    """As ``refine_boxes``, for images whose size is a tensor: boxes and offsets (..., 4)."""
-    return torch.minimum(decode(offsets * OFFSET_SCALE, boxes).clamp(min=0), _limits(scaled))
-
-
-def _move(boxes: Tensor, probabilities: Tensor, offsets: Tensor, scaled: Tensor) -> Tensor:
-    """As ``move_regions``, for (B P, 4) boxes of images of one size."""
-    labels = probabilities[:, :-1].argmax(dim=1)
-    chosen = offsets.gather(1, labels[:, None, None].expand(-1, 1, 4)).squeeze(1)
-    moved = _refine(boxes, chosen, scaled)
-    return torch.where(is_valid(moved, min_size=LEAST_SIDE)[:, None], moved, boxes)
-
-
-def _limits(size_hw: Tensor) -> Tensor:
-    """(2,) height and width -> (4,) float32 width, height, width, height: the far corner of boxes."""
-    return size_hw.flip(0).repeat(2).to(torch.float32)
 
 
 def _suppress(boxes: Tensor, scores: Tensor, shifts: Tensor, iou_threshold: float) -> Tensor:

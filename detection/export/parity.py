@@ -66,8 +66,14 @@ def measure_drift(source: ImageDetector, export: ImageDetector, images: Iterable
 
 
 def _add(drift: Drift, expected: Detections, found: Detections) -> None:
-    """Pairs detections of one class by overlap; near the lowest score either side may lack one."""
+    """Pairs detections of one class by overlap; near the lowest score either side may lack one.
+
+    What is no number in the export counts as a detection without a counterpart.
+    """
     drift.images += 1
+    is_sound = found.boxes.isfinite().all(dim=1) & found.scores.isfinite()
+    drift.missing += int(torch.count_nonzero(~is_sound))
+    found = found[is_sound]  # what is no number compares as it likes
     strong = expected[expected.scores >= WEAK]
     drift.detections += len(strong)
     drift.missing += _unpaired(found[found.scores >= WEAK + MAX_SCORE], expected)

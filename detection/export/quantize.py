@@ -10,8 +10,9 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+from backbone.weights import METADATA_KEY
 from detection.errors import InputError
-from detection.export.document import KEY, ExportDocument
+from detection.export.document import ExportDocument
 from detection.export.files import save_openvino
 from detection.extras import needed
 from detection.preprocess import Image
@@ -53,5 +54,5 @@ def quantize_openvino(source: Path, path: Path, document: ExportDocument, images
         subset_size=SUBSET,
         ignored_scope=nncf.IgnoredScope(names=scaling, types=list(_LEFT_ALONE), validate=False),
     )
-    quantized.set_rt_info(document.to_text(), [KEY])
+    quantized.set_rt_info(document.to_text(), [METADATA_KEY])
     save_openvino(quantized, path)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from backbone import PAPER, GoogLeNet, Variant
 from backbone import fused as fused_module
-from backbone.fused import fuse, fuse_convolutions
+from backbone.fused import KEPT_SHAPES, fuse, fuse_convolutions
 from backbone.inception import ConvUnit, fold_batch_norm
 from tests.backbone.networks import fill_parameters, name_variant
 
@@ -37,6 +39,27 @@ def test_the_trunk_answers_the_same(variant: Variant, size: tuple[int, int]) -> 
         assert fuse_convolutions(network) == sum(isinstance(module, ConvUnit) for module in network.modules())
         for name, features in network.features(images).items():
             torch.testing.assert_close(features, plain[name], rtol=1e-4, atol=1e-4)
+
+
+@needs_operators
+def test_shapes_that_take_turns_are_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = ConvUnit(3, 4, 3).eval()
+    block.fold()
+    fused = fuse(block)
+    assert fused is not None
+    packed = []
+    reorder = torch.ops.mkldnn._reorder_convolution_weight
+    operators = SimpleNamespace(
+        _convolution_pointwise=torch.ops.mkldnn._convolution_pointwise,
+        _reorder_convolution_weight=lambda *rest: packed.append(tuple(rest[-1])) or reorder(*rest),
+    )
+    monkeypatch.setattr(torch.ops, "mkldnn", operators)
+    with torch.inference_mode():
+        for size in [8, 9, 8, 9, *range(20, 20 + KEPT_SHAPES - 1), 9, 8]:
+            x = torch.randn(1, 3, size, size)
+            torch.testing.assert_close(fused(x), torch.relu(block.conv(x)), rtol=1e-4, atol=1e-4)
+    # The oldest, 8, had to make room, and 9 was still there.
+    assert [shape[-1] for shape in packed] == [8, 9, *range(20, 20 + KEPT_SHAPES - 1), 8]
 
 
 @needs_operators

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from detection.classification import listing
 from detection.classification.listing import Listing, Part, list_part, open_archive
 from detection.errors import InputError
+from tests.builders import random_pixels
 from tests.classification.pictures import COLOURS, class_files, write_folder, write_zip
 
 CLASSES = tuple(sorted(COLOURS))
@@ -103,6 +105,20 @@ def test_a_member_that_would_unpack_to_too_much_is_refused(tmp_path: Path, monke
         assert archive.read("b/0.png") == bytes(10)
         with pytest.raises(InputError, match=r"a/0\.png: 11 bytes, more than the limit of 10"):
             archive.read("a/0.png")
+    folder = write_folder(tmp_path / "d", {"a/0.png": bytes(11)})
+    with open_archive(folder) as archive, pytest.raises(InputError, match=r"a/0\.png: 11 bytes, more than the limit"):
+        archive.read("a/0.png")
+
+
+def test_a_damaged_member_of_another_packing_is_told(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "d.zip", "w", zipfile.ZIP_BZIP2) as file:
+        file.writestr("a/0.png", random_pixels((40, 40)).tobytes())
+        info = file.getinfo("a/0.png")
+    content = bytearray((tmp_path / "d.zip").read_bytes())
+    content[info.header_offset + 60] ^= 0xFF
+    (tmp_path / "d.zip").write_bytes(content)
+    with open_archive(tmp_path / "d.zip") as archive, pytest.raises(InputError, match=r"a/0\.png: cannot be unpacked"):
+        archive.read("a/0.png")
 
 
 def test_a_list_left_behind_by_a_rearrangement_does_not_hide_the_class_folders(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_listed_image_that_cannot_be_opened_is_not_told_as_unlisted(clean: Path)
 
     kinds = [finding.kind for finding in audit_dataset(clean).findings]
 
-    assert kinds == ["unreadable-image", "foreign-class"]
+    assert kinds == ["unreadable-image", "foreign-class", "untaught-class"]
 
 
 def test_images_in_a_folder_that_coco_jsons_share(tmp_path: Path) -> None:
@@ -144,12 +144,14 @@ def test_findings_of_the_readers_are_told_once(tmp_path: Path) -> None:
 
 
 def test_class_that_only_another_split_has(clean: Path) -> None:
-    finding = only_finding(audit_dataset(clean).findings, "foreign-class")
+    foreign, untaught = audit_dataset(clean).findings
 
-    assert str(finding) == (
-        "split test: has classes that split 'train' has not: bird; "
+    assert str(foreign) == (
+        "split test: has classes that split 'train' lacks: bird; "
         "correct the names, or add such objects; 'train' has cat, dog"
     )
+    # The only dog of the training part is a crowd.
+    assert untaught.message == "has objects of classes of which split 'train' has none: dog (1)"
 
 
 def test_same_image_in_two_splits(tmp_path: Path) -> None:

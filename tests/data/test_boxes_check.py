@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from detection.data.boxes_check import PackedObjects, classify_boxes, clip_boxes, first_of_equals
-from detection.data.coco import read_coco
+from detection.data.discover import load_dataset
 from tests.builders import ToyImage, ToyObject, write_coco
 
 SIZE_HW = (40, 60)
@@ -66,7 +66,7 @@ def test_classify(box: tuple[float, ...], fault: str) -> None:
 
 def test_slivers_leave_no_box_without_area_in_a_record(tmp_path: Path) -> None:
     image = ToyImage("a", SIZE_HW, (ToyObject("cat", (60 - 1e-6, 5, 90, 9)), ToyObject("cat", (5, 5, 25, 25))))
-    data = read_coco(write_coco(tmp_path, {"train": [image]}), "train")
+    data = load_dataset(write_coco(tmp_path, {"train": [image]}), "train")
     assert data.images[0].boxes.tolist() == [[5, 5, 25, 25]]
     assert [finding.kind for finding in data.findings] == ["outside-box"]
 

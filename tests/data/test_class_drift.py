@@ -76,7 +76,7 @@ def test_foreign_names_with_what_was_meant(tmp_path: Path) -> None:
 
     assert [finding.kind for finding in findings] == ["foreign-class", "similar-classes"]
     assert findings[0].message == (
-        f"has classes that split 'train' has not: Cat (perhaps 'cat': {SAME_NAME}), bird, "
+        f"has classes that split 'train' lacks: Cat (perhaps 'cat': {SAME_NAME}), bird, "
         "platelets (perhaps 'platelet': singular and plural)"
     )
 
@@ -101,6 +101,16 @@ def test_classes_without_a_training_object(tmp_path: Path) -> None:
 
     assert finding.kind == "untaught-class"
     assert finding.message == "has objects of classes of which split 'train' has none: dog (2)"
+
+
+def test_ignored_objects_teach_nothing(tmp_path: Path) -> None:
+    crowd = ToyImage("a", (40, 60), (ToyObject("cat", (0, 0, 20, 20)), ToyObject("dog", (1, 0, 21, 20), ignore=True)))
+    root = write_coco(tmp_path, {"train": [crowd], "val": [image("b", "cat", "dog")]})
+
+    (finding,) = drift(root, "train", "val")
+
+    assert (finding.kind, finding.file) == ("untaught-class", "split val")
+    assert finding.message.endswith("has none: dog (1)")
 
 
 def test_background_as_a_class(tmp_path: Path) -> None:

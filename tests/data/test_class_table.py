@@ -9,6 +9,7 @@ import pytest
 
 from detection.data.class_table import ClassTable, merge_classes
 from detection.data.discover import load_dataset
+from detection.errors import InputError
 from tests.builders import ToyImage, write_coco, write_voc
 from tests.data.test_class_drift import image
 
@@ -54,3 +55,11 @@ def test_signs_that_mean_something(tmp_path: Path, name: str, other: str) -> Non
     table = merged(tmp_path, {"train": image("a", name), "val": image("b", other)})
 
     assert table.name_of == {name: name, other: other}
+
+
+def test_a_name_of_half_a_character_is_refused(tmp_path: Path) -> None:
+    root = write_coco(tmp_path, {"train": [image("a", "cat")]})
+    (path,) = root.rglob("*.json")
+    path.write_text(path.read_text().replace('"cat"', '"c\\ud800t"'))
+    with pytest.raises(InputError, match=r"class name 'c\\ud800t' is no text that a file can hold"):
+        load_dataset(root, "train")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detection.data.coco import read_coco
+from detection.data.discover import load_dataset
 from detection.data.records import DetectionData
 from detection.errors import InputError
 from detection.evaluation.coco_map import coco_map
@@ -34,7 +34,7 @@ def write_edited(root: Path, edit: Edit, images: list[ToyImage] | None = None) -
 
 
 def read_edited(root: Path, edit: Edit, images: list[ToyImage] | None = None) -> DetectionData:
-    data = read_coco(write_edited(root, edit, images), "train")
+    data = load_dataset(write_edited(root, edit, images), "train")
     assert_valid_data(data)
     return data
 
@@ -48,10 +48,10 @@ def assert_same_images(first: DetectionData, second: DetectionData) -> None:
 
 @pytest.mark.parametrize("ids", [(0, 1, 2), (1, 2, 3), (11, 90, 91), (7, 3, 5)])
 def test_id_schemes_give_the_same_labels(tmp_path: Path, ids: tuple[int, ...]) -> None:
-    reference = read_coco(write_coco(tmp_path / "reference", {"train": toy_images(3)}), "train")
+    reference = load_dataset(write_coco(tmp_path / "reference", {"train": toy_images(3)}), "train")
     root = write_coco(tmp_path / "other", {"train": toy_images(3)}, dict(zip(CLASS_NAMES, ids, strict=True)))
 
-    data = read_coco(root, "train")
+    data = load_dataset(root, "train")
 
     assert_valid_data(data)
     assert_same_images(data, reference)
@@ -60,11 +60,11 @@ def test_id_schemes_give_the_same_labels(tmp_path: Path, ids: tuple[int, ...]) -
 
 
 def test_shuffled_categories_give_the_same_labels_by_name(tmp_path: Path) -> None:
-    reference = read_coco(write_coco(tmp_path / "reference", {"train": toy_images(3)}), "train")
+    reference = load_dataset(write_coco(tmp_path / "reference", {"train": toy_images(3)}), "train")
     root = write_coco(tmp_path / "other", {"train": toy_images(3)}, {"dog": 1, "bird": 2, "cat": 3})
 
-    assert read_coco(root, "train").class_names == ("dog", "bird", "cat")
-    data = read_coco(root, "train", reference.class_names)
+    assert load_dataset(root, "train").class_names == ("dog", "bird", "cat")
+    data = load_dataset(root, "train", reference.class_names)
 
     assert_same_images(data, reference)
     assert data.category_ids == (2, 3, 1)
@@ -74,7 +74,7 @@ def test_shuffled_categories_give_the_same_labels_by_name(tmp_path: Path) -> Non
 def test_class_that_the_json_lacks_gets_a_free_id(tmp_path: Path) -> None:
     root = write_coco(tmp_path, {"train": toy_images(3)}, {"bird": 4, "cat": 90, "dog": 2})
 
-    data = read_coco(root, "train", ("horse", "cat", "bird", "cow", "dog"))
+    data = load_dataset(root, "train", ("horse", "cat", "bird", "cow", "dog"))
 
     assert data.category_ids == (91, 90, 4, 92, 2)
     assert data.findings == ()
@@ -83,7 +83,7 @@ def test_class_that_the_json_lacks_gets_a_free_id(tmp_path: Path) -> None:
 def test_category_without_objects_may_be_unknown(tmp_path: Path) -> None:
     root = write_edited(tmp_path, lambda document: document["categories"].append({"id": 50, "name": "horse"}))
 
-    assert read_coco(root, "train", CLASS_NAMES).class_names == CLASS_NAMES
+    assert load_dataset(root, "train", CLASS_NAMES).class_names == CLASS_NAMES
 
 
 def test_categories_without_a_name_are_passed_over(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_broken_frame_is_an_error(tmp_path: Path, edit: Edit, message: str) -> N
     root = write_edited(tmp_path, edit)
 
     with pytest.raises(InputError) as caught:
-        read_coco(root, "train")
+        load_dataset(root, "train")
 
     assert str(caught.value).startswith(f"{root / JSON}: {message}")
 
@@ -125,7 +125,7 @@ def test_broken_json_is_an_error(tmp_path: Path, text: str) -> None:
     (root / JSON).write_text(text, encoding="utf-8")
 
     with pytest.raises(InputError, match=r"instances_train.json: (not valid json|no list 'images')"):
-        read_coco(root, "train")
+        load_dataset(root, "train")
 
 
 @pytest.mark.parametrize("field", [{"iscrowd": 1}, {"ignore": 1}, {"iscrowd": 0, "ignore": True}, {"ignore": "1"}])
@@ -166,7 +166,7 @@ def test_image_ids_are_kept_or_numbered_if_they_are_strings(tmp_path: Path) -> N
         for annotation in document["annotations"]:
             annotation["image_id"] = f"photo-{annotation['image_id']}"
 
-    reference = read_coco(write_coco(tmp_path / "reference", {"train": toy_images(3)}), "train")
+    reference = load_dataset(write_coco(tmp_path / "reference", {"train": toy_images(3)}), "train")
     data = read_edited(tmp_path / "strings", as_strings)
 
     assert [image.image_id for image in reference.images] == [10, 20, 30]
@@ -272,7 +272,7 @@ def test_entries_of_one_file_are_one_image_with_the_objects_of_both(tmp_path: Pa
         moved = next(each for each in document["annotations"] if each["image_id"] == 10)
         moved["image_id"] = 99
 
-    reference = read_coco(write_coco(tmp_path / "reference", {"train": toy_images(3)}), "train")
+    reference = load_dataset(write_coco(tmp_path / "reference", {"train": toy_images(3)}), "train")
     data = read_edited(tmp_path / "split", split)
     assert [image.file_name for image in data.images] == ["image0.jpg", "image1.jpg", "image2.jpg"]
     assert_same_images(data, reference)
@@ -318,7 +318,7 @@ def test_annotations_without_ids(tmp_path: Path) -> None:
 
 
 def test_annotations_in_any_order(tmp_path: Path) -> None:
-    reference = read_coco(write_coco(tmp_path / "reference", {"train": toy_images(4)}), "train")
+    reference = load_dataset(write_coco(tmp_path / "reference", {"train": toy_images(4)}), "train")
 
     def interleave(document: dict[str, Any]) -> None:
         document["annotations"].sort(key=lambda entry: (entry["category_id"], -entry["image_id"]))
@@ -333,14 +333,14 @@ def test_a_json_without_images_or_a_folder_for_them_says_so(tmp_path: Path) -> N
     (tmp_path / JSON).write_text(json.dumps(document), encoding="utf-8")
 
     with pytest.raises(InputError, match="split 'train' lists no image"):
-        read_coco(tmp_path, "train")
+        load_dataset(tmp_path, "train")
 
 
 def test_images_that_are_not_in_the_json_are_told_once(tmp_path: Path) -> None:
     root = write_coco(tmp_path, {"train": toy_images(2)})
     write_pixels(root / "train", toy_images(5, prefix="unlisted"))
 
-    finding = only_finding(read_coco(root, "train").findings, "unlisted-image")
+    finding = only_finding(load_dataset(root, "train").findings, "unlisted-image")
 
     assert finding.message == (
         "5 images of train/ are not listed: unlisted0.jpg, unlisted1.jpg, unlisted2.jpg and 2 more"
@@ -354,7 +354,7 @@ def test_images_of_other_splits_in_a_shared_folder_are_not_missed(tmp_path: Path
     shutil.rmtree(root / "train")
     shutil.rmtree(root / "val")
 
-    assert read_coco(root, "train").findings == ()
+    assert load_dataset(root, "train").findings == ()
 
 
 def as_corners(num_annotations: int) -> Edit:
@@ -395,6 +395,6 @@ def test_50_000_annotations_of_one_image(tmp_path: Path) -> None:
     ]
     (root / JSON).write_text(json.dumps(document), encoding="utf-8")
 
-    data = read_coco(root, "train")
+    data = load_dataset(root, "train")
 
     assert len(data.images[0].boxes) == 50_000

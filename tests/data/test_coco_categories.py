@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from detection.data.coco import read_coco
+from detection.data.discover import load_dataset
 from detection.data.records import DetectionData
 from detection.errors import InputError
 from detection.results_file import read_detections
@@ -27,7 +27,7 @@ def read_with_categories(root: Path, *categories: dict[str, Any], used_id: int =
     document = coco_document([IMAGE], {"cells": used_id}) | {"categories": categories}
     write_pixels(root / "train", [IMAGE])
     (root / "train/_annotations.coco.json").write_text(json.dumps(document), encoding="utf-8")
-    data = read_coco(root, "train")
+    data = load_dataset(root, "train")
     assert_valid_data(data)
     return data
 

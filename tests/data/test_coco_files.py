@@ -10,6 +10,7 @@ import pytest
 
 from detection.data.coco import read_coco, recognise
 from detection.data.coco_files import list_splits
+from detection.data.discover import load_dataset
 from detection.errors import InputError
 from tests.builders import CLASS_NAMES, ToyImage, coco_document, toy_images, write_coco, write_pixels
 from tests.data.contracts import assert_valid_data
@@ -41,7 +42,7 @@ def place(root: Path, json_name: str, image_folder: str, images: list[ToyImage] 
 def test_usual_places(tmp_path: Path, json_name: str, image_folder: str, split: str) -> None:
     root = place(tmp_path, json_name, image_folder)
 
-    data = read_coco(root, split)
+    data = load_dataset(root, split)
 
     assert_valid_data(data)
     assert len(data.images) == 2
@@ -55,7 +56,7 @@ def test_json_itself_can_be_given(tmp_path: Path) -> None:
 
     assert recognise(path) == "COCO: has my labels.json"
     assert list_splits(path) == ("my labels",)
-    assert len(read_coco(path, "anything").images) == 2
+    assert len(load_dataset(path, "anything").images) == 2
 
 
 def test_other_files_of_coco_are_no_splits(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_other_files_of_coco_are_no_splits(tmp_path: Path) -> None:
 
     assert list_splits(root) == ("train2014", "train2017", "val")
     with pytest.raises(InputError) as caught:
-        read_coco(root, "train")
+        load_dataset(root, "train")
     assert str(caught.value).startswith(f"{root}: more than one json for split 'train'; expected ")
     assert str(caught.value).endswith("; choose one of: train2014, train2017; name one with --split")
 
@@ -83,7 +84,7 @@ def test_images_that_are_nowhere(tmp_path: Path) -> None:
     shutil.rmtree(root / "train")
 
     with pytest.raises(InputError) as caught:
-        read_coco(root, "train")
+        load_dataset(root, "train")
 
     assert "none of its first images ('image0.jpg', ...) lies in " in str(caught.value)
     assert str(root / "images/train") in str(caught.value)
@@ -97,4 +98,4 @@ def test_names_with_folders_and_backslashes(tmp_path: Path) -> None:
         entry["file_name"] = f"day 1\\{entry['file_name']}"
     path.write_text(json.dumps(document), encoding="utf-8")
 
-    assert [image.file_name for image in read_coco(root, "train").images] == ["day 1/image0.jpg", "day 1/image1.jpg"]
+    assert [image.file_name for image in load_dataset(root, "train").images] == ["day 1/image0.jpg", "day 1/image1.jpg"]

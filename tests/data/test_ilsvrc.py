@@ -10,7 +10,6 @@ import pytest
 from detection.data.discover import find_format, load_dataset
 from detection.data.ilsvrc import Synset, list_splits, read_ilsvrc, read_synsets, recognise
 from detection.data.records import DetectionData
-from detection.data.voc import read_voc
 from detection.errors import InputError
 from tests.builders import SYNSETS, ToyImage, ToyObject, toy_images, write_ilsvrc, write_voc
 from tests.data.contracts import assert_valid_data, only_finding
@@ -40,7 +39,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def read(root: Path, split: str) -> DetectionData:
-    data = read_ilsvrc(root, split)
+    data = load_dataset(root, split)
     assert_valid_data(data)
     return data
 
@@ -144,26 +143,26 @@ def test_faulty_table_of_the_devkit(root: Path, table: str, message: str) -> Non
     (root / MAP).write_text(table, encoding="utf-8")
 
     with pytest.raises(InputError) as caught:
-        read_ilsvrc(root, "val")
+        load_dataset(root, "val")
 
     assert str(caught.value).startswith(f"{root / MAP}: ")
     assert message in str(caught.value)
 
 
 def test_given_class_names_fix_the_labels(root: Path) -> None:
-    data = read_ilsvrc(root, "train", ("water bottle", "ant", "accordion"))
+    data = load_dataset(root, "train", ("water bottle", "ant", "accordion"))
 
     assert [image.labels.tolist() for image in data.images] == [[2], [], [0, 1]]
     assert data.category_ids == (4, 3, 1)
     with pytest.raises(InputError, match=r"object 1 of train/.* has the class 'accordion'.*none of water bottle, ant"):
-        read_ilsvrc(root, "train", ("water bottle", "ant"))
-    left = read_ilsvrc(root, "train", ("water bottle", "ant"), unknown_classes="drop")
+        load_dataset(root, "train", ("water bottle", "ant"))
+    left = load_dataset(root, "train", ("water bottle", "ant"), unknown_classes="drop")
     assert [len(image.boxes) for image in left.images] == [0, 0, 2]
 
 
 def test_boxes_enter_as_those_of_voc(tmp_path: Path) -> None:
     images = toy_images(6, class_names=tuple(SYNSETS), seed=3)
-    voc = read_voc(write_voc(tmp_path / "voc", {"train": images}), "train")
+    voc = load_dataset(write_voc(tmp_path / "voc", {"train": images}), "train")
 
     data = read(write_ilsvrc(tmp_path / "ilsvrc", {"train": images}, None), "train")
 
@@ -262,7 +261,7 @@ def test_trainval_must_be_asked_for(root: Path) -> None:
     assert [image.image_id for image in data.images] == [1, 2, 3, 4, 5, 6]
     assert list_splits(root) == ("train", "val")
     with pytest.raises(InputError) as caught:
-        read_ilsvrc(root, "valid")
+        load_dataset(root, "valid")
     assert str(caught.value) == (
         f"{root}: no split 'valid' in ImageSets/DET/ or Data/DET/; choose one of: train, val, trainval; "
         "name one with --split"
@@ -273,7 +272,7 @@ def test_trainval_needs_both(tmp_path: Path) -> None:
     root = write_ilsvrc(tmp_path, {"val": VAL})
 
     with pytest.raises(InputError, match=r"no split 'trainval' in .*; choose one of: val; name one with --split"):
-        read_ilsvrc(root, "trainval")
+        load_dataset(root, "trainval")
 
 
 def test_own_list_may_name_images_of_every_folder(root: Path) -> None:
@@ -319,7 +318,7 @@ def test_listed_name_that_leads_out_of_the_folder_is_left_out(root: Path, split:
 @pytest.mark.parametrize("split", ["../DET/val", "/etc/passwd", "", ".", "train/ILSVRC2013_train"])
 def test_split_that_is_none(root: Path, split: str) -> None:
     with pytest.raises(InputError, match=r"no split '.*' in ImageSets/DET/ or Data/DET/; choose one of: train, val"):
-        read_ilsvrc(root, split)
+        load_dataset(root, split)
 
 
 def test_name_listed_twice_is_used_once(root: Path) -> None:
@@ -336,7 +335,7 @@ def test_empty_list_is_an_error(root: Path) -> None:
     write_list(root, "val", "\n")
 
     with pytest.raises(InputError, match="split 'val' lists no image"):
-        read_ilsvrc(root, "val")
+        load_dataset(root, "val")
 
 
 def test_recognition_opens_no_file_and_walks_no_tree(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

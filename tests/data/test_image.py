@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from detection.data.image import IMAGE_SUFFIXES, find_images, read_image, read_image_header, read_image_size
+from detection.data.image import IMAGE_SUFFIXES, find_images, read_image, read_image_header
 from detection.errors import InputError
 from tests.builders import random_pixels, save_image
 from tests.orientations import SIDES, exif, stored_pixels
@@ -69,7 +70,7 @@ def test_all_exif_orientations_show_the_same_picture(tmp_path: Path, orientation
     reference = read_image(save_image(tmp_path / f"upright.{suffix}", blocks(), **options))
 
     np.testing.assert_array_equal(read_image(path), reference)
-    assert read_image_size(path) == SIZE_HW
+    assert read_image_header(path).size_hw == SIZE_HW
     assert read_image_header(path) == (stored.shape[:2], orientation)
 
 
@@ -77,7 +78,7 @@ def test_all_exif_orientations_show_the_same_picture(tmp_path: Path, orientation
 def test_orientation_outside_the_standard_means_upright(tmp_path: Path, orientation: int) -> None:
     path = save_image(tmp_path / "a.jpg", blocks(), exif=exif(orientation), subsampling=0, quality=100)
 
-    assert read_image(path).shape == (*read_image_size(path), 3) == (*SIZE_HW, 3)
+    assert read_image(path).shape == (*read_image_header(path).size_hw, 3) == (*SIZE_HW, 3)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
@@ -205,7 +206,7 @@ def test_names_with_any_characters(tmp_path: Path) -> None:
     path = save_image(tmp_path / "Größe 画像 [1] é.png", random_pixels(SIZE_HW))
 
     assert read_image(path).shape == (*SIZE_HW, 3)
-    assert read_image_size(path) == SIZE_HW
+    assert read_image_header(path).size_hw == SIZE_HW
 
 
 def test_the_content_decides_not_the_suffix(tmp_path: Path) -> None:
@@ -302,7 +303,7 @@ def test_image_bombs_are_refused_before_they_are_decoded(tmp_path: Path) -> None
     assert "2500000000 pixels" in message
     assert "limit of 178956970 pixels; cut the image into tiles or shrink it" in message
     with pytest.raises(InputError, match="limit of 178956970"):
-        read_image_size(path)
+        read_image_header(path)
 
 
 def test_limit_on_pixels_can_be_set(tmp_path: Path) -> None:
@@ -336,7 +337,7 @@ def test_damaged_bytes_give_pixels_or_an_input_error(
     if isinstance(outcome, str):
         assert outcome.startswith(f"{path}: ")
     else:
-        assert outcome.shape == (*read_image_size(path), 3)
+        assert outcome.shape == (*read_image_header(path).size_hw, 3)
 
 
 def test_find_images_is_sorted_and_passes_hidden_and_other_files_over(tmp_path: Path) -> None:
@@ -355,3 +356,21 @@ def test_find_images_is_sorted_and_passes_hidden_and_other_files_over(tmp_path: 
 def test_every_suffix_can_be_read(tmp_path: Path) -> None:
     for suffix in IMAGE_SUFFIXES:
         assert read_image(save_image(tmp_path / f"a{suffix}", random_pixels(SIZE_HW))).shape == (*SIZE_HW, 3)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes among its files")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+
+    assert read_error(tmp_path / "a.jpg") == f"{tmp_path / 'a.jpg'}: a pipe or a device, no file; give an image file"
+
+
+def test_a_tiff_whose_tiles_are_wider_than_numbers_is_damaged(tmp_path: Path) -> None:
+    path, size, tile_width = tmp_path / "a.tif", 16 * 16 * 3, 0xFFFFFFFF
+    # Width, height, bits, compression, colours, samples, tile width and height, where the tile lies and its bytes.
+    tags = {256: 16, 257: 16, 258: 8, 259: 1, 262: 2, 277: 3, 322: tile_width, 323: 16, 324: 8, 325: size}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    header = b"II*\0" + struct.pack("<I", 8 + size)
+    path.write_bytes(header + bytes(size) + struct.pack("<H", len(tags)) + entries + bytes(4))
+
+    assert "damaged TIFF" in read_error(path)

@@ -198,7 +198,8 @@ def test_a_split_that_ends_up_without_images_is_told(tmp_path: Path) -> None:
 
 def test_background_without_objects_and_ids_that_collide(tmp_path: Path) -> None:
     root = write_coco(tmp_path / "data", {"train": [ToyImage("a", (40, 60), (CAT,))]}, {"background": 0, "cat": 1})
-    val = write_coco(tmp_path / "val", {"val": [ToyImage("b", (40, 60), (CAT, DOG))]}, {"dog": 1, "cat": 7})
+    dog = DOG._replace(ignore=False)  # one that is to be found
+    val = write_coco(tmp_path / "val", {"val": [ToyImage("b", (40, 60), (CAT, dog))]}, {"dog": 1, "cat": 7})
     shutil.copytree(val, root, dirs_exist_ok=True)
 
     _, changes, copy = mend(root, tmp_path / "mended")

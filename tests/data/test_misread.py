@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detection.data.coco import read_coco
+from detection.data.discover import load_dataset
 from detection.data.records import DetectionData, Finding
 from tests.builders import ToyImage, ToyObject, random_boxes, write_coco
 
@@ -24,7 +24,7 @@ def read_with(tmp_path: Path, bboxes: list[list[float]], first_id: int = 1) -> D
     for number, (annotation, bbox) in enumerate(zip(document["annotations"], bboxes, strict=True), start=first_id):
         annotation |= {"id": number, "bbox": bbox}
     path.write_text(json.dumps(document), encoding="utf-8")
-    return read_coco(root, "train")
+    return load_dataset(root, "train")
 
 
 def of_kind(data: DetectionData, kind: str) -> list[Finding]:

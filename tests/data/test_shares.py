@@ -74,3 +74,20 @@ def test_a_share_of_several_parts_needs_a_name(tmp_path: Path) -> None:
         load_dataset(root, "80%")
     with pytest.raises(InputError, match="spring"):
         load_dataset(root, "spring:80%")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("67%", "-33%", False),
+        ("67%", "-34%", True),
+        ("20%", "50%", True),
+        ("-1%", "-99%", True),
+        ("50%", "-50%", False),
+    ],
+)
+def test_shares_that_overlap(one: str, other: str, expected: bool) -> None:
+    first, second = parse_share(one), parse_share(other)
+    assert first is not None
+    assert second is not None
+    assert first.overlaps(second) is second.overlaps(first) is expected

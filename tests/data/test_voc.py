@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detection.data.discover import load_dataset
 from detection.data.records import DetectionData
 from detection.data.voc import NOTATION, list_splits, read_voc, recognise
 from detection.errors import InputError
@@ -36,7 +37,7 @@ def corners_xml(*corners: object, name: str = "<name>cat</name>", extra: str = "
 
 
 def read_train(root: Path) -> DetectionData:
-    data = read_voc(root, "train")
+    data = load_dataset(root, "train")
     assert_valid_data(data)
     return data
 
@@ -101,11 +102,11 @@ def test_classes_are_those_of_the_split_alone(tmp_path: Path) -> None:
 
     assert read_train(root).class_names == ("dog",)
     with pytest.raises(InputError, match=r"Annotations/a.xml: object 1 of a.jpg has the class 'cat'.*none of dog"):
-        read_voc(root, "test", read_train(root).class_names)
+        load_dataset(root, "test", read_train(root).class_names)
 
 
 def test_category_ids_follow_the_names(tmp_path: Path) -> None:
-    data = read_voc(write_voc(tmp_path, {"train": [PICTURE]}), "train", ("horse", "dog", "cat"))
+    data = load_dataset(write_voc(tmp_path, {"train": [PICTURE]}), "train", ("horse", "dog", "cat"))
 
     assert data.category_ids == (1, 2, 3)
     assert data.images[0].labels.tolist() == [2, 1]
@@ -269,7 +270,7 @@ def test_split_that_leads_out_of_the_folder(tmp_path: Path, split: str) -> None:
     (root / "ImageSets/val.txt").write_text("a\n", encoding="utf-8")
 
     with pytest.raises(InputError, match=r"no split '.*' in ImageSets/Main/; choose one of: train, all; name one"):
-        read_voc(root, split)
+        load_dataset(root, split)
 
 
 def test_name_listed_twice_is_used_once(tmp_path: Path) -> None:
@@ -301,15 +302,15 @@ def test_without_lists_there_is_the_split_of_everything(tmp_path: Path) -> None:
     (root / "ImageSets/Main/train.txt").unlink()
 
     assert list_splits(root) == ("all",)
-    assert len(read_voc(root, "all").images) == 3
+    assert len(load_dataset(root, "all").images) == 3
     with pytest.raises(InputError, match="no split 'train' in ImageSets/Main/; choose one of: all; name one"):
-        read_voc(root, "train")
+        load_dataset(root, "train")
 
 
 def test_all_takes_listed_and_unlisted_annotations(tmp_path: Path) -> None:
     root = write_voc(tmp_path, {"train": toy_images(2), "val": [PICTURE]})
 
-    assert [image.path.stem for image in read_voc(root, "all").images] == ["a", "image0", "image1"]
+    assert [image.path.stem for image in load_dataset(root, "all").images] == ["a", "image0", "image1"]
 
 
 def test_folders_called_annotations_and_images(tmp_path: Path) -> None:
@@ -324,3 +325,30 @@ def test_folders_called_annotations_and_images(tmp_path: Path) -> None:
 def test_folder_of_another_format(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"not a VOC data set; expected Annotations/\*.xml"):
         read_voc(tmp_path, "train")
+
+
+def test_an_annotation_that_cannot_be_read_costs_its_image_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_voc(tmp_path, {"train": toy_images(3)})
+    unread = root / "Annotations/image1.xml"
+    read = Path.read_bytes
+
+    def fail(path: Path) -> bytes:
+        if path == unread:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    data = load_dataset(root, "train")
+    assert [image.path.stem for image in data.images] == ["image0", "image2"]
+    (finding,) = data.findings
+    assert finding.kind == "unreadable-label"
+    assert "Permission denied" in finding.message
+
+
+def test_what_only_looks_like_a_file_of_another_format_is_in_nobodys_way(tmp_path: Path) -> None:
+    root = write_voc(tmp_path, {"train": toy_images(2)})
+    (root / "x.json").symlink_to(root / "gone.json")
+    (root / "y.yaml").mkdir()
+    assert len(load_dataset(root, "train").images) == 2

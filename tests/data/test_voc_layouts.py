@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from detection.data.discover import find_format
+from detection.data.discover import find_format, load_dataset
 from detection.data.records import DetectionData
-from detection.data.voc import list_splits, read_voc, recognise
+from detection.data.voc import list_splits, recognise
 from detection.errors import InputError
 from tests.builders import ToyImage, ToyObject, toy_images, voc_xml, write_coco, write_pixels, write_voc
 from tests.data.contracts import assert_valid_data, only_finding
@@ -23,7 +23,7 @@ def write_side_by_side(folder: Path, images: list[ToyImage]) -> Path:
 
 
 def read(root: Path, split: str) -> DetectionData:
-    data = read_voc(root, split)
+    data = load_dataset(root, split)
     assert_valid_data(data)
     return data
 
@@ -85,7 +85,7 @@ def test_one_folder_a_split(tmp_path: Path) -> None:
     assert data.findings == ()
     assert len(read(tmp_path, "all").images) == 5
     with pytest.raises(InputError) as caught:
-        read_voc(tmp_path, "val")
+        load_dataset(tmp_path, "val")
     assert str(caught.value) == f"{tmp_path}: no split 'val'; choose one of: train, valid, all; name one with --split"
 
 
@@ -132,4 +132,4 @@ def test_annotations_folder_comes_before_files_side_by_side(tmp_path: Path) -> N
 
     assert list_splits(root) == ("train",)
     with pytest.raises(InputError, match="no split 'copies'"):
-        read_voc(root, "copies")
+        load_dataset(root, "copies")

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
+from configs.strict_yaml import parse_yaml
+from detection.data.discover import load_dataset
 from detection.data.records import DetectionData
 from detection.data.yolo import list_splits, read_yolo, recognise
 from detection.errors import InputError
@@ -33,7 +35,7 @@ def rewrite_yaml(root: Path, **changes: Any) -> Path:
 
 
 def read_train(root: Path) -> DetectionData:
-    data = read_yolo(root, "train")
+    data = load_dataset(root, "train")
     assert_valid_data(data)
     return data
 
@@ -71,7 +73,7 @@ def test_keypoints_behind_a_box_are_passed_over(tmp_path: Path, shape: list[int]
 @pytest.mark.parametrize("shape", [17, [0, 3], [17, 4], [17], "17 3"])
 def test_keypoints_of_no_known_shape(tmp_path: Path, shape: object) -> None:
     with pytest.raises(InputError, match=r"data\.yaml: kpt_shape is .*; write \[points, 2\] or \[points, 3\]"):
-        read_yolo(rewrite_yaml(write_lines(tmp_path), kpt_shape=shape), "train")
+        load_dataset(rewrite_yaml(write_lines(tmp_path), kpt_shape=shape), "train")
 
 
 def test_class_number_with_a_decimal_point_and_blank_lines(tmp_path: Path) -> None:
@@ -161,7 +163,7 @@ def test_names_as_a_mapping_keep_their_numbers(tmp_path: Path) -> None:
 
 
 def test_given_class_names_are_matched_by_name(tmp_path: Path) -> None:
-    data = read_yolo(write_lines(tmp_path, "1 0.375 0.5 0.25 0.5"), "train", ("cat", "dog"))
+    data = load_dataset(write_lines(tmp_path, "1 0.375 0.5 0.25 0.5"), "train", ("cat", "dog"))
 
     assert data.images[0].labels.tolist() == [0]
     assert data.category_ids == (1, 2)
@@ -182,7 +184,7 @@ def test_class_names_that_cannot_be_used(tmp_path: Path, names: object, message:
     root = rewrite_yaml(write_lines(tmp_path), names=names)
 
     with pytest.raises(InputError) as caught:
-        read_yolo(root, "train")
+        load_dataset(root, "train")
 
     assert str(caught.value).startswith(f"{root / 'data.yaml'}: {message}")
 
@@ -198,7 +200,7 @@ def test_broken_or_dangerous_yaml(tmp_path: Path, text: str) -> None:
     (tmp_path / "data.yaml").write_text(text, encoding="utf-8")
 
     with pytest.raises(InputError, match=r"data\.yaml: not valid yaml"):
-        read_yolo(tmp_path, "train")
+        load_dataset(tmp_path, "train")
 
 
 @pytest.mark.parametrize("key", ["names: ", "names: [c]\ntrain: ", "names: [c]\npath: ", "names: [c]\nnc: "])
@@ -208,7 +210,7 @@ def test_yaml_whose_aliases_grow_makes_no_long_message(tmp_path: Path, key: str)
     (tmp_path / "data.yaml").write_text("\n".join([*bomb, f"{key}[*a5]", "val: ."]), encoding="utf-8")
 
     try:
-        told = str(read_yolo(tmp_path, "val").findings)
+        told = str(load_dataset(tmp_path, "val").findings)
     except InputError as error:
         told = str(error)
 
@@ -238,3 +240,33 @@ def test_boxes_survive_the_way_through_the_format(tmp_path: Path) -> None:
     for record, image in zip(data.images, images, strict=True):
         expected = np.array([item.box for item in image.objects], np.float32).reshape(-1, 4)
         np.testing.assert_allclose(record.boxes, expected, atol=1e-5)
+
+
+def test_a_label_file_that_cannot_be_read_costs_its_image_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_yolo(tmp_path, {"train": toy_images(3)})
+    unread = sorted(root.rglob("labels/**/*.txt"))[1]
+    read = Path.read_text
+
+    def fail(path: Path, *args: Any, **options: Any) -> str:
+        if path == unread:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path, *args, **options)
+
+    monkeypatch.setattr(Path, "read_text", fail)
+    data = load_dataset(root, "train")
+    assert [image.path.stem for image in data.images] == ["image0", "image2"]
+    (finding,) = data.findings
+    assert (finding.kind, finding.message) == ("unreadable-label", "Permission denied")
+    assert finding.file.endswith(f"{unread.stem}.txt")
+
+
+@pytest.mark.parametrize("value", ["!!bool maybe", '!!int ""', "!!timestamp x", "[" * 3000])
+def test_odd_tags_are_answered_in_words(tmp_path: Path, value: str) -> None:
+    (tmp_path / "data.yaml").write_text(f"names: [cat]\ntrain: images\nnc: {value}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"data\.yaml: not valid yaml"):
+        list_splits(tmp_path)
+    _, faults = parse_yaml(f"train: {value}", "mine.yaml")
+    assert len(faults) == 1
+    assert faults[0].startswith("mine.yaml: ")

@@ -10,7 +10,7 @@ import yaml
 
 from detection.data.discover import load_dataset
 from detection.data.records import DetectionData
-from detection.data.yolo import label_path, read_yolo
+from detection.data.yolo import label_path
 from detection.errors import InputError
 from tests.builders import ToyImage, toy_images, write_pixels, write_yolo
 from tests.data.contracts import assert_valid_data, only_finding
@@ -26,7 +26,7 @@ def write_with(root: Path, num_images: int = 3, **changes: Any) -> Path:
 
 
 def read_train(root: Path) -> DetectionData:
-    data = read_yolo(root, "train")
+    data = load_dataset(root, "train")
     assert_valid_data(data)
     return data
 
@@ -176,11 +176,11 @@ def test_list_file_that_leads_out_or_repeats(tmp_path: Path) -> None:
 
 def test_missing_source_tells_where_it_was_sought(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"train: no such folder or list file '.*nowhere'; correct the path"):
-        read_yolo(write_with(tmp_path / "one", train="nowhere"), "train")
+        load_dataset(write_with(tmp_path / "one", train="nowhere"), "train")
     with pytest.raises(InputError, match=r"list file '[^']*two/nowhere' or '[^']*two/\.\./nowhere'; correct"):
-        read_yolo(write_with(tmp_path / "two", train="../nowhere"), "train")
+        load_dataset(write_with(tmp_path / "two", train="../nowhere"), "train")
 
 
 def test_yaml_without_splits(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data\.yaml: names no split; add 'train: images/train'$"):
-        read_yolo(write_with(tmp_path, train=None), "train")
+        load_dataset(write_with(tmp_path, train=None), "train")

@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import minimize
 
 from detection.calibration import IDENTITY, ScoreMap
-from detection.calibration_fit import fit_calibration, lowest_at_precision, map_scores
+from detection.calibration_fit import fit_calibration, map_scores
 from detection.evaluation.class_boxes import Floats
 from detection.evaluation.operating_point import best_f1
 from detection.evaluation.reliability import JudgedClass, pool, reliability
@@ -117,20 +117,6 @@ def test_thresholds_are_calibrated_scores_of_the_same_detections() -> None:
     assert precise is not None
     kept = map_scores(judged.scores, fit.calibration.maps[0]) >= precise
     assert judged.correct[kept].mean() >= 0.8
-
-
-def test_precision_threshold_by_hand() -> None:
-    # Down to .9: 1/1; .8: 1/2; .7: 2/3; .6 (two, of equal score): 4/5; .5: 4/6.
-    curve = precision_recall(
-        make_judged([0.9, 0.8, 0.7, 0.6, 0.6, 0.5], [True, False, True, True, True, False]).matches
-    )
-
-    assert lowest_at_precision(curve, 0.8) == 0.6
-    assert lowest_at_precision(curve, 0.9) == 0.9
-    assert lowest_at_precision(curve, 0.5) == 0.6  # .5 adds a wrong one and finds nothing more
-    wrong = precision_recall(make_judged([0.9], [False]).matches)
-    assert lowest_at_precision(wrong, 0.0) is None
-    assert lowest_at_precision(precision_recall(make_judged([], []).matches), 0.5) is None
 
 
 def test_errors_before_after_and_unseen() -> None:

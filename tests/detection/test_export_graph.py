@@ -39,7 +39,7 @@ def answer(detector: Detector, images: Sequence[Image]) -> GraphDetections:
 
 
 def of_image(found: GraphDetections, image: int, size_hw: tuple[int, int]) -> Detections:
-    rows = found.images == image
+    rows = found.image_index == image
     return Detections(found.boxes[rows], found.scores[rows], found.labels[rows], size_hw)
 
 
@@ -110,7 +110,7 @@ def test_nothing_found_and_few_allowed(lively_network: DetectionNetwork) -> None
         assert [len(column) for column in answer(detector, [image, image])] == [0, 0, 0, 0]
         lively_network.detection_settings = replace(settings, max_detections=3)
         found = answer(detector, [image, image])
-        assert torch.bincount(found.images).tolist() == [3, 3]
+        assert torch.bincount(found.image_index).tolist() == [3, 3]
         assert_same(of_image(found, 1, (80, 96)), detector.detect_image(image))
     finally:
         lively_network.detection_settings = settings

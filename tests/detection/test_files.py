@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -138,6 +139,12 @@ def test_state_round_trip(tmp_path: Path) -> None:
     tensors, found = load_state(tmp_path / "s.safetensors")
     assert torch.equal(tensors["a.b"], torch.arange(3))
     assert found == {"step": 5, "seconds": None}
+
+
+def test_a_header_holds_names_that_are_not_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    save_state(tmp_path / "s.safetensors", {"a": torch.zeros(1)}, {"unreadable": {name: f"{name}: truncated"}})
+    assert load_state(tmp_path / "s.safetensors")[1] == {"unreadable": {name: f"{name}: truncated"}}
 
 
 def test_hidden_folders_are_passed_over(tmp_path: Path) -> None:

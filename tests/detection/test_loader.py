@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from detection.chance import view_seed
 from detection.data.augment import Augmentation, AugmentSettings
 from detection.data.colour import ColourSettings
 from detection.data.discover import load_dataset
@@ -19,7 +20,6 @@ from detection.data.loader import (
     TrainingSet,
     collate,
     plan_epoch,
-    view_seed,
 )
 from detection.data.scene import MIN_VISIBLE, View
 from detection.preprocess import PAD_COLOUR

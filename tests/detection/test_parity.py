@@ -63,8 +63,10 @@ def test_a_little_is_tolerable_and_told() -> None:
         ([*BOXES, [60.0, 5.0, 90.0, 30.0]], [*SCORES, 0.2], [*LABELS, 1], "missing", 2),
         ([BOXES[0], [10.0, 50.0, 45.0, 80.0], BOXES[2]], SCORES, LABELS, "missing", 2 * 2),
         ([], [], [], "missing", 6),
+        ([[float("nan")] * 4, *BOXES[1:]], SCORES, LABELS, "missing", 2 * 2),
+        (BOXES, [float("nan"), *SCORES[1:]], LABELS, "missing", 2 * 2),
     ],
-    ids=["box", "score", "class", "one less", "one more", "elsewhere", "nothing found"],
+    ids=["box", "score", "class", "one less", "one more", "elsewhere", "nothing found", "no box", "no score"],
 )
 def test_too_much_is_not(
     boxes: list[list[float]], scores: list[float], labels: list[int], field: str, value: float

@@ -7,6 +7,7 @@ import torch
 
 from detection.averaging import AveragedWeights
 from detection.schedule import (
+    STEP_OVERHEAD,
     ResolutionPhase,
     StepBudget,
     TimeBudget,
@@ -14,6 +15,7 @@ from detection.schedule import (
     draw_side,
     low_resolution_phases,
     paper_schedule,
+    share_of_steps,
     side_at,
     sides_around,
 )
@@ -68,6 +70,9 @@ def test_input_side_is_small_first_and_a_multiple_of_the_stride() -> None:
     assert sides == [256, 256, 416, 416]  # 0.6 * 416 = 249.6, the nearest multiple of 32 is 256
     assert side_at(0.0, low_resolution_phases(416, fraction=0.0, scale=0.6)) == 416
     assert side_at(0.0, low_resolution_phases(32, fraction=0.5, scale=0.25)) == 32
+    assert (
+        side_at(0.0, low_resolution_phases(128, fraction=0.5, scale=0.25)) == 64
+    )  # one image of one place has no spread
 
 
 def test_the_last_phase_that_has_begun_holds() -> None:
@@ -82,6 +87,16 @@ def test_sides_of_multi_scale_training_are_multiples_of_the_stride_around_the_mi
     assert list(sides_around(384, 0.0)) == [384]
     assert list(sides_around(384, 0.08)) == [384]  # 30.7 pixels are less than one multiple
     assert list(sides_around(32, 0.5)) == [32]
+    assert list(sides_around(96, 0.7)) == [64, 96, 128, 160]
+
+
+def test_steps_at_smaller_inputs_take_less_of_the_time() -> None:
+    phases = low_resolution_phases(400, fraction=0.5, scale=0.64)  # 256 pixels
+    cost = STEP_OVERHEAD + (1 - STEP_OVERHEAD) * 0.64**2
+    low, full = 0.5 / cost, 0.5
+    for progress, before in ((0.0, 0.0), (0.25, low / 2), (0.5, low), (0.75, low + full / 2), (1.0, low + full)):
+        assert share_of_steps(progress, phases) == pytest.approx(before / (low + full))
+    assert share_of_steps(0.3, (ResolutionPhase(0.0, 384),)) == pytest.approx(0.3)
 
 
 def test_the_side_follows_from_seed_and_step_and_all_sides_occur() -> None:

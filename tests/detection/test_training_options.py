@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -151,10 +152,13 @@ def test_off_by_default(data: DetectionData) -> None:
     assert not any(" + " in name for batch in batches for name in batch.file_names)  # a short run has no mosaics
 
 
-def mosaics_of(data: DetectionData, budget: Any, *, many_epochs: int, enough_steps: int = 0) -> list[bool]:
+def mosaics_of(
+    data: DetectionData, budget: Any, *, many_epochs: int, enough_steps: int = 0, by_time: bool = False
+) -> list[bool]:
     """Whether each of the first 22 batches, of three a pass, has a mosaic; every view is one if it may be."""
     config = with_options({"augment": {"mosaic": 1.0, "mosaic_until": 1.0, "many_epochs": many_epochs}})
-    source = replace(build_training.build_batches(config, data.images), enough_steps=enough_steps)
+    source = build_training.build_batches(config, data.images)
+    source = replace(source, enough_steps=enough_steps, by_time=by_time)
     batches = islice(source.batches(0, budget.progress), 22)
     return [any(" + " in name for name in batch.file_names) for batch in batches]
 
@@ -179,6 +183,19 @@ def test_passes_of_a_budget_of_minutes_are_told_by_its_pace(data: DetectionData)
     begun = mosaics.index(True)
     assert 6 < begun < 15
     assert all(mosaics[begun:])
+
+
+def test_a_pace_that_small_inputs_make_is_not_kept_up(data: DetectionData) -> None:
+    class FastAtFirst:
+        """Half of the time for 16 steps of small inputs, half for 8 of large ones: 24 are eight passes."""
+
+        def progress(self, step: int) -> float:
+            return step / 32 if step <= 16 else 0.5 + (step - 16) / 16
+
+    by_time = partial(mosaics_of, data, FastAtFirst(), by_time=True)
+    assert any(by_time(many_epochs=7))
+    assert not any(by_time(many_epochs=9))
+    assert any(mosaics_of(data, FastAtFirst(), many_epochs=9))  # as if all steps took as long
 
 
 @pytest.mark.parametrize(

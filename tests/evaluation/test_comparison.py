@@ -13,12 +13,12 @@ import pytest
 from detection.data.records import DetectionData
 from detection.errors import InputError
 from detection.evaluation.class_boxes import pack_split
-from detection.evaluation.compare_page import better_text, rows, signed_text, write_comparison
+from detection.evaluation.compare_page import better_text, rows, write_comparison
 from detection.evaluation.comparison import Change, Comparison, compare_results
 from detection.evaluation.intervals import Estimate, Interval
 from detection.evaluation.judged_file import JudgedSplit
-from detection.evaluation.report_view import estimate_text
 from detection.evaluation.summary import evaluate_detections
+from detection.evaluation.texts import estimate_text, signed_text
 from detection.structures import Detections
 from tests.evaluation.splits import make_detections, make_record, make_split, perfect_detections, random_split
 
@@ -151,7 +151,7 @@ def test_documents_and_pages_without_any_number(tmp_path: Path) -> None:
         assert document["measures"]["AP"]["difference"] == {"value": None, "low": None, "high": None}
         assert document["measures"]["AP"]["verdict"] == "unknown"
         page = (tmp_path / str(number) / "compare.html").read_text(encoding="utf-8")
-        assert "no interval: it takes objects in two images." in page
+        assert "no interval: it takes objects in 6 images." in page
 
 
 def test_texts() -> None:
@@ -162,8 +162,20 @@ def test_texts() -> None:
     assert signed_text(Estimate(0.25, None)) == "+0.250"
 
 
-def test_the_longest_interval_fills_the_drawing(data: DetectionData) -> None:
-    told = compared(data)
+@pytest.mark.parametrize("num_images", [2, 5, 6])
+def test_few_images_give_no_verdict_though_all_of_them_say_the_same(num_images: int) -> None:
+    data = make_split([make_record(number, [CAT]) for number in range(num_images)])
+    nothing = judged_of(data, {})
+    told = compare_results(judged_of(data, perfect_detections(data)), nothing, num_resamples=100).measures["AP"]
+    assert told.verdict == ("a" if num_images == 6 else "unknown")
+    assert (told.difference.interval is None) == (num_images < 6)
+    assert compare_results(nothing, nothing, num_resamples=100).measures["AP"].verdict == "same"
+
+
+def test_the_longest_interval_fills_the_drawing() -> None:
+    data, some = random_split(3)
+    fewer = {image_id: found[found.scores > 0.4] for image_id, found in some.items()}
+    told = compare_results(judged_of(data, fewer), judged_of(data, some), num_resamples=100)
     bars = [row.bar for row in rows(told.measures)]
     ends = [max(abs(bar.low), abs(bar.low + bar.width)) for bar in bars if bar]
     assert len(ends) == len(bars)

@@ -11,7 +11,7 @@ import pytest
 from detection.data.records import DetectionData
 from detection.evaluation.class_boxes import pack_split
 from detection.evaluation.image_errors import ImageErrors, find_outcomes, rank_image_errors
-from detection.evaluation.voc_map import match_voc
+from detection.evaluation.voc_map import match_for_use
 from detection.structures import Detections
 from tests.evaluation.splits import make_detections, make_record, make_split, perfect_detections, random_split
 
@@ -60,7 +60,7 @@ def test_the_outcomes_hold_at_every_threshold(seed: int, threshold: float) -> No
         boxes = split.of_class(label)
         rows = boxes.scores >= threshold
         kept = replace(boxes, boxes=boxes.boxes[rows], scores=boxes.scores[rows], image=boxes.image[rows])
-        matches = match_voc(kept)
+        matches = match_for_use(kept)
         expected = ~kept.gt_ignore
         expected[matches.gt_index[matches.correct]] = False
         assert np.array_equal(missed[split.gt_rows_of(label)], expected)

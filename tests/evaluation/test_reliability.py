@@ -127,6 +127,18 @@ def test_detections_are_judged_as_by_voc_and_ignored_objects_leave_the_count() -
     assert judged["dog"].gt_image.tolist() == [1]
 
 
+def test_what_lies_in_a_crowd_is_neither_right_nor_wrong_though_it_overlaps_it_little() -> None:
+    crowd, member, beside = (0, 0, 200, 100), (10, 10, 40, 40), (190, 90, 220, 120)
+    record = make_record(7, [(crowd, 0), (FAR, 1)], ignore=[True, False])
+    rows = {7: make_detections([(member, 0.9, 0), (beside, 0.8, 0), (member, 0.7, 1)])}
+
+    judged = judge_split(make_split([record]), rows)
+
+    assert judged["cat"].scores.tolist() == pytest.approx([0.8])  # a ninth of it lies in the crowd
+    assert judged["cat"].correct.tolist() == [False]
+    assert judged["dog"].correct.tolist() == [False]  # the crowd is of cats
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_part_of_the_images_is_judged_as_if_it_were_alone(seed: int) -> None:
     data, detections = random_split(seed)

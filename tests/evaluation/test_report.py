@@ -306,6 +306,6 @@ def test_the_plot_of_scores_by_hand() -> None:
     ]
     assert plot.line == "25.0,0.0 50.0,100.0 75.0,0.0"
     assert plot.error == pytest.approx(0.5)
-    assert plot.promise == "on the mean they promise 0.167 too little"
+    assert plot.promise == "on average they promise 0.167 too little"
     assert reliability_plot(evaluate_detections(data, {}).per_class) is None
     assert reliability_plot({}) is None

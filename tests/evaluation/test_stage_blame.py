@@ -88,6 +88,15 @@ def test_a_full_image_does_not_hide_nms() -> None:
     assert examined.removed_by.tolist() == [NMS]
 
 
+def test_the_limit_takes_the_worst_so_a_worse_one_that_stayed_clears_it() -> None:
+    """Matrix NMS lowered the score at an overlap that would not have cost the place."""
+    apart = (0, 0, 100, 40)
+    for worse, kind in ((0.1, NMS), (0.65, LIMIT)):
+        found = make_detections([(apart, 0.7, CAT), (NOWHERE, worse, CAT), (NOWHERE, 0.1, DOG)])
+        examined = examine(trace_of([Region(A, (0.6, 0.1, 0.3))], found, is_full=True), make_record(1, [(A, CAT)]))
+        assert examined.removed_by.tolist() == [kind]
+
+
 def test_the_kinds_add_up_to_all_missed_objects() -> None:
     """Eight images, a cat in each; an object found, one ignored and one unread beside the missed ones."""
     traces = list(KINDS.values())

@@ -70,6 +70,9 @@ def test_a_share_is_remembered_by_the_name_that_evaluate_gives_it(
     flatters = "scores and thresholds were fitted on a part called 'val:67%'; their error and F1 flatter"
     assert f"warning: {flatters}" in capsys.readouterr().out
     assert flatters in json.loads((tmp_path / "report/metrics.json").read_text())["warnings"]
+    for other, overlaps in (("val", True), ("val:-34%", True), ("val:-33%", False)):
+        assert run_command(evaluate, written, toy, "--split", other, "--out", tmp_path / "report") == 0
+        assert (flatters in capsys.readouterr().out) is overlaps
 
 
 def test_out_names_the_file_and_may_be_the_model_itself(toy: Path, model: Path, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_page_and_json_in_a_folder(clean: Path, tmp_path: Path) -> None:
 
     assert result.exit_code == 1
     content = json.loads((tmp_path / "out/check.json").read_text(encoding="utf-8"))
-    assert [finding["kind"] for finding in content["findings"]] == ["foreign-class"]
+    assert [finding["kind"] for finding in content["findings"]] == ["foreign-class", "untaught-class"]
     assert sum(content["splits"][0]["box_sides"].values()) == content["splits"][0]["num_objects"]
     page = (tmp_path / "out/check.html").read_text(encoding="utf-8")
     assert "foreign-class" in page

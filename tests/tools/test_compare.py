@@ -27,7 +27,7 @@ from tools.evaluate import evaluate
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> DetectionData:
-    root = write_coco(tmp_path_factory.mktemp("data") / "toy", {"test": toy_images(4)})
+    root = write_coco(tmp_path_factory.mktemp("data") / "toy", {"test": toy_images(8)})
     return load_dataset(root, "test")
 
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_compared_is_told(
     assert "holds no evaluation.npz" in capsys.readouterr().err
     part = write_report(tmp_path / "part", replace(data, images=data.images[:2]), {})
     assert run_command(compare, reports[0], part, "--out", tmp_path / "out") == 2
-    assert "A has 4 images and B 2, 2 of them only in A" in capsys.readouterr().err
+    assert "A has 8 images and B 2, 6 of them only in A" in capsys.readouterr().err
     assert run_command(compare, *reports, "--out", tmp_path / "out", "--data", tmp_path / "nowhere") == 2
     assert "no such folder" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

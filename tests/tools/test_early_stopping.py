@@ -10,14 +10,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from detection import validation as validation_module
+from detection.checkpoint import load_model
 from detection.inference import SplitAnswers
 from detection.training_log import TrainingLog
 from tests.builders import toy_images, write_voc
 from tests.tools.running import run_main as run
 from tests.tools.tiny_run import TINY
-from tools.run_folder import earlier_validations
+from tools.run_folder import LAST_MODEL_NAME, earlier_validations
 
 OPTIONS = [*TINY, "--set=train.evaluate_every=1", "--set=backbone.weights=none"]
 
@@ -69,6 +71,14 @@ def test_a_run_without_a_new_best_ends_and_says_why(
     told = capsys.readouterr().out
     assert "ends early: no validation of the last 2 was better than the best, AP 0.300 (train.patience 2)" in told
     assert "after 3 steps, 3.0 passes over the images, the best validated of 4 steps" in told
+
+
+def test_the_weights_of_the_best_validation_are_kept_beside_the_last(toy: Path, tmp_path: Path, script: Script) -> None:
+    script([0.2, 0.4, 0.3, 0.1])
+    assert train(toy, tmp_path, "--set=train.patience=2") == 0
+    best, last = load_model(tmp_path / "model.safetensors"), load_model(tmp_path / LAST_MODEL_NAME)
+    assert (best[1].training["steps"], last[1].training["steps"]) == (2, 4)
+    assert any(not torch.equal(best[0][name], last[0][name]) for name in best[0])
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -21,10 +22,10 @@ from detection.data.image import read_image
 from detection.errors import InputError
 from detection.export import parity
 from detection.export.document import ExportDocument
-from detection.export.engine import engine_file, load_exported
+from detection.export.engine import ExportedDetector, engine_file, load_exported
 from detection.extras import needed
 from detection.preprocess import Image
-from tests.builders import ToyImage, ToyObject, random_patches, save_image, toy_images, write_voc
+from tests.builders import ToyImage, ToyObject, random_patches, random_pixels, save_image, toy_images, write_voc
 from tests.detection.lively import detector_of, make_lively_network, save_lively_model
 from tests.detection.tiny import CLASSES
 from tests.tools.running import run_main as run
@@ -77,6 +78,33 @@ def test_a_batch_and_any_size_in_the_order_given(exported: Path) -> None:
     assert detector.detect_images([]) == []
     (scaled,) = detector.detect_images([random_patches((300, 170))])
     assert scaled.image_size_hw == (300, 170)
+
+
+def test_an_image_of_another_type_is_refused(exported: Path) -> None:
+    with pytest.raises(InputError, match=r"image 1: expected \(H, W, 3\) uint8 RGB, got float32"):
+        load_exported(exported).detect_images([random_pixels((32, 32)), np.zeros((32, 32, 3), np.float32)])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(("label", "score"), [(3, 0.5), (-1, 0.5), (0, float("nan"))])
+def test_answers_that_no_detector_gives_are_refused(label: int, score: float) -> None:
+    answer = {
+        "boxes": np.array([[0, 0, 9, 9]], np.float32),
+        "scores": np.array([score], np.float32),
+        "labels": np.array([label]),
+        "image_index": np.array([0]),
+    }
+    document = ExportDocument(("cat", "dog", "bird"), (1, 2, 3), 64, 0.01, 100)
+    detector = ExportedDetector(lambda images: answer, document)
+    with pytest.raises(InputError, match="no numbers, or labels beyond its 3 classes"):
+        detector.detect_images([random_pixels((32, 32))])
+
+
+@pytest.mark.parametrize("field", ["longest_side", "score_threshold", "max_detections", "source"])
+def test_a_document_of_other_types_is_refused(field: str) -> None:
+    document = json.loads(ExportDocument(("cat",), (1,), 64, 0.01, 100).to_text())
+    assert ExportDocument.from_text(json.dumps(document)).longest_side == 64
+    with pytest.raises(ValueError, match="another type"):
+        ExportDocument.from_text(json.dumps(document | {field: ["x"]}))
 
 
 def test_an_image_of_one_pixel(exported: Path) -> None:
@@ -188,6 +216,11 @@ def test_detect_and_evaluate_run_the_exported_file(
     assert run("evaluate", exported, data, "--out", tmp_path / "report") == 0
     assert f"of torch, {work / 'model.safetensors'}: " in capsys.readouterr().out
     assert (tmp_path / "report/metrics.json").is_file()
+    # In tiles both are tiled: equal but for the last bits, which the whole image would not be.
+    assert run("evaluate", exported, data, "--tile", 64, "--out", tmp_path / "tiled") == 0
+    tiled = re.search(r"^AP ([0-9.]+|n/a); of torch, .*: ([0-9.]+|n/a)", capsys.readouterr().out, re.MULTILINE)
+    assert tiled is not None
+    assert tiled[1] == tiled[2]
 
 
 def test_an_export_says_when_its_source_is_gone(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

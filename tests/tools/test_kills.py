@@ -36,6 +36,32 @@ def test_a_signal_to_the_whole_group_saves_the_run(tmp_path: Path) -> None:
     assert (out / STATE_NAME).is_file()
 
 
+_ORPHAN = """
+import os, time
+from detection import workers
+workers.GRACE_SECONDS = 1
+child = os.fork()
+if not child:
+    workers.start_worker(0)
+print(child or "ready", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
+def test_a_reader_outlives_a_signal_as_long_as_its_training_does() -> None:
+    with subprocess.Popen([sys.executable, "-c", _ORPHAN], stdout=subprocess.PIPE, text=True) as main:
+        assert main.stdout is not None
+        lines = sorted(main.stdout.readline().strip() for _ in range(2))
+        reader = int(lines[0])
+        assert lines[1] == "ready"
+        os.kill(reader, signal.SIGTERM)
+        time.sleep(2.2)  # twice its grace: it has looked, and the training is there
+        os.kill(reader, 0)
+        main.kill()
+        assert main.communicate(timeout=30)[0] == ""  # ends when the reader, which has it open too, is gone
+
+
 @pytest.mark.slow
 def test_killed_runs_end_as_undisturbed_ones(tmp_path: Path) -> None:
     random = Random(1)

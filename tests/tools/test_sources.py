@@ -127,6 +127,24 @@ def test_pictures_never_lie_among_the_images(
     assert image.read_bytes() == before
 
 
+def test_links_lead_no_picture_over_an_image(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = save_image(tmp_path / "photos/a.jpg", random_pixels((30, 40)))
+    kept, before = tmp_path / "kept.jpg", image.read_bytes()
+    kept.write_bytes(b"precious")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "images").symlink_to(tmp_path / "photos")
+    assert run(model, tmp_path / "photos", "--out", out, "--images") == 2
+    assert "would lie among the images of" in capsys.readouterr().err
+    (out / "images").unlink()
+    (out / "images").mkdir()
+    (out / "images/a.jpg").symlink_to(kept)
+    assert run(model, tmp_path / "photos", "--out", out, "--images") == 0
+    assert not (out / "images/a.jpg").is_symlink()
+    assert kept.read_bytes() == b"precious"
+    assert image.read_bytes() == before
+
+
 def test_pattern_and_list(model: Path, tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "deep/c.png"):
         save_image(tmp_path / "photos" / name, random_pixels((30, 40), len(name)))

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from detection.data.discover import load_dataset
 from detection.data.image import read_image
-from detection.data.voc import read_voc
 from tests.builders import toy_images, write_voc
 from tools.measure.tiling import put_together
 
 
 def test_every_object_is_where_its_pixels_are(tmp_path: Path) -> None:
-    data = read_voc(write_voc(tmp_path / "toy", {"test": toy_images(6)}), "test")
+    data = load_dataset(write_voc(tmp_path / "toy", {"test": toy_images(6)}), "test")
     large = put_together(data, tmp_path)
     assert [image.file_name for image in large.images] == ["1.png", "2.png"]
     objects = [(image, row) for image in data.images for row in range(len(image.boxes))]

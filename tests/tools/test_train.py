@@ -17,8 +17,10 @@ from safetensors.torch import save_file
 from configs.load import config_origins, load_config
 from configs.schema import Config
 from detection.checkpoint import load_header
+from detection.crop.objective import CropObjective
 from detection.engine import Trainer
 from detection.errors import InputError
+from detection.losses import TrainingObjective
 from detection.training_log import TrainingLog
 from tests.builders import toy_images, write_coco, write_voc
 from tests.tools.running import run_main as run
@@ -66,6 +68,31 @@ def test_start_weights_of_something_else_make_no_long_message(
     told = capsys.readouterr().err
     assert "these weights do not fit this GoogLeNet: missing: conv1" in told
     assert len(told) < 1000
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("shared", "train.batch_size or input.longest_side or classifier.rois_per_image"),
+        ("crop", "classifier.crop.batch or classifier.crop.side"),
+    ],
+)
+def test_a_lack_of_memory_names_what_helps(
+    toy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    form: str,
+    options: str,
+) -> None:
+    def fail(objective: object, *inputs: object) -> None:
+        raise MemoryError("no more")
+
+    objective = TrainingObjective if form == "shared" else CropObjective
+    monkeypatch.setattr(objective, "forward", fail)
+    settings = [*TINY, "--set", f"classifier.form={form}", "--epochs", 1]
+    assert run("train", toy, "--out", tmp_path / form, *settings) == 2
+    assert f"the largest batch does not fit the memory (no more); lower {options}" in capsys.readouterr().err
 
 
 def test_a_lack_of_memory_does_not_lock_the_folder(
@@ -153,7 +180,9 @@ def test_a_file_in_the_place_of_the_folder(toy: Path, tmp_path: Path, capsys: py
     assert "give another path" in capsys.readouterr().err
 
 
-def test_train_with_validation_keeps_the_best(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_with_validation_tells_what_it_took(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run("train", toy, "--out", tmp_path, "--val", "test", "--epochs", 2, *TINY) == 0
     told = capsys.readouterr().out
     assert "validation after step" in told

@@ -20,16 +20,16 @@ from detection.build import load_detector
 from detection.data.image import read_image
 from detection.data.records import DetectionData
 from detection.evaluation.proposal_summary import cover_image, summarize_covers
-from detection.evaluation.report_view import number_text
 from detection.evaluation.summary import evaluate_detections
+from detection.evaluation.texts import number_text
 from detection.preprocess import Image
 from detection.proposing import FirstStage
 from detection.structures import Detections
 from proposals.structures import Proposals
 from tools.cli import plain_console, run_alone
-from tools.measure.stopwatch import timed
 from tools.measure.torchvision_peer import BATCH_SIZE, peer_detections, peer_proposals, train_peer
 from tools.reading import evaluation_split, read_data, training_split
+from tools.stopwatch import timed
 
 console = plain_console()
 

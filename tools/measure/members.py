@@ -23,13 +23,13 @@ from detection.data.image import read_image
 from detection.data.records import DetectionData, ImageRecord
 from detection.detector import Detector
 from detection.errors import InputError
-from detection.evaluation.report_view import number_text
 from detection.evaluation.summary import evaluate_detections
+from detection.evaluation.texts import number_text
 from detection.inference import detect_records
 from detection.network import DetectionNetwork
 from tools.cli import plain_console, run_alone
-from tools.measure.stopwatch import timed
 from tools.reading import evaluation_split, read_data
+from tools.stopwatch import timed
 
 console = plain_console()
 

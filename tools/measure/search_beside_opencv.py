@@ -22,13 +22,13 @@ from rich.table import Table
 
 from detection.data.image import read_image
 from detection.evaluation.proposal_summary import ImageCover, cover_image, summarize_covers
-from detection.evaluation.report_view import number_text
+from detection.evaluation.texts import number_text
 from proposals.selective_search import FAST, QUALITY, selective_search
 from proposals.structures import Proposals
 from tools.cli import plain_console, run_alone
-from tools.measure.stopwatch import timed
 from tools.progress import counting
 from tools.reading import evaluation_split, read_data
+from tools.stopwatch import timed
 
 console = plain_console()
 

@@ -24,14 +24,14 @@ from detection.data.image import read_image
 from detection.data.records import DetectionData, ImageRecord
 from detection.evaluation.coco_map import CocoSettings
 from detection.evaluation.coco_matching import MAX_DETECTIONS
-from detection.evaluation.report_view import number_text
 from detection.evaluation.summary import EvaluationSettings, evaluate_detections
+from detection.evaluation.texts import number_text
 from detection.image_detector import ImageDetector
 from detection.inference import detect_records
 from tools.cli import plain_console, run_alone
 from tools.detectors import combine
-from tools.measure.stopwatch import timed
 from tools.reading import evaluation_split, read_data
+from tools.stopwatch import timed
 
 console = plain_console()
 

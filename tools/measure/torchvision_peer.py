@@ -56,10 +56,10 @@ def train_peer(data: DetectionData, minutes: float, seed: int) -> tuple[FasterRC
     return network.eval(), step
 
 
-def make_timing_peer(num_classes: int) -> Callable[[Image], Detections]:
+def make_timing_peer(num_classes: int, device: torch.device) -> Callable[[Image], Detections]:
     """What finds boxes with random weights: for its time, which hardly depends on them."""
     torch.manual_seed(0)
-    return partial(peer_detections, _make_network(num_classes).eval())
+    return partial(peer_detections, _make_network(num_classes).eval().to(device))
 
 
 def _make_network(num_classes: int) -> FasterRCNN:
@@ -92,8 +92,9 @@ def _pixels(image: Image) -> Tensor:
 
 @torch.inference_mode()
 def peer_detections(network: FasterRCNN, image: Image) -> Detections:
-    """What it finds in an image, after its own NMS and threshold."""
-    (found,) = network([_pixels(image)])
+    """What it finds in an image, after its own NMS and threshold; on the network's device, the answer on the CPU."""
+    (answer,) = network([_pixels(image).to(next(network.parameters()).device)])
+    found = {name: tensor.cpu() for name, tensor in answer.items()}
     return Detections(found["boxes"], found["scores"], found["labels"] - 1, (image.shape[0], image.shape[1]))
 
 

@@ -37,10 +37,14 @@ class FusedConvReLU(nn.Module):
         if packed is None:
             weight = self.weight.detach()
             packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, list(x.shape))
-            if len(self._packed) == KEPT_SHAPES:
-                del self._packed[next(iter(self._packed))]
+            if len(self._packed) >= KEPT_SHAPES:
+                self._packed.pop(next(iter(self._packed)), None)
         self._packed[x.shape] = packed
         return packed
+
+    def forget(self) -> None:
+        """Lets go of all packed weights."""
+        self._packed.clear()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, Cin, H, W) -> (B, Cout, H', W')."""
@@ -62,6 +66,7 @@ def fuse(block: ConvUnit) -> FusedConvReLU | None:
     try:
         fused = FusedConvReLU(conv)
         same = torch.allclose(fused(probe), torch.relu(conv(probe)), rtol=1e-2, atol=1e-2)
+        fused.forget()
     except (AttributeError, RuntimeError, TypeError):  # no such operator, other arguments, or not for this precision
         return None
     return fused if same else None

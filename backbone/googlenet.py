@@ -41,7 +41,7 @@ _STRIDES = {"inception3": 8, "inception4": 16, "inception5": 32}
 
 
 class ResponseNorm(nn.Module):
-    """Local response normalisation over 5 channels. The paper tells no numbers; these are the Caffe replica's."""
+    """Local response normalisation over 5 channels. The paper gives no numbers; these are the Caffe replica's."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same, in float32 at least: torch has no half-precision kernel for it on a CPU."""
@@ -52,8 +52,8 @@ class ResponseNorm(nn.Module):
 class AuxiliaryClassifier(nn.Module):
     """Side classifier on 4a or 4d (section 5): pool to 4x4, 1x1 convolution, two fully connected layers.
 
-    Dropout is 70 %, as in the paper. Deviation: its 5x5 pool with stride 3 gives 4x4 places of maps of 14 to 16 alone;
-    this one, torchvision's, gives them for inputs of any size, on a map of 14 as means of 4x4 places each.
+    Dropout is 70 %, as in the paper. Deviation: its 5x5 pool with stride 3 gives 4x4 places only for maps of 14 to 16;
+    this one, torchvision's, gives them for inputs of any size; on a map of 14 each is a mean of 4x4 places.
     """
 
     def __init__(self, in_channels: int, num_classes: int, *, batch_norm: bool) -> None:

@@ -18,11 +18,11 @@ _INTEGERS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.floa
 class MaxPool(nn.MaxPool2d):
     """``nn.MaxPool2d`` of GoogLeNet's kinds: 3x3 of stride 1 with padding 1, 3x3 or 2x2 of stride 2, in ceil mode.
 
-    For what comes out of a rectification, as all that GoogLeNet pools: no value may be negative.
+    For the output of a rectification, which is all that GoogLeNet pools: no value may be negative.
 
     Args:
         kernel: 2 or 3.
-        stride: 1, with 3 and padding alone, or 2, without padding.
+        stride: 1, only with kernel 3 and padding, or 2, without padding.
     """
 
     def __init__(self, kernel: int, *, stride: int) -> None:

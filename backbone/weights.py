@@ -108,7 +108,7 @@ def load_backbone_weights(network: GoogLeNet, source: str) -> None:
 
 
 def _download_imagenet() -> dict[str, Tensor]:
-    """Torchvision's weights, downloaded or of its cache; a file that is not the one meant is not opened."""
+    """Torchvision's weights, downloaded or from its cache; a file other than the one meant is not opened."""
     try:
         return dict(GoogLeNet_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True, weights_only=True))
     except (RuntimeError, UnpicklingError) as error:

@@ -1,4 +1,4 @@
-"""Values that were given and have no effect: told, so that nobody tunes a knob that turns nothing."""
+"""Values that were given and have no effect: reported, so that nobody tunes a knob that does nothing."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         A path in the same folder; the block must create this file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    brief = f"{zlib.crc32(os.fsencode(path.name)):08x}"  # a name may be as long as the file system bears already
+    brief = f"{zlib.crc32(os.fsencode(path.name)):08x}"  # the name may already be as long as the file system allows
     draft = path.with_name(f".{brief}.{os.getpid()}.{get_ident()}.tmp")
     try:
         yield draft
@@ -40,7 +40,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and writes to it for a try, before hours of work that could not be kept.
+    """Makes a folder and tries writing to it, before hours of work that could not be kept.
 
     Raises:
         OSError: If it cannot be made or written to.
@@ -62,7 +62,7 @@ def remove_drafts(folder: Path, *, older_than: float = 0.0) -> None:
 
     Args:
         folder: One that nobody else writes to at the moment: the draft of a living process would go too.
-        older_than: Seconds without a change; where others may write, so many that a living one has changed its draft.
+        older_than: Seconds without a change; if others may write, longer than a live process leaves its draft alone.
     """
     for draft in folder.rglob(".*.[0-9]*.[0-9]*.tmp"):
         with suppress(FileNotFoundError):

@@ -39,7 +39,7 @@ from proposals.pyramid import FeaturePyramid
 from proposals.selective_search import FAST, QUALITY, SINGLE
 
 PYRAMID_STRIDES = (8, 16, 32)
-"""Of the levels that objects are searched on; regions are pooled from ``pyramid.finest_stride`` on."""
+"""Strides of the levels on which objects are searched for; regions are pooled from ``pyramid.finest_stride`` on."""
 
 ENTRY_SUPERPIXEL_SCALE = 2.0
 """Doubled superpixels, as the entry of 2014 had them beside MultiBox (1409.4842, section 8)."""
@@ -56,7 +56,7 @@ def _build_pyramid(config: Config, backbone: GoogLeNet) -> FeaturePyramid:
 
 
 def _region_strides(config: Config) -> tuple[int, ...]:
-    """Of the levels that regions are pooled from."""
+    """Strides of the levels that regions are pooled from."""
     return tuple(sorted({config.pyramid.finest_stride, *PYRAMID_STRIDES}))
 
 
@@ -117,7 +117,7 @@ def _build_multibox(config: Config, priors: Tensor) -> MultiBox | None:
 
 
 def build_regions(config: Config, cache: Path | None) -> RegionSource | None:
-    """The proposals that are not the network's own; None where it needs none.
+    """The source of proposals that are not the network's own; None where none are needed.
 
     Args:
         config: What to build.
@@ -184,7 +184,7 @@ def load_detector(
         device: See ``choose_device``.
         precision: See ``choose_precision``.
         cache: Folder for proposals that are not the network's own; None keeps none.
-        prepare: Whether to make it as fast as it gets; without, its modules are those that were trained.
+        prepare: Whether to make it as fast as it gets; if not, its modules are those that were trained.
 
     Raises:
         InputError: If the file is missing, damaged, or not a model.

@@ -16,7 +16,6 @@ from detection.data.colour import ColourSettings
 from detection.data.image_cache import ImageCache
 from detection.data.loader import DetectionBatches, TrainingSet, ViewOdds
 from detection.data.records import ImageRecord
-from detection.engine import TrainingSettings, TrainingTask
 from detection.errors import InputError
 from detection.losses import ObjectiveSettings, TrainingObjective
 from detection.network import DetectionNetwork
@@ -25,12 +24,13 @@ from detection.processes import ALONE, Place
 from detection.regions import RegionSource
 from detection.roi_sampling import RoiSamplingSettings
 from detection.schedule import cosine_schedule, low_resolution_phases, sides_around
+from detection.training_task import TrainingSettings, TrainingTask
 
 ENOUGH_STEPS = 1500
-"""Of a training with mosaics and crops, at least (docs/decisions.md, 49)."""
+"""Steps that a training needs at least to get mosaics and crops (docs/decisions.md, 49)."""
 
 MEMORY_OPTIONS = ("train.batch_size", "input.longest_side", "classifier.rois_per_image")
-"""What a training of the shared form takes less memory with."""
+"""Options to lower where a training of the shared form runs short of memory."""
 
 PRETRAINED_RATE = 0.3
 """Learning rate of a backbone with start weights, as a multiple of the others' (docs/decisions.md, 39)."""
@@ -101,7 +101,7 @@ def build_task(
 def build_optimizer(
     config: Config, network: DetectionNetwork | CropClassifier, precision: torch.dtype
 ) -> torch.optim.Optimizer:
-    """Of everything that learns in a run."""
+    """The optimizer of everything that learns in a run."""
     t = config.train
     optimizer = make_optimizer(
         t.optimizer,
@@ -116,7 +116,7 @@ def build_optimizer(
 
 
 def _backbone_rate(config: Config) -> float:
-    """Weights that have learnt before are kept from being forgotten at the rate at which new ones are learnt."""
+    """Weights learnt before get a rate of their own: at that of new ones they would be forgotten."""
     if config.train.backbone_rate is not None:
         return config.train.backbone_rate
     return 1.0 if config.backbone.weights == "none" else PRETRAINED_RATE

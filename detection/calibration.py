@@ -21,7 +21,7 @@ from torch import Tensor
 from detection.structures import Detections
 
 THRESHOLDS = ("best", "precise")
-"""The thresholds that a class has: of the greatest F1, and the lowest at which the wanted precision is reached."""
+"""The thresholds of a class: that of the greatest F1, and the lowest at which the wanted precision is reached."""
 
 
 class ScoreMap(NamedTuple):
@@ -114,7 +114,7 @@ class Calibration:
             class_names: C names of the model.
 
         Raises:
-            ValueError: If it lacks or adds a field or a class, or a number cannot be.
+            ValueError: If it lacks or adds a field or a class, or a number is impossible.
         """
         if not isinstance(document, Mapping) or set(document) != {"classes", "fitted_on"}:
             raise ValueError(f"calibration: expected classes and fitted_on, got {document!r:.120}")

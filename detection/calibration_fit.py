@@ -129,7 +129,7 @@ class _Unseen:
 def _cross_fit(classes: Sequence[JudgedClass], num_images: int) -> list[_Unseen | None]:
     """Fits without a part of the images and looks at that part, part by part; Nones with a single image.
 
-    Parts are runs of neighbours: images taken one after the other look alike, and parted they would flatter.
+    Parts are runs of neighbours: images taken one after the other look alike, and split up they would flatter the fit.
     """
     num_folds = min(NUM_FOLDS, num_images)
     if num_folds < 2:

@@ -1,4 +1,4 @@
-"""Where the chance of a training comes from: from seed, step and image alone, so that every process draws the same."""
+"""Where the randomness of a training comes from: seed, step and image alone, so that every process draws the same."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 class Stream(IntEnum):
-    """What is drawn: the last word of a seed, without which two things drawn from the same words would go together.
+    """What is drawn: the last word of a seed, without which two things drawn from the same words would be correlated.
 
     The first two follow a view's seed, the others seed, step and row, which alone are the words of a view's seed.
     """
@@ -19,6 +19,7 @@ class Stream(IntEnum):
     CROP = 2
     SIDE = 3
     SAMPLING = 4
+    DROPOUT = 5
 
 
 def view_seed(seed: int, step: int, row: int) -> int:
@@ -26,11 +27,16 @@ def view_seed(seed: int, step: int, row: int) -> int:
     return int(np.random.SeedSequence((seed, step, row)).generate_state(1)[0])
 
 
+def dropout_seed(seed: int, step: int, rank: int) -> int:
+    """A seed for torch's own generator in a step, another for each process; in 32 bits, all that a CPU's keeps."""
+    return int(np.random.SeedSequence((seed, step, rank, Stream.DROPOUT)).generate_state(1)[0])
+
+
 class StepChance(NamedTuple):
     """The chance of one step.
 
     Attributes:
-        seed: Of the run.
+        seed: Seed of the run.
         step: Steps done before.
         first_row: Place of this process's first image among those of the step, over all processes.
     """

@@ -81,7 +81,7 @@ def load_tensors(
 
 
 def file_format(path: Path) -> str | None:
-    """What the file says it is, or the one in a run's folder: the format of its header; None for any other file."""
+    """The format that a file, or the model in a run's folder, states in its header; None for any other file."""
     try:
         with safe_open(model_file(path), framework="pt") as file:
             found = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}")).get("format")

@@ -22,8 +22,8 @@ def claim(file: IO[Any], reason: str) -> None:
     """Keeps other processes from an open file until it is closed or this process ends.
 
     Args:
-        file: To write.
-        reason: What another holder means, for the message.
+        file: The open file, to be written to.
+        reason: What it means if another process holds it, for the message.
 
     Raises:
         InputError: If another has it.

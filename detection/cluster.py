@@ -24,7 +24,7 @@ from detection.image_detector import ImageDetector
 from detection.journal import Journal, JournalEntry, decode_entry, encode_entry
 
 SHARD_IMAGES = 32
-"""Images that a worker answers before it reports, at least: seconds of work, so that a lost one costs little."""
+"""Fewest images that a worker answers before it reports: seconds of work, so that a lost worker costs little."""
 
 CONNECT_SECONDS = 10.0
 
@@ -40,7 +40,7 @@ class ShardWorker:
 
     Args:
         make_detector: Builds it there.
-        folder: That paths are relative to; a machine without it can only be given others.
+        folder: The folder that paths are relative to; a machine without it can only be given other paths.
     """
 
     def __init__(self, make_detector: Callable[[], ImageDetector], folder: str) -> None:
@@ -68,7 +68,7 @@ def decode_shard(text: bytes) -> Shard:
 
 
 def cut_shards(images: Sequence[tuple[str, Location]]) -> list[Shard]:
-    """Cuts images into shards of one size, but for the last; their order stays. None gives none."""
+    """Cuts images into shards of one size, except the last; their order stays. No images give no shards."""
     size = max(SHARD_IMAGES, -(-len(images) // MOST_SHARDS))
     return [list(images[start : start + size]) for start in range(0, len(images), size)]
 

@@ -113,7 +113,7 @@ class Detector:
 
     @torch.inference_mode()
     def answer(self, images: Sequence[Image]) -> list[Answer]:
-        """Proposals and detections of several images at once; images of like padded shape share a batch of any length.
+        """Proposals and detections of several images at once; those of one padded shape share a batch of any length.
 
         Args:
             images: (H, W, 3) uint8 RGB, each of any size.

@@ -7,41 +7,31 @@ hears what happens. Legend: B images of a batch.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Mapping
+from typing import Generic
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from detection.averaging import AveragedWeights
-from detection.chance import StepChance
-from detection.checkpoint import load_state, save_state, save_tensors
+from detection.chance import StepChance, dropout_seed
+from detection.checkpoint import save_tensors
 from detection.errors import InputError, NonFiniteLossError
 from detection.processes import first_and_any, mean_of_all, place
-from detection.schedule import Budget, Schedule
+from detection.schedule import Budget
 from detection.synced_norm import sync_batch_norms
-
-Network = TypeVar("Network", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How to train; see ``configs.schema`` for the meaning and unit of each value.
-
-    Attributes:
-        memory_options: Names of the options that a run short of memory can lower.
-    """
-
-    ema_decay: float
-    gradient_clip: float
-    seed: int
-    checkpoint_seconds: float
-    memory_options: tuple[str, ...] = ()
-
+from detection.training_state import StateFile, optimizer_tensors, restore_optimizer
+from detection.training_task import (
+    Evaluate,
+    Listener,
+    Network,
+    StepReport,
+    TrainingBatch,
+    TrainingSettings,
+    TrainingTask,
+)
 
 BAD_BATCH_NAME = "bad_batch.safetensors"
 """Beside the state: the batch whose loss was not a number."""
@@ -52,118 +42,6 @@ BATCH_FORMAT = "multibox-rcnn batch 1"
 def is_short_of_memory(error: Exception) -> bool:
     """Whether an error means that there was no memory, of the processor or of a GPU."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
-
-
-class TrainingBatch(Protocol):
-    """The images of one step."""
-
-    @property
-    def file_names(self) -> Sequence[str]:
-        """B names, for messages."""
-
-    @property
-    def errors(self) -> Mapping[str, str]:
-        """File name -> reason, of those not readable."""
-
-    def inputs(self, device: torch.device) -> tuple[Any, ...]:
-        """What the objective takes, on a device."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """All of it by name, to be kept in a file."""
-
-
-class BatchSource(Protocol):
-    """Where batches come from; the same steps give the same batches."""
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps of one pass over the images."""
-
-    def batches(self, first_step: int, progress_at: Callable[[int], float]) -> Iterable[TrainingBatch]:
-        """Batches without end, from a step on; ``progress_at`` tells the share of the budget spent before a step."""
-
-    def largest_batch(self) -> TrainingBatch:
-        """One that takes about as much memory as any of the run."""
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What happened in one step.
-
-    Attributes:
-        step: Steps done, this one included.
-        epoch: Whole passes over the images done.
-        losses: Weighted losses by name.
-        learning_rate: Of the step.
-        images_per_second: Training alone, so far in this sitting.
-        progress: Share of the budget spent before the step.
-    """
-
-    step: int
-    epoch: int
-    losses: Mapping[str, float]
-    learning_rate: float
-    images_per_second: float
-    progress: float
-
-    @property
-    def course(self) -> dict[str, float]:
-        """The numbers beside the losses, for a log."""
-        return {
-            "epoch": self.epoch,
-            "learning_rate": self.learning_rate,
-            "images_per_second": round(self.images_per_second, 3),
-            "progress": round(self.progress, 6),
-        }
-
-
-@dataclass(frozen=True)
-class StateFile:
-    """Where a run keeps its state, and which run that is.
-
-    Attributes:
-        path: The file.
-        identity: What must be the same on a resume: name -> value.
-    """
-
-    path: Path
-    identity: Mapping[str, str]
-
-    def check(self, found: Mapping[str, str]) -> None:
-        """Compares the identity of a saved state.
-
-        Raises:
-            InputError: If a value differs; names each with both values.
-        """
-        changed = [f"{k} was {found.get(k)}, is {v}" for k, v in self.identity.items() if found.get(k) != v]
-        if changed:
-            raise InputError(f"{self.path}: {'; '.join(changed)}; resume with the same command, or give another --out")
-
-
-Listener = Callable[[StepReport], None]
-"""Hears about every step."""
-
-Evaluate = Callable[[Any, int], None]
-"""Judges the averaged network at a step; it must leave the network as it is."""
-
-
-@dataclass(frozen=True)
-class TrainingTask(Generic[Network]):
-    """What is learnt, from what, and how the weights move.
-
-    Attributes:
-        objective: Network and losses as one module: inputs of a batch and a source of chance -> loss by name.
-        network: The part of it that is averaged, judged and kept.
-        source: Where the batches come from.
-        optimizer: Of the objective's parameters; its learning rates are the peaks.
-        schedule: Share of the peak learning rate, by progress and epoch.
-    """
-
-    objective: nn.Module
-    network: Network
-    source: BatchSource
-    optimizer: torch.optim.Optimizer
-    schedule: Schedule
 
 
 class Trainer(Generic[Network]):
@@ -210,7 +88,7 @@ class Trainer(Generic[Network]):
 
     @property
     def evaluation_share(self) -> float:
-        """The part of this sitting's time that evaluations took, beside its steps."""
+        """The share of this sitting's time that evaluations took; the rest is its steps."""
         seconds = self._evaluation_seconds - self._evaluation_seconds_before
         return seconds / max(seconds + self._training_seconds, 1e-6)
 
@@ -308,8 +186,7 @@ class Trainer(Generic[Network]):
         factor = self.schedule(progress, self.step // self.source.steps_per_epoch)
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
-        seed = self.settings.seed * 1_000_003 + self.step
-        torch.manual_seed(seed + (place().rank << 48))  # for dropout, which takes no generator
+        torch.manual_seed(dropout_seed(self.settings.seed, self.step, place().rank))  # dropout takes no generator
         chance = StepChance(self.settings.seed, self.step, first_row=place().rank * len(batch.file_names))
         losses: dict[str, Tensor] = self.objective(*batch.inputs(self.accelerator.device), chance)
         own = torch.stack([loss.detach() for loss in losses.values()])
@@ -345,15 +222,15 @@ class Trainer(Generic[Network]):
         )
 
     def save(self) -> None:
-        """Writes the state for an exact resume; one process does it for all, who have the same."""
+        """Writes the state for an exact resume; one process does it for all, since all have the same."""
         if not self.accelerator.is_main_process:
             return
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.network.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items() if v is not None}
-        header: dict[str, Any] = {
-            "identity": dict(self.state.identity),
+        parts = {
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict(),
+            "optimizer": optimizer_tensors(self.optimizer),
+        }
+        course = {
             "step": self.step,
             "updates": self.average.updates,
             "seconds": self.budget.seconds_spent,
@@ -361,7 +238,7 @@ class Trainer(Generic[Network]):
             "evaluation_seconds": self._evaluation_seconds,
             "unreadable": self.unreadable,
         }
-        save_state(self.state.path, tensors, header)
+        self.state.write(parts, course)
 
     def restore(self) -> None:
         """Takes up the state that ``save`` wrote; the run goes on as if it had never stopped.
@@ -369,30 +246,14 @@ class Trainer(Generic[Network]):
         Raises:
             InputError: If there is no state, or it belongs to another run.
         """
-        tensors, header = load_state(self.state.path)
-        self.state.check(header.get("identity", {}))
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimizer": {}}
+        parts, course = self.state.read()
         try:
-            for name, tensor in tensors.items():
-                part, _, rest = name.partition(".")
-                parts[part][rest] = tensor
             self.network.load_state_dict(parts["network"])
-            self.average.load(parts["average"], header["updates"])
-            self._restore_optimizer(parts["optimizer"])
-            self.step, self._evaluated_at = header["step"], header["evaluated_at"]
-            self.unreadable = header["unreadable"]
-            self._seconds_before = header["seconds"] or 0.0
-            self._evaluation_seconds = self._evaluation_seconds_before = header["evaluation_seconds"]
-        except (LookupError, ValueError, RuntimeError) as error:
+            self.average.load(parts["average"], course["updates"])
+            restore_optimizer(self.optimizer, parts["optimizer"])
+            self.step, self._evaluated_at = course["step"], course["evaluated_at"]
+            self.unreadable = course["unreadable"]
+            self._seconds_before = course["seconds"] or 0.0
+            self._evaluation_seconds = self._evaluation_seconds_before = course["evaluation_seconds"]
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{self.state.path}: belongs to another network: {error}") from error
-
-    def _restore_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes up the moments, in the memory layout of their parameters."""
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        state = self.optimizer.state_dict()
-        state["state"] = {}
-        for name, tensor in tensors.items():
-            index, _, key = name.partition(".")
-            moment = tensor if tensor.ndim == 0 else torch.empty_like(parameters[int(index)]).copy_(tensor)
-            state["state"].setdefault(int(index), {})[key] = moment
-        self.optimizer.load_state_dict(state)

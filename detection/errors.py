@@ -1,4 +1,4 @@
-"""The errors that the command line tells without a traceback."""
+"""The errors that the command line reports without a traceback."""
 
 
 class InputError(ValueError):
@@ -9,4 +9,4 @@ class InputError(ValueError):
 
 
 class NonFiniteLossError(Exception):
-    """A loss that is not a number, caught before it reached the weights; no RuntimeError, as torch's faults are."""
+    """A loss that is not a number, caught before it reached the weights; not a RuntimeError, unlike torch's errors."""

@@ -146,7 +146,7 @@ def output_paths(out: Path, file_names: Sequence[str], *, suffix: str, reserved:
     """A path of its own below ``out`` for each image, whatever its name.
 
     The suffix of the image is replaced; where two names would then be the same (``a.jpg`` and ``a.png``), it stays:
-    ``a.jpg.txt``. Names that occur even so, or are those of a folder of another, get a number, and those too long for a
+    ``a.jpg.txt``. Names that still clash, or equal a folder of another, get a number, and those too long for a
     file system are cut.
 
     Args:
@@ -185,7 +185,7 @@ def _cut(text: str, most_bytes: int) -> str:
 
 
 def _inside(file_name: str, reserved: str) -> str:
-    """A relative name that cannot climb out of the folder it is joined to, on any system, nor start in a file of it."""
+    """A relative name that on no system leaves the folder it is joined to or leads through a file in it."""
     parts = [part for part in re.split(r"[/\\]", file_name.replace("\0", "")) if part.strip(". ")]
     kept = [part for part in parts if not re.fullmatch(r"[A-Za-z]:", part)]
     safe = [part.replace(":", "_") for part in kept]

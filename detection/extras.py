@@ -17,7 +17,7 @@ def needed(module: str, extra: str) -> ModuleType:
     Raises:
         InputError: If it is not installed; says how to.
     """
-    # OpenVINO and NNCF tell their maker of every import by this package, unless it is not there.
+    # OpenVINO and NNCF report every import to their maker through this package, unless it is missing.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         return import_module(module)

@@ -1,4 +1,4 @@
-"""Detection over a folder of any size: reading overlaps computing, memory stays constant, bad files are told.
+"""Detection over a folder of any size: reading overlaps computing, memory stays constant, bad files are reported.
 
 Legend: B images of a batch.
 """

@@ -38,12 +38,12 @@ def detect_records(
     heard: Callable[[], None] | None = None,
     traced: Callable[[ImageRecord, Trace], None] | None = None,
 ) -> SplitAnswers:
-    """Detects on every image, one at a time; a file that cannot be read is told and does not end the run.
+    """Detects on every image, one at a time; a file that cannot be read is reported and does not end the run.
 
     Args:
         detector: The detector.
         records: The images.
-        keep_proposals: Best proposals of each image that are kept: thousands for each of many images fill the memory.
+        keep_proposals: How many of an image's best to keep: thousands for each of many images fill the memory.
         heard: Called after each image, for progress.
         traced: Called with what the stages thought of each image, which is then forgotten; only a detector of one pass
             of one network has that.

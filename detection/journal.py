@@ -103,7 +103,7 @@ def _is_entry(record: Mapping[str, Any]) -> bool:
 
 
 def _are_numbers(values: object, count: int) -> bool:
-    """Whether it is a list of so many numbers that a tensor can hold."""
+    """Whether it is a list of ``count`` numbers, each of which a tensor can hold."""
     return isinstance(values, list) and len(values) == count and all(map(_is_number, values))
 
 
@@ -123,7 +123,7 @@ class _Tries(NamedTuple):
 
 
 class Journal:
-    """An append-only file of entries. Files that an earlier sitting could not read are tried again: they may be mended.
+    """An append-only file of entries. What an earlier sitting could not read is tried again: it may be mended now.
 
     Args:
         path: The file.
@@ -169,7 +169,7 @@ class Journal:
     def _read_done(self, header: Mapping[str, object]) -> int:
         """Compares the settings and collects what is done and what failed, one line in memory at a time.
 
-        Of a damaged line in the midst the image is looked at again; what stands behind it is kept.
+        The image of a damaged line in the middle is looked at again; what follows that line is kept.
 
         Returns:
             Bytes up to the end of the last line that no kill or power cut left cut off or damaged; 0 if the first is.

@@ -22,8 +22,8 @@ class Known(NamedTuple):
     """How many images of a sample were learnt from.
 
     Attributes:
-        learnt: So many were.
-        sample: So many were looked up.
+        learnt: How many were learnt from.
+        sample: How many were looked up.
     """
 
     learnt: int

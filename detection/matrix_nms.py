@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 CANDIDATES = 300
-"""Best detections of an image that are looked at, at least; three times as many as leave, if that is more."""
+"""Best detections of an image that are looked at, at least; three times as many as are kept, if that is more."""
 
 
 def num_candidates(max_detections: int) -> int:
-    """How many of the best detections of an image are looked at when so many may leave."""
+    """How many of the best detections of an image are looked at when ``max_detections`` may be kept."""
     return max(CANDIDATES, 3 * max_detections)
 
 
@@ -22,7 +22,7 @@ def decay_scores(boxes: Tensor, scores: Tensor, labels: Tensor, sigma: float) ->
     """Lowers the score of each detection by its overlap with better ones of its class.
 
     A detection j falls to the least, over better ones i, of ``exp(-iou(i, j)^2 / sigma) / exp(-c_i^2 / sigma)``, where
-    ``c_i`` is the largest overlap of i itself with a better one: who is likely suppressed suppresses less (eq. 4).
+    ``c_i`` is the largest overlap of i itself with a better one: one likely to be suppressed suppresses less (eq. 4).
 
     Args:
         boxes: (..., N, 4) xyxy, best first.

@@ -17,8 +17,8 @@ def keep_freed_memory() -> bool:
     """Lets the process keep the memory it frees, instead of asking the system for fresh pages at every activation.
 
     Each image allocates and frees the same hundred megabytes of activations; glibc by default returns them to the
-    system and faults them in again. Measured: 44 instead of 49-54 ms an image (docs/decisions.md). For the whole
-    process, so commands call it, the library does not.
+    system and faults them in again. Measured: 44 instead of 49-54 ms an image (docs/decisions.md). It acts on the
+    whole process, so commands call it, not the library.
 
     Returns:
         Whether the allocator is glibc's and took the settings.

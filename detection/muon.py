@@ -47,7 +47,7 @@ def orthogonalize(matrix: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _polynomial(square: Tensor, a: float, b: float, c: float) -> Tensor:
-    """Of the identity, the square and its square."""
+    """The sum of ``a`` times the identity, ``b`` times the square matrix and ``c`` times its square."""
     result = torch.addmm(square, square, square, beta=b, alpha=c)
     result.diagonal().add_(a)
     return result

@@ -56,7 +56,7 @@ def padded_size(size_hw: tuple[int, int]) -> tuple[int, int]:
 def resize(image: Image, size_hw: tuple[int, int]) -> Image:
     """Scales an (H, W, 3) image; averages when it shrinks by more than half, so that fine detail does not alias.
 
-    Above that bilinear samples still see every pixel, at a sixth of the time.
+    With less shrinking, bilinear samples still see every pixel, in a sixth of the time.
     """
     return image if image.shape[:2] == size_hw else np.asarray(_scaled(image, size_hw), dtype=np.uint8)
 

@@ -1,8 +1,8 @@
 """Training on several processes: which one this is, and what all of them agree on.
 
 ``accelerate launch`` or ``torchrun`` starts them. Every process takes its part of each batch, gradients are averaged,
-and what a loss is divided by, batch statistics and decisions come from all, so that the run is the one that a single
-process would make of the whole batch. Alone, everything here is what it is without others.
+and loss normalisers, batch statistics and decisions come from all of them, so that the run is the one that a single
+process would make of the whole batch. Alone, the functions here give back what they got.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from proposals.structures import Proposals
 class FirstStage:
     """Image in, proposals out, in pixels of the original image; the detector is used, not changed.
 
-    Of MultiBox alone every prior enters the suppression. Suppression goes down the scores, so what enters further down
+    With MultiBox alone, all priors enter suppression. Suppression goes down the scores, so what enters further down
     never changes which of the better boxes stay, and the first proposals are those that the detector uses. Beside
     another method MultiBox gives as many as in use.
 

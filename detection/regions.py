@@ -67,7 +67,7 @@ class SelectiveSearch:
 
 
 class _Searches(Dataset[str]):
-    """Searches one image at a time; a file that cannot be read is told when it is learnt from, not here.
+    """Searches one image at a time; a file that cannot be read is reported when it is learnt from, not here.
 
     An item is empty, or says why the proposals could not be kept: an exception would bring a traceback along.
     """

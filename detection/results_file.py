@@ -29,7 +29,7 @@ _PIECE = 1 << 20
 _LONGEST_ROW = 1 << 22
 
 _TAIL = 4
-"""So few characters behind a number may be its own: ``1e+`` is a 1 until the next piece comes."""
+"""Up to this many characters behind a number may belong to it: ``1e+`` is a 1 until the next piece comes."""
 
 _FIRST = re.compile(r"[ \t\n\r]*\[[ \t\n\r]*(\])?")
 _NEXT = re.compile(r"[ \t\n\r]*(?:,[ \t\n\r]*|(\]))")

@@ -129,7 +129,7 @@ def _load_json(path: Path) -> object:
 
 
 def unreadable(path: Path, error: OSError | ValueError | RecursionError, where: str = "") -> InputError:
-    """What is told of a file that cannot be read, or holds no JSON; ``where`` in it the fault was met."""
+    """The error for a file that cannot be read or holds no JSON; ``where`` says where in it the fault was met."""
     if isinstance(error, OSError):
         return InputError(f"{path}: cannot be read ({error.strerror}); give a COCO results file")
     return InputError(f"{path}: not valid JSON ({where}{error}); give a COCO results file")

@@ -124,14 +124,17 @@ def pool_rois(
         (R, F, S, S), channels last in memory, in the order of the boxes. No RoIs give (0, F, S, S). Differentiable in
         the maps, not in the boxes.
     """
-    num_rois = sum(len(boxes) for boxes in boxes_per_image)
-    pooled = pyramid[0].new_empty(num_rois, pool_size, pool_size, pyramid[0].shape[1])
+    pooled, order = [pyramid[0].new_zeros(0, pool_size, pool_size, pyramid[0].shape[1])], []
     offset = 0
     for image, boxes in enumerate(boxes_per_image):
         levels = assign_levels(boxes, strides)
         for level, (features, stride) in enumerate(zip(pyramid, strides, strict=True)):
             rows = (levels == level).nonzero().squeeze(1)
             if len(rows):
-                pooled[rows + offset] = pool_map(features[image], boxes[rows], stride=stride, pool_size=pool_size)
+                pooled.append(pool_map(features[image], boxes[rows], stride=stride, pool_size=pool_size))
+                order.append(rows + offset)
         offset += len(boxes)
-    return pooled.permute(0, 3, 1, 2)
+    values = torch.cat(pooled)
+    if order:
+        values = values[torch.cat(order).argsort()]
+    return values.permute(0, 3, 1, 2)

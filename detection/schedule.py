@@ -14,7 +14,7 @@ from detection.chance import Stream
 from detection.preprocess import PAD_MULTIPLE
 
 LEAST_SIDE = 2 * PAD_MULTIPLE
-"""Of an input: batch normalisation needs more than the one place that the coarsest map of a single image would have."""
+"""Least input side: batch normalisation needs more than the one place that the coarsest map of one image would have."""
 
 STEP_OVERHEAD = 0.18
 """Part of a step's time that does not grow with the area of its images: two cores made 2.1 times as many steps at 0.6

@@ -58,8 +58,8 @@ def label_anew(
         foreground_iou: Overlap from which a region counts as the object.
 
     Returns:
-        The same R regions in the same order. One that has moved onto an ignored region, which it may neither be nor
-        be background of, stays where it was.
+        The same R regions in the same order. One that has moved onto an ignored region, which is neither an object
+        nor background, stays where it was.
     """
     gt_boxes, gt_labels = target.boxes[~target.ignore], target.labels[~target.ignore]
     iou, index = best_overlap(moved, gt_boxes)

@@ -25,5 +25,5 @@ def load_start_weights(network: GoogLeNet, source: str, *, option: str) -> None:
     try:
         load_backbone_weights(network, source)
     except (ValueError, OSError) as error:
-        # Of weights of another network every name is at fault.
+        # With weights of another network, every name is at fault.
         raise InputError(f"{option}: {shorten(str(error), _LONGEST_REASON, placeholder=' ...')}") from error

@@ -58,7 +58,7 @@ class SyncedBatchNorm(nn.BatchNorm2d):
 def batch_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """N (), mean (C,) and biased variance (C,) of (B, C, H, W), float32 or float64, over all processes; differentiable.
 
-    Every process computes its own mean and spread and tells all, who put them together (Chan et al., 1979): nothing
+    Every process computes its own mean and spread and shares them; each combines them all (Chan et al., 1979): nothing
     cancels, as it would in a difference of sums of squares.
     """
     rank, processes, channels = distributed.get_rank(), distributed.get_world_size(), x.shape[1]

@@ -128,12 +128,12 @@ class _Found:
         return bool(self.scores[row] >= LEAST_SURE * self.scores[other])
 
     def explains(self, row: int, cut: int) -> bool:
-        """Whether a box makes a cut one that lies in it needless; a view as fine that shows all knows better."""
+        """Whether a box makes a cut one inside it needless; an equally fine view that shows all of it knows better."""
         is_as_fine = _longest(self.region_of(row)) <= _longest(self.region_of(cut))
         return not self.is_cut[row] and (is_as_fine or self.speaks_for(row, cut))
 
     def region_of(self, row: int) -> Region:
-        """Of the view that a box is from."""
+        """The region of the view that a box is from."""
         return self.regions[self.view[row]]
 
 
@@ -225,7 +225,7 @@ def _overlapping(regions: Tensor) -> Iterator[tuple[int, int]]:
 
 
 def _overlap(found: _Found, regions: Tensor, one: int, other: int) -> Tensor:
-    """Of each box of one view (rows) with each of another (columns), by the measure that applies; 0 across classes."""
+    """Overlap of one view's boxes (rows) with another's (columns), by the measure that applies; 0 across classes."""
     a, b = found.boxes[found.spans[one]], found.boxes[found.spans[other]]
     a_cut = torch.tensor(found.is_cut[found.spans[one]], dtype=torch.bool)[:, None]
     b_cut = torch.tensor(found.is_cut[found.spans[other]], dtype=torch.bool)[None]
@@ -244,7 +244,7 @@ def _within(boxes: Tensor, region: Tensor) -> Tensor:
 
 
 def _choose_whole(found: _Found, links: Links) -> Iterator[list[int]]:
-    """The whole boxes, as groups of one object each, best first; the others of a view that overlap it only go."""
+    """Whole boxes in groups of one object each, best first; of each view one joins, other matches are dropped."""
     gone: set[int] = set()
     for row in found.order:
         if found.is_cut[row] or row in gone:

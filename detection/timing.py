@@ -30,7 +30,7 @@ class Watch(Protocol):
 
 
 def wait_for(device: torch.device) -> None:
-    """Until it has done what it was told: a GPU answers before that."""
+    """Waits until the device has done its work: a GPU returns before that."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -52,7 +52,7 @@ class Log(Protocol):
 
 
 class NoLog:
-    """Takes no note: that of a process beside the one that writes."""
+    """Writes nothing: the log of a process other than the one that writes."""
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """Nothing."""

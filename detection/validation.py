@@ -42,7 +42,7 @@ class Standing:
     def hear(self, value: float | None) -> bool:
         """Takes note of a validation; tells whether its model is to be kept.
 
-        It is if nothing before was better; of equals the longer trained. A metric that does not exist (no objects in
+        It is if none before was better; of equals, the longer trained. A metric that does not exist (no objects in
         the part) counts as 0.
         """
         value = value or 0.0

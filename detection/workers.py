@@ -8,6 +8,8 @@ import sys
 from types import FrameType
 
 GRACE_SECONDS = 60
+MOST_GRACES = 60
+"""How often a worker looks before it obeys in any case: an hour, longer than a validation takes."""
 
 
 def start_worker(worker: int) -> None:
@@ -17,10 +19,12 @@ def start_worker(worker: int) -> None:
     its state, perhaps behind a long validation, and ends its workers itself; so a worker obeys only once it has been
     left alone, and looks every ``GRACE_SECONDS``.
     """
-    main = os.getppid()
+    main, graces = os.getppid(), 0
 
     def wait(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGALRM and os.getppid() != main:
+        nonlocal graces
+        graces += number == signal.SIGALRM
+        if graces and (os.getppid() != main or graces > MOST_GRACES):
             os._exit(128 + signal.SIGTERM)
         signal.alarm(GRACE_SECONDS)
 

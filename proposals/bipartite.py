@@ -34,7 +34,7 @@ def matching_cost(boxes_norm: Tensor, logits: Tensor, gt_boxes_norm: Tensor, *, 
 
 
 def solve_assignment(cost: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs rows and columns of (K, G) at least total cost: min(K, G) pairs, no row and no column in two of them.
+    """Pairs rows and columns of (K, G) at the least total cost: min(K, G) pairs, no row and no column in two of them.
 
     Returns:
         Rows and columns of the pairs, int64 on the CPU, where the solver runs.

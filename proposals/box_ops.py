@@ -69,7 +69,7 @@ def coverage(boxes: Tensor, regions: Tensor) -> Tensor:
 
 
 def lie_within(boxes: Tensor, regions: Tensor) -> Tensor:
-    """Which boxes lie in a region with more than their half: (N, 4), (R, 4) -> (N,) bool; none where R = 0."""
+    """Which boxes have more than half of their area in a region: (N, 4), (R, 4) -> (N,) bool; none where R = 0."""
     if not len(regions):
         return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     return coverage(boxes, regions).amax(dim=1) > 0.5

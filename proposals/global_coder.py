@@ -46,7 +46,7 @@ def encode_corners(boxes_norm: Tensor, priors_norm: Tensor) -> Tensor:
 def decode_corners(offsets: Tensor, priors_norm: Tensor) -> Tensor:
     """Inverse of ``encode_corners``: (..., 4) offsets -> (..., 4) xyxy in units of the image. Differentiable.
 
-    Nothing binds the edges to each other: boxes may leave the image, and left may come to lie right of right. Such a
-    box has no area; whoever chooses proposals drops it.
+    Nothing binds the edges to each other: boxes may leave the image, and the left edge may come to lie to the right of
+    the right one. Such a box has no area; whoever chooses proposals drops it.
     """
     return priors_norm + offsets * CORNER_SPREAD

@@ -13,7 +13,7 @@ from torch import Tensor
 from proposals.priors import kmeans
 
 _MAX_BOXES = 10_000
-"""Of more boxes a sample is clustered: k-means takes N * K distances a round (10 s for 10,000 and 200 on one core)."""
+"""With more, a sample is clustered: k-means takes N * K distances a round (10 s for 10,000 and 200 on one core)."""
 
 
 def regular_boxes(num_boxes: int) -> npt.NDArray[np.float64]:

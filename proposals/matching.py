@@ -35,8 +35,8 @@ def match_priors(
     best of that object: no object stays without a prior, however odd its shape. Between several objects the one of
     greatest IoU wins. A negative prior of which more than half lies in an ignored region is neither.
 
-    Deviation: MultiBox matches each object to one prior; that all of some overlap are positive is SSD's (1512.02325,
-    section 2.2).
+    Deviation: MultiBox matches each object to one prior; counting all above some overlap as positive is SSD's
+    (1512.02325, section 2.2).
 
     Args:
         priors: (K, 4) xyxy pixels.

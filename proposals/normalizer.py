@@ -8,8 +8,8 @@ from torch import Tensor, distributed
 def normalizer(count: Tensor) -> Tensor:
     """The divisor that makes a sum over examples a mean: how many there are, at least 1.
 
-    On several processes it is a process's share of those of all. Gradients are averaged over the processes, so the
-    objective is that of the whole batch, however its examples are spread.
+    On several processes it is the count over all of them, divided by their number. Gradients are averaged over the
+    processes, so the objective is that of the whole batch, however its examples are spread.
 
     Args:
         count: () examples of this process.

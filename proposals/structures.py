@@ -23,7 +23,8 @@ class Proposals:
     Attributes:
         boxes: (P, 4) float32 xyxy, pixels of the image whose size is ``image_size_hw``, inside it.
         scores: (P,) float32 objectness in [0, 1], descending.
-        image_size_hw: Height and width: inside the network of its input without padding, outside of the original.
+        image_size_hw: Height and width: inside the network those of its input without padding, outside those of the
+            original image.
     """
 
     boxes: Tensor

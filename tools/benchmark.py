@@ -25,15 +25,16 @@ from detection.classification import build as build_classifier
 from detection.data.image import read_image
 from detection.data.loader import PLAIN, DetectionBatches, steps_of_many
 from detection.data.source import list_source
-from detection.engine import StateFile, Trainer
+from detection.engine import Trainer
 from detection.errors import InputError
 from detection.preprocess import Image
 from detection.schedule import StepBudget
+from detection.training_state import StateFile
 from tools.cli import plain_console, run_alone
 from tools.detection_speed import DetectionSpeed, measure_detection, noise
+from tools.following import start_accelerator
 from tools.measure.torchvision_peer import PEER_NAME, make_timing_peer
 from tools.reading import pack_images, read_data, training_split
-from tools.run_folder import start_accelerator
 from tools.stopwatch import timed
 from tools.training_run import RunData, search_regions, shared_learner
 from tools.training_speed import measure_training
@@ -174,7 +175,7 @@ def _benchmark_classifier_training(config: PretrainConfig, data: Path, steps: in
 
 
 def _benchmark_detector_training(config: Config, data: Path, steps: int) -> None:
-    """Of the shared form, at the full size of its inputs."""
+    """Times the training of the shared form, at the full size of its inputs."""
     if config.classifier.form == "crop":
         raise InputError("the training of classifier.form crop is not timed; `multibox train` tells images a second")
     accelerator, compute = start_accelerator(config.train.device, config.train.precision)
@@ -182,7 +183,7 @@ def _benchmark_detector_training(config: Config, data: Path, steps: int) -> None
     learner = shared_learner(config, labelled, compute, True)
     with TemporaryDirectory(prefix="multibox-", ignore_cleanup_errors=True) as folder:
         regions = search_regions(config, RunData(labelled, None), Path(folder), console)
-        source = _in_full_swing(build_training.build_batches(config, labelled.images, regions), config)
+        source = in_full_swing(build_training.build_batches(config, labelled.images, regions), config)
         trainer = Trainer(
             learner.make_task(source),
             settings=build_training.training_settings(config),
@@ -190,8 +191,7 @@ def _benchmark_detector_training(config: Config, data: Path, steps: int) -> None
             accelerator=accelerator,
             state=StateFile(Path(folder) / "state.safetensors", {}),
         )
-        late = min(1.0, max(config.train.low_resolution.fraction, config.augment.mosaic_until - 1e-6))
-        batches = iter(source.batches(0, lambda step: late))
+        batches = iter(source.batches(0, lambda step: late_progress(config)))
         images, targets, given = next(batches).inputs(accelerator.device)
 
         def bare() -> None:
@@ -207,11 +207,16 @@ def _benchmark_detector_training(config: Config, data: Path, steps: int) -> None
     speed.show(console)
 
 
-def _in_full_swing(source: DetectionBatches, config: Config) -> DetectionBatches:
-    """Batches with mosaics and crops from the first on, if the training is so long as to have them."""
+def in_full_swing(source: DetectionBatches, config: Config) -> DetectionBatches:
+    """Batches with mosaics and crops from the first one on, if the training is long enough to have them."""
     steps = config.train.epochs * source.steps_per_epoch
     needed = steps_of_many(source.many_epochs, source.steps_per_epoch, enough_steps=source.enough_steps)
     return replace(source, many_epochs=0) if steps >= needed else replace(source, odds=PLAIN)
+
+
+def late_progress(config: Config) -> float:
+    """A point of the run at which inputs have their full size, and mosaics, if there are any, have not ended."""
+    return min(1.0, max(config.train.low_resolution.fraction, config.augment.mosaic_until - 1e-6))
 
 
 if __name__ == "__main__":

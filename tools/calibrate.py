@@ -55,7 +55,7 @@ def calibrate(
     source = model_file(model)
     target = _target(source, out)
     detector = load_detector(source, device=device)
-    detector.calibration = None  # What the file has of earlier is replaced: the fit starts at the network's own scores.
+    detector.calibration = None  # An earlier calibration is replaced: the fit starts from the network's own scores.
     unknown: UnknownClasses = "drop" if drop_unknown else "error"
     labelled = read_data(console, data, split, class_names=detector.class_names, unknown_classes=unknown)
     tensors, header = load_model(source)

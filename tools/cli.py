@@ -39,7 +39,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class _Console(Console):
-    """Shows control characters, with which the name of a file or class could forge lines, by their numbers."""
+    """Shows control characters, with which the name of a file could rule the terminal, as their codes.
+
+    Line breaks and tabs stay, as messages have their own.
+    """
 
     def render_str(self, text: str, **options: Any) -> Text:
         """What rich makes of a text."""

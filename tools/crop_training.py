@@ -1,7 +1,7 @@
 """The training of a detector of the crop form: one run for what proposes, if that is learnt, then one for each member.
 
-Each run has its folder within the whole's, ``proposer/``, ``member1/``, ..., with a model of its own: the detector that
-proposes, and the detector with this member alone. The model of the whole is put together of them.
+Each run has a folder within that of the whole, ``proposer/``, ``member1/``, ..., with a model of its own: the detector
+that proposes, and the detector with this member alone. The model of the whole is put together from them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from detection.device import Compute, choose_compute
 from detection.errors import InputError
 from detection.network import DetectionNetwork
 from detection.regions import RegionSource
-from tools.run_folder import EXIT_STOPPED, check_run_folder, goes_on, refuse_several, tell_changes, write_config
+from tools.following import EXIT_STOPPED
+from tools.run_folder import check_run_folder, goes_on, refuse_several, tell_changes, write_config
 from tools.training_run import Learner, MakeLearner, Network, RunData, TrainingRun, search_first, shared_learner
 
 PROPOSER = "proposer"
@@ -33,7 +34,7 @@ PROPOSER = "proposer"
 def train_crop(
     out: Path, config: Config, data: RunData, *, minutes: float | None, resume: bool, console: Console
 ) -> None:
-    """Trains a detector of the crop form; the model is there, and better each time, from the first member on.
+    """Trains a detector of the crop form; from the first member on there is a model, better with each further one.
 
     Args:
         out: Folder of the run.
@@ -70,10 +71,10 @@ class CropStages:
     console: Console
 
     def check_start(self) -> None:
-        """Looks for what cannot go well before anything is written.
+        """Looks for what is bound to fail, before anything is written.
 
         Raises:
-            InputError: If device or start weights are not to be had, or a step has more images than objects to show.
+            InputError: If device or start weights are unavailable, or a step has more images than objects to show.
         """
         c, t = self.config.classifier.crop, self.config.train
         if (num_objects := int(c.batch * c.foreground_fraction)) < t.batch_size:
@@ -97,7 +98,7 @@ class CropStages:
         self.console.print("plan: " + ", then ".join([*first, each]))
 
     def learn_to_propose(self) -> DetectionNetwork | None:
-        """Trains what proposes, unless a member has learnt of its proposals already; None where nothing is learnt."""
+        """Trains what proposes, unless a member has already learnt from its proposals; None where nothing is learnt."""
         config = crop.proposer_config(self.config)
         if config is None:
             return None
@@ -188,8 +189,8 @@ def load_proposer(config: Config, folder: Path) -> DetectionNetwork:
     """The trained network that proposes, in evaluation mode; it learns nothing more.
 
     Args:
-        config: Of it.
-        folder: Of its run.
+        config: Its configuration.
+        folder: The folder of its run.
 
     Raises:
         InputError: If the model is missing or damaged.

@@ -21,7 +21,7 @@ console = plain_console()
 MARKER = ".multibox-demo"
 """Marks a folder that a demo made and the next one may clear."""
 
-# Digits are not the same mirrored, the pictures are small, and small batches make more steps of few minutes.
+# Digits are not the same mirrored, the pictures are small, and small batches get more steps out of a few minutes.
 SETTINGS = ["input.longest_side=320", "augment.horizontal_flip=0", "train.batch_size=4", "train.learning_rate=7e-4"]
 
 

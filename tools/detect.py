@@ -1,4 +1,4 @@
-"""``multibox detect``: boxes for images of any number or the frames of a video, by a journal that survives a kill."""
+"""``multibox detect``: boxes for any number of images or the frames of a video, with a journal that survives a kill."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def _fill(journal: Journal, total: int, work: Callable[[Journal, Heard], None]) 
 
 
 def _tell_faults(unread: Path | None, undrawn: list[str]) -> None:
-    """Says where the images are that could not be read, and which were not drawn; either ends with an exit code."""
+    """Says where to read why images could not be read, and which were not drawn; either ends with an exit code."""
     for fault in undrawn:
         console.print(f"not drawn: {fault}")
     if unread is not None:
@@ -268,10 +268,13 @@ def _draw(
     """Writes a picture with the drawn boxes for every image; returns what kept it from some."""
     faults = []
     names = source.drawable(journal)
-    paths = output_paths(out / PICTURES, names, suffix=".jpg")
+    paths, folder = output_paths(out / PICTURES, names, suffix=".jpg"), (out / PICTURES).resolve()
     for (found, image), name, path in zip(source.read(journal), names, paths, strict=True):
         if isinstance(image, InputError):
             faults.append(f"{name}: {image}")
+            continue
+        if not path.parent.resolve().is_relative_to(folder):
+            faults.append(f"{name}: {path.parent} is a link that leads elsewhere; take it away")
             continue
         drawn = draw_detections(image, _above(found, lowest), class_names=detector.class_names)
         fits, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])

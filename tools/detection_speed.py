@@ -29,12 +29,12 @@ READ = "read"
 """The part that comes before the stages where images are files."""
 
 PRODUCT_SIDE = 2048
-"""Of the square matrices whose product is the ceiling: large enough that nothing but multiply-adds counts."""
+"""Side of the square matrices whose product is the ceiling: large enough that nothing but multiply-adds counts."""
 
 PRODUCT_ROUNDS = 10
 
 BATCH_ROUNDS = 10
-"""Of the last images together, as ``multibox detect`` takes a folder."""
+"""How often the last images are detected together, as ``multibox detect`` takes a folder."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class DetectionSpeed:
         milliseconds: Part -> T milliseconds, in the order of an image's way; ``read`` first where there were files.
         multiply_adds: Part -> multiply-adds, mean of the T images; the parts of ``milliseconds``.
         ceiling: Multiply-adds per second of the machine's matrix products in this precision.
-        memory_gib: Most memory that was in use; None where the system does not tell or peers took of it too.
+        memory_gib: Most memory that was in use; None where the system does not tell or peers used some of it too.
         peers: Name -> T milliseconds from pixels to boxes.
-        batch: How many of the images were detected together as well, in the end.
-        in_batches: Milliseconds an image, from pixels to boxes, of each time that they were.
+        batch: How many of the images were also detected together, at the end.
+        in_batches: Milliseconds an image, from pixels to boxes, for each time that they were.
     """
 
     compute: Compute
@@ -213,5 +213,5 @@ def _multiply(a: Tensor, b: Tensor) -> None:
 
 
 def noise(size_hw: tuple[int, int], seed: int = 0) -> Image:
-    """(H, W, 3) uint8: a picture for what depends on the size alone, but for the number of its proposals."""
+    """(H, W, 3) uint8: a picture for measuring what depends on the size alone, apart from the number of proposals."""
     return np.random.default_rng(seed).integers(0, 256, (*size_hw, 3), dtype=np.uint8)

@@ -86,9 +86,9 @@ def load_models(
 
 
 def combine(models: Sequence[ModelDetector], *, tile: int | None, tta: bool) -> ImageDetector:
-    """One detector that asks all models, in all views; one model in one view is it itself.
+    """One detector that asks all models, in all views; a single model in a single view is returned as it is.
 
-    Tiles come last: each tile is a question to all models and views, so parts are joined once, of fused boxes.
+    Tiles come last: each tile is put to all models and views, so that parts are joined once, from fused boxes.
 
     Args:
         models: Of the same classes.
@@ -96,7 +96,7 @@ def combine(models: Sequence[ModelDetector], *, tile: int | None, tta: bool) -> 
         tta: Whether every model also sees mirrored and enlarged images.
 
     Raises:
-        InputError: If an exported model shall see enlarged images: its graph scales all to one size.
+        InputError: If an exported model is to see enlarged images: its graph scales all to one size.
     """
     views: list[ImageDetector] = []
     for model in models:

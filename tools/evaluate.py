@@ -231,7 +231,7 @@ def _describe_scores(detector: Detector) -> str:
 
 
 def _source_of(detector: ExportedDetector) -> Path | None:
-    """The model that an export was made of; None, which is told, if it is not where it was."""
+    """The model that an export was made from; None, with a note, if it is not where it was."""
     source = Path(detector.document.source)
     if source.is_file() and sha256_of([source]) == detector.document.source_sha256:
         return source

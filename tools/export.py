@@ -184,7 +184,7 @@ def _average_precision(path: Path, data: DetectionData) -> float:
 
 
 class Pictures:
-    """Images of files, one in memory at a time, each time anew; those that cannot be read are named once.
+    """Images from files, one in memory at a time, read again on every pass; those that cannot be read are named once.
 
     Args:
         paths: The files.

@@ -10,7 +10,7 @@ from typing import NoReturn
 from detection.cluster import detect_on_cluster
 from detection.data.remote import Location, is_uri, list_uri
 from detection.data.source import list_source, searched_folder
-from detection.data.video import count_frames, is_video, missing_frames, read_frames
+from detection.data.video import count_frames, frame_name, is_video, missing_frames, read_frames
 from detection.errors import InputError
 from detection.folder import detect_folder, read_or_fault
 from detection.image_detector import ImageDetector
@@ -66,8 +66,9 @@ class ImageFiles:
         pictures = folder.resolve()  # links followed: it may be another name of a folder of photographs
         listed_from = None if is_uri(source) else searched_folder(Path(source))
         among = listed_from is not None and pictures.is_relative_to(listed_from.resolve())
-        folders = {place.parent for place in self.images.values() if isinstance(place, Path)}
-        if among or any(images.resolve().is_relative_to(pictures) for images in folders):
+        paths = [place for place in self.images.values() if isinstance(place, Path)]
+        places = {path.parent for path in paths} | {path for path in paths if path.is_symlink()}
+        if among or any(place.resolve().is_relative_to(pictures) for place in places):
             raise InputError(
                 f"--out {folder.parent}: the pictures in {folder} would lie among the images of {source}; give "
                 f"another --out"
@@ -106,13 +107,14 @@ class VideoFrames:
 
     def drawable(self, journal: Journal) -> list[str]:
         """Names of the frames that ``read`` gives."""
-        return [entry.file_name for entry in journal]
+        return [frame_name(self.path, number) for number in range(len(journal.done))]
 
     def read(self, journal: Journal) -> Iterator[tuple[Detections, Image | InputError]]:
         """What was found in each frame, and the frame, in their order."""
-        for entry, (_, frame) in zip(journal, read_frames(self.path), strict=False):
-            if entry.detections is not None:
-                yield entry.detections, frame
+        found = {entry.file_name: entry.detections for entry in journal}  # one done again stands at the end
+        for name, frame in read_frames(self.path):
+            if (detections := found.get(name)) is not None:
+                yield detections, frame
 
     def check_pictures(self, folder: Path, source: str) -> None:
         """Nothing to look for: pictures are no video."""

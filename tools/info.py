@@ -91,7 +91,7 @@ def info(
 
 
 def _is_file(name: str) -> bool:
-    """Whether a model is meant; a folder that is called like a preset, as data sets are, and holds none is not."""
+    """Whether a model is meant; a folder with a preset's name, as data sets have, that holds no model is not one."""
     path = Path(name)
     if path.suffix in (".safetensors", *EXPORTED):
         return True

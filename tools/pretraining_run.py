@@ -15,22 +15,11 @@ from detection.classification import build
 from detection.classification.classifier import Classifier, ClassifierHeader, preprocessing_of, save_classifier
 from detection.classification.packed import PackedImages
 from detection.classification.protocol import measure_errors
-from detection.engine import StateFile, Trainer
+from detection.engine import Trainer
 from detection.training_log import TrainingLog
-from tools.run_folder import (
-    STATE_NAME,
-    check_run_folder,
-    choose_budget,
-    follow,
-    goes_on,
-    identity_of,
-    rehearse,
-    restore_state,
-    start_accelerator,
-    tell_changes,
-    tell_end,
-    write_config,
-)
+from detection.training_state import StateFile
+from tools.following import choose_budget, follow, rehearse, restore_state, start_accelerator, tell_end
+from tools.run_folder import STATE_NAME, check_run_folder, goes_on, identity_of, tell_changes, write_config
 
 
 class PretrainingRun:

@@ -17,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from detection.engine import StepReport
+from detection.training_task import StepReport
 
 PLAIN_SECONDS = 15.0
 """Seconds between two lines where there is no terminal."""
@@ -69,7 +69,7 @@ class TrainingDisplay:
 
 @contextmanager
 def tracking(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """As ``counting``, for work that tells how much it is only once it has begun.
+    """As ``counting``, for work whose amount is known only once it has begun.
 
     Yields:
         What to call after each thing, with things done and things to do.

@@ -122,7 +122,7 @@ def evaluation_split(data: Path) -> str:
 def learnt_images(header: ModelHeader, data: DetectionData) -> str | None:
     """Evidence that a model learnt from images of a part; None if there is none.
 
-    Their files' names and sizes count; of models that tell none, the name of the part.
+    Names and sizes of the files count; for models that record none, the name of the part.
     """
     training = header.training
     if isinstance(sketch := training.get("image_digests"), str) and sketch:
@@ -152,10 +152,13 @@ def flattering(header: ModelHeader, data: DetectionData) -> tuple[str, ...]:
 
 
 def _may_share(used: object, split: str) -> bool:
-    """Whether a part that was used, by its name, has images of another: is it, holds it, lies in it or overlaps it."""
+    """Whether a part that was used shares images with another, by its name: is, holds, lies in or overlaps it."""
     if not isinstance(used, str):
         return False
-    one, other = parse_share(used), parse_share(split)
+    try:
+        one, other = parse_share(used), parse_share(split)
+    except InputError:  # no share that a command of ours would have written down
+        return False
     names = [name if share is None else share.part for name, share in ((used, one), (split, other))]
     if names[0] != names[1]:
         return any(inner in PARTS_OF.get(str(outer), ()) for inner, outer in (names, names[::-1]))

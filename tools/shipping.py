@@ -14,11 +14,11 @@ from tools.detectors import combine, open_model
 
 @dataclass(frozen=True)
 class ShippedModels:
-    """Models as bytes, and how they are asked; called, it builds the detector.
+    """Models as bytes, and how they are used; a call builds the detector.
 
     Attributes:
-        models: Name -> content of the files of each model, the one to open first.
-        engines: That run them.
+        models: Name -> content of the files of each model; the one to open comes first.
+        engines: What runs each of them.
         device: As the option of the command.
         cache: Folder for proposals, on every machine.
         tile: As for ``combine``.

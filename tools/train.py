@@ -92,7 +92,7 @@ def tell_idle(origins: Mapping[str, str], *, minutes: float | None, val: str | N
 
 
 def tell_many_epochs(config: Config, origins: Mapping[str, str], minutes: float | None, *, num_images: int) -> None:
-    """Says of mosaics and crops that the user asked for that this training may be too short for them."""
+    """Says so if this training may be too short for the mosaics and crops that the user asked for."""
     views = config.augment
     an_epoch = steps_per_epoch(num_images, config.train.batch_size * launched_place().processes)
     needed = steps_of_many(views.many_epochs, an_epoch, enough_steps=ENOUGH_STEPS)

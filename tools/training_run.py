@@ -22,33 +22,37 @@ from detection.data.loader import DetectionBatches, steps_per_epoch
 from detection.data.records import DetectionData
 from detection.detector import Detector
 from detection.device import Compute
-from detection.engine import StateFile, Trainer, TrainingTask
+from detection.engine import Trainer
 from detection.errors import NonFiniteLossError
 from detection.learnt_images import sketch_images
 from detection.network import DetectionNetwork
 from detection.processes import gather, launched_place, place
 from detection.regions import RegionSource, search_all
 from detection.training_log import Log, NoLog, TrainingLog, refuse_running
+from detection.training_state import StateFile
+from detection.training_task import TrainingTask
 from detection.validation import Standing, Validation
-from tools.progress import counting
-from tools.run_folder import (
+from tools.following import (
     EXIT_STOPPED,
-    LAST_MODEL_NAME,
-    STATE_NAME,
-    check_run_folder,
     choose_budget,
-    earlier_validations,
     follow,
-    goes_on,
-    identity_of,
-    labels_identity,
     rehearse,
     restore_state,
     start_accelerator,
     stopping_on_signals,
-    tell_changes,
     tell_end,
     until_exhausted,
+)
+from tools.progress import counting
+from tools.run_folder import (
+    LAST_MODEL_NAME,
+    STATE_NAME,
+    check_run_folder,
+    earlier_validations,
+    goes_on,
+    identity_of,
+    labels_identity,
+    tell_changes,
     write_config,
 )
 
@@ -87,20 +91,20 @@ class Learner(Generic[Network]):
 
 
 MakeLearner = Callable[[Compute, bool], Learner[Network]]
-"""Where a run computes, and whether it needs start weights, which one that goes on does not -> what it trains."""
+"""Where a run computes, and whether it needs start weights (one that goes on does not) -> what it trains."""
 
 
 class TrainingRun(Generic[Network]):
     """A run folder and how it is filled: ``model.safetensors``, ``last/``, ``config.yaml``, ``metrics.jsonl``.
 
     Args:
-        out: The folder; who makes the run has looked whether it may be written to (``check_run_folder``).
+        out: The folder; the caller has checked that it may be written to (``check_run_folder``).
         config: The resolved configuration.
         data: What to learn from.
         learn: Makes what is trained.
         regions: Proposals that are not the network's own; None where it needs none.
         console: Where to tell how it goes.
-        on_start: Called once all has been tried that could fail at once, before the first file is written.
+        on_start: Called once everything that could fail at once has been tried, before the first file is written.
     """
 
     def __init__(
@@ -177,7 +181,7 @@ class TrainingRun(Generic[Network]):
     def _build_trainer(self, learner: Learner[Network], minutes: float | None) -> Trainer[Network]:
         config, data = self.config, self.training_data
         source = build_training.build_batches(config, data.images, self.regions, place())
-        source = replace(source, by_time=minutes is not None)
+        source = replace(source, by_time=minutes is not None and self.accelerator.device.type == "cpu")
         steps = config.train.epochs * source.steps_per_epoch
         budget = choose_budget(self.console, self.compute, minutes=minutes, steps=steps)
         identity = {
@@ -261,7 +265,7 @@ class TrainingRun(Generic[Network]):
         *,
         path: Path | None = None,
     ) -> None:
-        """Writes a model file, if no other is named the run's; one process does it for all."""
+        """Writes a model file, the run's own unless another is named; one process does it for all."""
         if not self.accelerator.is_main_process:
             return
         step_size = self.config.train.batch_size * place().processes
@@ -285,7 +289,7 @@ class TrainingRun(Generic[Network]):
 
     @property
     def _start_note(self) -> list[str]:
-        """Of the weights that the backbone started from, whose data have terms of their own."""
+        """Names the weights that the backbone started from, since their data have terms of their own."""
         start = self.config.backbone.weights
         if start == "none":
             return []

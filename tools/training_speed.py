@@ -12,7 +12,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from detection.engine import Trainer, TrainingBatch
+from detection.engine import Trainer
+from detection.training_task import TrainingBatch
 
 ROUNDS = 5
 
@@ -72,7 +73,7 @@ def measure_training(
 
 
 def _stages(trainer: Trainer[Any], batches: Iterator[TrainingBatch], steps: int) -> dict[str, float]:
-    """Milliseconds of each part of a step; what no part has is the loop's own."""
+    """Milliseconds of each part of a step; what belongs to no part is the loop's own."""
     spent: dict[str, float] = {}
     started_forward = 0.0
 
@@ -124,7 +125,7 @@ def _seconds(work: Callable[[], None]) -> float:
 
 
 def _now() -> float:
-    """Seconds, when every device has done what it was given."""
+    """The time in seconds, once every device has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     elif torch.backends.mps.is_available():

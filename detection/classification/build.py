@@ -13,9 +13,9 @@ from detection.classification.objective import ClassificationObjective
 from detection.classification.packed import PackedImages
 from detection.data.augment import CropSettings
 from detection.data.colour import ColourSettings
-from detection.engine import TrainingSettings, TrainingTask
 from detection.optimizers import make_optimizer, make_sgd
 from detection.schedule import ResolutionPhase, cosine_schedule, paper_schedule
+from detection.training_task import TrainingSettings, TrainingTask
 
 CROP_MARGIN = 8 / 7
 """Shorter side of an image per side of its centre crop: 256 to 224 in the paper."""

@@ -23,7 +23,7 @@ from detection.errors import InputError
 Part = Literal["train", "val"]
 
 HELD_OUT = 10
-"""Without a validation part every so many-th image of a class is held out."""
+"""Without a validation part one image in this many of each class is held out."""
 
 _ANNOTATIONS = "val/val_annotations.txt"
 _EXPECTED = "expected class folders with images, or train/ and val/ with class folders in them"

@@ -25,7 +25,7 @@ from detection.preprocess import Image, resize
 _INDEX, _PIXELS = "index.npz", "pixels.bin"
 
 MAX_ASPECT = 50
-"""Longer side per shorter side; images beyond are left out."""
+"""Greatest ratio of longer to shorter side; images beyond it are left out."""
 
 
 @dataclass(frozen=True)

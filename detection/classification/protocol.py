@@ -107,7 +107,7 @@ def check_models(models: Sequence[Classifier]) -> None:
     """Checks that models can be averaged.
 
     Raises:
-        InputError: If they are none or too many, or their classes differ.
+        InputError: If there are none or too many, or their classes differ.
     """
     if not 1 <= len(models) <= MAX_MODELS:
         raise InputError(f"expected 1 to {MAX_MODELS} models, got {len(models)}")

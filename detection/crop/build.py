@@ -17,11 +17,11 @@ from detection.crop.classifier import CropClassifier
 from detection.crop.network import CropNetwork, propose_regions
 from detection.crop.objective import CropObjective, CropObjectiveSettings
 from detection.crop.warp import CropShape
-from detection.engine import BatchSource, TrainingTask
 from detection.network import DetectionNetwork, InferenceSettings
 from detection.postprocess import DetectionSettings
 from detection.roi_sampling import RoiSamplingSettings
 from detection.schedule import cosine_schedule
+from detection.training_task import BatchSource, TrainingTask
 
 Part = TypeVar("Part", bound=Section)
 
@@ -41,7 +41,7 @@ def stage_shares(config: Config) -> StageShares:
 
 
 def proposer_config(config: Config) -> Config | None:
-    """Of the detector whose MultiBox proposes; None where nothing is learnt.
+    """Configuration of the detector whose MultiBox proposes; None where nothing is learnt.
 
     It is a detector of the shared form that knows nothing of selective search: beside that method, too, MultiBox
     learns and proposes alone. Its classifier does no more than teach the features, so one look is enough.
@@ -59,7 +59,7 @@ def proposer_config(config: Config) -> Config | None:
 
 
 def member_config(config: Config, number: int) -> Config:
-    """Of a detector with one member, whose own training it describes.
+    """Configuration of a detector with one member, whose own training it describes.
 
     Args:
         config: Of the whole.

@@ -81,8 +81,8 @@ class CropNetwork(nn.Module):
         return [self._judge_image(*each) for each in inputs]
 
     def _judge_image(self, image: Tensor, size_hw: tuple[int, int], proposals: Proposals) -> Judgement:
-        """Of the regions of one image (1, 3, H, W): the last digits of products depend on what else is multiplied."""
-        # No regions are judged too, all at once: that gives answers of the right shape.
+        """Judges one image (1, 3, H, W) alone: the last digits of products depend on what else is multiplied."""
+        # An empty set of regions is judged too, in one batch: that gives answers of the right shape.
         parts = [self._judge_batch(image, size_hw, boxes) for boxes in proposals.boxes.split(self.batch)]
         probabilities = torch.cat([probability for probability, _ in parts])
         refinements = [offsets for _, offsets in parts if offsets is not None]

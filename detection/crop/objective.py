@@ -41,7 +41,7 @@ class CropObjectiveSettings:
 
 
 def share_out(sampling: RoiSamplingSettings, num_images: int) -> RoiSamplingSettings:
-    """The sample of one image, so that those of all together are that of a step; room for one object at least."""
+    """The sample of one image, such that those of all images make up that of a step; room for one object at least."""
     num_rois = max(1, sampling.num_rois // num_images)
     num_objects = max(1, int(num_rois * sampling.foreground_fraction))
     # Half a region more, so that no rounding makes one fewer of it.

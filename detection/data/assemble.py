@@ -1,4 +1,4 @@
-"""From what the files of a split say to records that the program can trust: the same for every format.
+"""Turns what the files of a split say into records that the program can trust: the same for every format.
 
 Legend: N objects of the split, I images of the split.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from detection.data.boxes_check import PackedObjects, check_boxes
 from detection.data.classes import UNKNOWN_LABEL, UnknownClasses, match_classes
 from detection.data.image import ImageHeader, read_image_header
-from detection.data.raw import Int64Array, ListedImage, RawSplit, exists, relative_name
+from detection.data.raw import Int64Array, ListedImage, RawSplit, exists, is_no_file, relative_name
 from detection.data.records import DetectionData, Finding, ImageRecord
 from detection.errors import InputError
 
@@ -63,7 +63,7 @@ def unreadable_image(path: Path, root: Path, error: InputError) -> Finding:
     Returns:
         The finding.
     """
-    kind = "unreadable-image" if exists(path) else "missing-image"
+    kind = "unreadable-image" if exists(path) or is_no_file(path) else "missing-image"
     file = relative_name(path, root if root.is_dir() else root.parent)
     return Finding(kind, file, str(error).removeprefix(f"{path}: "), "left out")
 

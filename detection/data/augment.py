@@ -95,7 +95,7 @@ class CropSettings:
 
     Attributes:
         min_area: Smallest share of the image's area; the largest is all of it.
-        aspect: Views are at most so much wider or higher than a square; 4/3 in the paper.
+        aspect: Views are at most this many times wider than high, or higher than wide; 4/3 in the paper.
         random_interpolation: Linear, area, nearest or cubic, at equal odds, instead of linear always.
         horizontal_flip: Probability of mirroring left to right.
         colour: How far colours may stray.

@@ -14,7 +14,7 @@ from detection.data.raw import BoxNotation, Float64Array, Int64Array, RawSplit
 from detection.data.records import Finding
 
 MAX_OVERHANG_PX = 1.0  # Clipped without a word: off-by-one and rounding of labelling tools.
-MIN_SIDE_PX = 1.0 - 1e-3  # The small part is the rounding of six decimals.
+MIN_SIDE_PX = 1.0 - 1e-3  # The 1e-3 allows for coordinates rounded to six decimals.
 MISREAD_SHARE = 0.2
 UNANIMOUS_MISREAD_SHARE = 0.05  # Enough where every one of many boxes fits if read otherwise.
 CLEAR_OVERHANG_SHARE = 0.1  # Of the image's side; large objects are often drawn a few pixels beyond the border.
@@ -115,7 +115,7 @@ def classify_boxes(boxes: Float64Array, sizes_hw: Int64Array) -> npt.NDArray[np.
 
 
 def _sides(boxes: Float64Array) -> npt.NDArray[np.float32]:
-    """(N, 2) width and height as they will be in a record, whose float32 knows no slivers: many come to 0."""
+    """(N, 2) width and height as a record will hold them: in its float32 many slivers come to 0."""
     rounded = boxes.astype(np.float32)
     return rounded[:, 2:] - rounded[:, :2]
 
@@ -147,9 +147,9 @@ def first_of_equals(objects: PackedObjects) -> Int64Array:
 def guess_misread(objects: PackedObjects, raw: RawSplit) -> list[Finding]:
     """Suspects a mistaken notation: many boxes are far off as they are read but fit if read otherwise.
 
-    Far off is degenerate, outside or leaving the image by `CLEAR_OVERHANG_SHARE`: sizes of large objects fit as corners
-    too, and labels of such objects often leave their image a little. Many is a share of `MISREAD_SHARE`; where every
-    single box of 20 or more fits if read otherwise, `UNANIMOUS_MISREAD_SHARE`.
+    Far off means degenerate, outside or leaving the image by `CLEAR_OVERHANG_SHARE`: the sizes of large objects also
+    fit as corners, and labels of such objects often leave their image a little. Many means a share of
+    `MISREAD_SHARE`; where every single box of 20 or more fits if read otherwise, `UNANIMOUS_MISREAD_SHARE`.
 
     Args:
         objects: N objects.
@@ -188,7 +188,7 @@ def _is_far_off(objects: PackedObjects, faults: npt.NDArray[np.str_]) -> npt.NDA
 
 
 def _zero_number(raw: RawSplit) -> list[Finding]:
-    """One finding if an annotation has the id 0: pycocotools takes a match with it for none."""
+    """One finding if an annotation has the id 0: pycocotools takes a match with it for no match."""
     first = next((row for row in raw.objects if row.number == 0), None)
     if first is None:
         return []

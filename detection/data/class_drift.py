@@ -35,8 +35,8 @@ def find_class_drift(parts: Sequence[DetectionData]) -> list[Finding]:
         parts: The splits, at least one, each with its own class names.
 
     Returns:
-        ``foreign-class``: names that the split learnt from has not, with the name probably meant.
-        ``untaught-class``: names it has, but no object of. ``similar-classes``: two names of one split that are
+        ``foreign-class``: names that the split learnt from lacks, with the name probably meant.
+        ``untaught-class``: names that it has, but without objects. ``similar-classes``: two names of one split that are
         probably one class. ``background-class``. ``class-id``: ids of one name that differ between COCO jsons.
     """
     reference = reference_split(parts)
@@ -49,7 +49,8 @@ def find_class_drift(parts: Sequence[DetectionData]) -> list[Finding]:
 def fold_name(name: str) -> str:
     """A class name without case, without blanks, ``_`` and ``-`` between letters, without blanks and ``_`` around it.
 
-    Every other sign may mean something, and so do these beside a digit: C++ is not C#, 1.5 not 15, -1 not 1, A- not A.
+    Any other character may mean something, and so may these beside a digit: C++ is not C#, 1.5 not 15, -1 not 1, A-
+    not A.
     """
     return _FILLING.sub("", name.casefold())
 
@@ -121,7 +122,8 @@ def _untaught(part: DetectionData, reference: DetectionData) -> Iterator[Finding
     taught, there = count_objects(reference, learnt=True), count_objects(part, learnt=True)
     untaught = [f"{name} ({count})" for name, count in there.items() if count and taught.get(name) == 0]
     if untaught:
-        message = f"has objects of classes of which split '{reference.split}' has none: {first_names(untaught, 10)}"
+        names = first_names(untaught, 10)
+        message = f"has objects of classes of which split '{reference.split}' has none to learn from: {names}"
         remedy = "add such objects there, or do not count on these classes"
         yield Finding("untaught-class", f"split {part.split}", message, remedy)
 

@@ -45,7 +45,7 @@ def match_classes(raw: RawSplit, class_names: Sequence[str] | None, unknown_clas
     Args:
         raw: The split as it is written.
         class_names: C distinct names in label order; None takes those of the files, in their order.
-        unknown_classes: What to do with objects of another class: raise, or drop them with a finding a class.
+        unknown_classes: What to do with objects of another class: raise, or drop them with one finding per class.
 
     Returns:
         The labels. A class of the caller without a single object is no fault.
@@ -67,7 +67,7 @@ def match_classes(raw: RawSplit, class_names: Sequence[str] | None, unknown_clas
 
 
 def check_class_table(file: str, ids: Sequence[int], names: Sequence[str]) -> None:
-    """Refuses a table of classes in which an id or a name stands twice, or nothing, or what no file can hold.
+    """Refuses a table of classes that is empty, repeats an id or a name, or has a name that no file can hold.
 
     Args:
         file: The file that holds the table, for the message.

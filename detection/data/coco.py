@@ -1,6 +1,6 @@
 """Reads data sets in the format of COCO: one json a split, boxes as [x, y, width, height].
 
-Categories keep the order and the ids of the json, from 0, from 1 or with gaps alike; labels are positions in that
+Categories keep the order and the ids of the json, whether from 0, from 1 or with gaps; labels are positions in that
 order, or in the order of the class names that the caller gives. ``iscrowd`` and ``ignore`` mark objects to be ignored.
 Image ids are kept if all are integers, else images are numbered from 1 in the order of the json.
 """

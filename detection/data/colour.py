@@ -76,7 +76,7 @@ class ColourChange:
 def draw_change(settings: ColourSettings, generator: np.random.Generator) -> ColourChange | None:
     """Draws how the colours of one view change; None leaves them as they are.
 
-    It always takes five numbers, so that what is drawn behind it does not depend on the settings.
+    It always draws five numbers, so that what is drawn after it does not depend on the settings.
     """
     chance, *amounts = generator.random(5)
     if settings.still or chance >= PROBABILITY:

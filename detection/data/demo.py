@@ -29,7 +29,7 @@ CLASS_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "e
 
 NUM_UNLABELLED = 8
 EMPTY_EVERY = 15
-"""Each so many-th picture has no digit: a detector must also learn to find nothing."""
+"""One picture in this many has no digit: a detector must also learn to find nothing."""
 
 DIGITS_PER_IMAGE = (4, 12)
 DIGIT_SIDE = (28, 110)

@@ -1,4 +1,4 @@
-"""Reads a data set of any known format, found out by looking."""
+"""Reads a data set of any known format; which one is found out by looking."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Images that show what others show: copies byte for byte, and the same picture encoded, scaled or lit anew.
+"""Images that show what others show: byte-for-byte copies, and the same picture re-encoded, rescaled or relit.
 
 A picture's fingerprint is its grey value averaged over a grid of 16 x 16 cells, less the mean, scaled to length 1; the
-dot product of two fingerprints is the correlation of the two small pictures. From `MIN_CORRELATION` on they are told as
-the same picture. Mirrored, turned and clearly cropped copies are not looked for. Nearly blank pictures have none.
+dot product of two fingerprints is the correlation of the two small pictures. From `MIN_CORRELATION` on they count as
+the same picture. Mirrored, turned and clearly cropped copies are not looked for. Nearly blank ones have no fingerprint.
 
 Measured on photographs of COCO (256), blood cells (364) and playing cards (363), 64 of them changed: JPEG of quality
 20 to 90, scaling to 1/3 up to 2, blur, grey, gamma 0.8 keep 0.9964 or more, 1.2 times brighter 0.9891, 1 % cut off each
@@ -37,12 +37,12 @@ MIN_CORRELATION = 0.985
 MIN_CONTRAST = 2.0
 """Deviation of the small picture, in grey values; below it the rounding of the pixels would decide."""
 
-_OVERSAMPLING = 4  # Cells are averaged of so many squared 8-bit values, so their rounding does not matter.
+_OVERSAMPLING = 4  # A cell averages the square of this many 8-bit values, so their rounding does not matter.
 _BLOCK = 256
 
 # Splits that hold others on purpose: VOC's trainval is train and val.
 _UNIONS: Mapping[str, frozenset[str]] = {"trainval": frozenset({"train", "val"})}
-# Where one copy has to go, what is measured stays as it was: learning loses an image less than a benchmark does.
+# Where one copy has to go, what is measured on stays as it was: losing an image harms learning less than a benchmark.
 _KEPT_FIRST = ("test", "val", "valid")
 
 
@@ -179,7 +179,7 @@ def _best_partners(scores: Float32Array, indices: npt.NDArray[np.int64]) -> list
 
 
 def _find_shared(parts: Sequence[DetectionData], pictures: Mapping[Path, Picture]) -> list[Finding]:
-    """The same bytes in two splits: a score on the one is then no proof of what the other taught."""
+    """The same bytes in two splits: a score on one then does not prove what was learnt from the other."""
     findings = []
     for part, other in combinations(parts, 2):
         if is_union(part.split, other.split):

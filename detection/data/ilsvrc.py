@@ -37,7 +37,7 @@ LAYOUT = (
     "Annotations/DET/<split>/, Data/DET/<split>/ (the same paths, *.xml and *.JPEG), ImageSets/DET/<split>.txt "
     "and devkit/data/map_det.txt"
 )
-TRAINVAL = "trainval"  # Train and val, for who asks for it by name.
+TRAINVAL = "trainval"  # Train and val, for those who ask for it by name.
 
 _ANNOTATIONS = "Annotations/DET"
 _IMAGES = "Data/DET"
@@ -75,7 +75,7 @@ def list_splits(root: Path) -> tuple[str, ...]:
     Returns:
         The folders that have both annotations and images (not ``test``, whose annotations were never published), and
         the user's own lists. ``trainval`` is not among them, though it can be read: ILSVRC is measured on ``val``,
-        which must not be learnt from unasked.
+        which must not be learnt from unless asked for.
     """
     folders = {name for name in _folders(root / _IMAGES) if (root / _ANNOTATIONS / name).is_dir()}
     lists = {path.stem for path in (root / _LISTS).glob("*.txt") if not _CLASS_LIST.fullmatch(path.stem)}

@@ -36,7 +36,7 @@ from detection.errors import InputError
 _SUFFIXES = ".jpg .jpeg .jfif .png .bmp .gif .tif .tiff .webp .ppm .pgm .jp2"
 IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 MAX_PIXELS = 178_956_970  # 0.5 GB as RGB; from here on Pillow refuses too.
-MAX_FILE_BYTES = 2**29  # Of a file that is read as a whole before it is decoded, from a zip or other storage.
+MAX_FILE_BYTES = 2**29  # Limit for a file that is read whole before it is decoded, from a zip or other storage.
 
 # Only formats that decode in process: Pillow would hand an EPS file to Ghostscript.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
@@ -56,7 +56,7 @@ _FIRST_QUARTER_TURN = 5  # From orientation 5 on, height and width change places
 # Pillow's format plugins answer damaged bytes with any of these.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error),
-    *(ArithmeticError, AttributeError, AssertionError, RuntimeError),
+    *(ArithmeticError, AttributeError, AssertionError),
 )
 
 # What matters is an error here; warnings (half of MAX_PIXELS reached, odd EXIF block) would be noise at each image.

@@ -1,6 +1,6 @@
 """SSD's random crop: a part of the image that keeps at least one object ("SSD", Liu et al. 2016, 1512.02325).
 
-Which part is torchvision's affair; its transform drops objects by their centres, so boxes are cut here, by the rule of
+Torchvision chooses the part; its transform drops objects by their centres, so boxes are cut here, by the rule of
 all views. Legend: N boxes.
 """
 
@@ -33,8 +33,8 @@ def iou_crop(scene: Scene, *, probability: float, seed: int) -> Scene:
 
     Args:
         scene: What to crop; one without an object to learn, or of a few pixels, stays as it is.
-        probability: Of a crop; some of these leave the whole image, as in SSD.
-        seed: Of the view.
+        probability: Probability of a crop; some crops leave the whole image, as in SSD.
+        seed: Seed of the view.
 
     Returns:
         A scene of the same size; one in which no object would be left to learn stays uncropped.

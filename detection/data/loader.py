@@ -38,7 +38,7 @@ _BATCHES_PER_GROUP = 16  # Sorted by shape together; more wastes less padding bu
 
 
 class ViewOdds(NamedTuple):
-    """How likely a view shows something else than the whole of one image.
+    """How likely a view is to show something other than the whole of one image.
 
     Attributes:
         mosaic: Probability that it is put together of four images.
@@ -340,7 +340,7 @@ class DetectionBatches:
     def _is_long(self, step: int, progress: float) -> bool:
         """Whether the whole run, by its steps so far, will make many passes; unknown in the first pass.
 
-        A budget of minutes tells its steps only as it goes; one of steps tells the same all the time.
+        A budget of minutes shows its steps only as it goes; one of steps gives the same answer throughout.
         """
         share = share_of_steps(progress, self.phases) if self.by_time else progress
         needed = steps_of_many(self.many_epochs, self.steps_per_epoch, enough_steps=self.enough_steps)
@@ -348,7 +348,7 @@ class DetectionBatches:
         return step >= self.steps_per_epoch and step + rounding >= needed * share
 
     def largest_batch(self) -> Batch:
-        """Half of it the squarest images, which fill their padded place most, half those with the most objects."""
+        """One half the squarest images, which fill the padded size most, the other those with the most objects."""
         records = self.training_set.records
         shape = sorted(range(len(records)), key=lambda row: -min(records[row].size_hw) / max(records[row].size_hw))
         objects = sorted(range(len(records)), key=lambda row: -len(records[row].boxes))

@@ -6,7 +6,7 @@ COCO's json is the one format that holds all that the others say about boxes: id
 without objects, splits that share images. The copy holds what training would use of the source: faulty boxes and
 unreadable images are gone, boxes lie inside their images, no two images have the same bytes, classes have one table.
 Masks, polygons and other fields are not carried over. Nothing is guessed: what only a person can decide stays and is
-told. Annotations and names of the source reach nothing outside OUT, and the source is only read.
+reported. Annotations and names of the source reach nothing outside OUT, and the source is only read.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ _DONE = {
         _LEFT_OUT,
     ),
 }
-# A copy that is in order hides these: whether the boxes or the missing labels are right, nobody has looked, and a split
-# that it lacks is no fault of its others.
+# A copy that is in order hides these: nobody has checked whether the boxes or the missing labels are right, and a split
+# that it lacks is no fault of its other splits.
 _FOR_A_PERSON = ("no-label-file", "size-mismatch", "unreadable-split")
 _NO_NAME = re.compile(r"[\\:]")  # In a json they would be read as folder and drive.
 _NO_SPLIT = re.compile(r"[/\\:%]")  # In a split's name: of a list in a subfolder, and of a share.

@@ -28,7 +28,7 @@ class MosaicDraw(NamedTuple):
     """Everything random about a mosaic, drawn before an image is read: a broken file changes its own quarter alone.
 
     Attributes:
-        partners: Indices of the three images beside the view's own; any of the set, the same one again too.
+        partners: Indices of the three images beside the view's own; any of the set, repeats included.
         zooms: Size of each of the four images, relative to its size alone.
         centre_yx: (2,) where the quarters meet, as shares of the view's height and width.
         places_yx: (4, 2) in [0, 1]: which part of an image its quarter shows, from the upper left (0) to the lower

@@ -135,6 +135,11 @@ def exists(path: Path) -> bool:
     return os.path.isfile(path) or os.path.isdir(path)
 
 
+def is_no_file(path: Path) -> bool:
+    """Whether something of this name is there that is no file: a folder, a pipe, a link to nothing."""
+    return os.path.lexists(path) and not os.path.isfile(path)
+
+
 def relative_name(path: Path, folder: Path) -> str:
     """The path relative to ``folder`` with forward slashes, or the whole path if it lies elsewhere."""
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()

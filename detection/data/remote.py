@@ -1,4 +1,4 @@
-"""Images in storage that is no folder of this machine: ``s3://``, ``gs://``, ``hdfs://``, what else fsspec knows.
+"""Images in storage other than this machine's folders: ``s3://``, ``gs://``, ``hdfs://``, whatever else fsspec knows.
 
 pyarrow reads it (extra ``ray``), with the credentials that the environment holds.
 """

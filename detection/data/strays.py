@@ -32,7 +32,7 @@ def find_strays(root: Path, parts: Sequence[DetectionData], findings: Sequence[F
 
 
 def _unlisted_images(base: Path, parts: Sequence[DetectionData], told: set[str]) -> Iterator[Finding]:
-    """Images beside the listed ones. Where a reader has told of its own folder, the folder is passed over."""
+    """Images beside the listed ones. Where a reader has reported on its own folder, the folder is passed over."""
     folders: dict[Path, bool] = {}
     for part in parts:
         reader_told = any(finding.kind == "unlisted-image" for finding in part.findings)

@@ -14,7 +14,7 @@ from detection.errors import InputError
 
 VIDEO_SUFFIXES = frozenset(".avi .m4v .mkv .mov .mp4 .mpeg .mpg .webm .wmv".split())
 
-# Containers count a few frames wrongly: fewer is a fault only below this share, and if it is not just one.
+# Containers miscount a few frames: missing ones are a fault only below this share, and only if there are several.
 _WHOLE_SHARE = 0.99
 _MIN_MISSING = 2
 _REMEDY = "save it as mp4 or its frames as images"

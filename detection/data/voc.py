@@ -165,7 +165,7 @@ def _names_in_split(root: Path, split: str, annotations: Path) -> tuple[list[str
 
 
 def _listed_name(line: str, annotations: Path) -> str:
-    """The name in a line of a list; may hold blanks and dots: what has an annotation file as it stands is left so."""
+    """The name in a line of a list; may hold blanks and dots: one that has an annotation file as it stands is kept."""
     names = names_in_line(line)
     return next((name for name in names if is_file(annotations / f"{name}.xml")), names[1])
 

@@ -19,6 +19,7 @@ from detection.data.raw import (
     first_repeats,
     is_file,
     is_inside,
+    is_no_file,
 )
 from detection.data.records import Finding
 from detection.data.voc_xml import CORNERS, VocAnnotation, XmlError, parse_annotation
@@ -77,6 +78,10 @@ class VocListing:
 
 def read_annotation(path: Path, label_file: str, findings: list[Finding]) -> VocAnnotation | None:
     """Reads an annotation file and adds its findings; None if it is unreadable, without objects if it is missing."""
+    if is_no_file(path):
+        remedy = "put the file there; its image is left out"
+        findings.append(Finding("unreadable-label", label_file, "is no file", remedy))
+        return None
     if not is_file(path):
         return VocAnnotation()
     try:

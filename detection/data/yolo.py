@@ -25,6 +25,7 @@ from detection.data.raw import (
     absolute_path,
     first_names,
     is_file,
+    is_no_file,
     relative_name,
 )
 from detection.data.records import Finding
@@ -190,6 +191,10 @@ def _list_images(yaml: YoloYaml, split: str) -> _Listing:
     labels_of = {path: label_path(path, yaml.root) for path in paths}
     for position, (path, labels) in enumerate(labels_of.items(), start=1):
         label_file, file_name = relative_name(labels, yaml.base), relative_name(path, yaml.base)
+        if is_no_file(labels):
+            remedy = "put the file there; its image is left out"
+            listing.findings.append(Finding("unreadable-label", label_file, "is no file", remedy))
+            continue
         if is_file(labels):
             try:
                 lines = labels.read_text(encoding="utf-8-sig", errors="replace").splitlines()

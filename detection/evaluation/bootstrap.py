@@ -31,7 +31,7 @@ NUM_RESAMPLES, FEWER_RESAMPLES = 1000, 300
 _MANY_DETECTIONS = 100_000
 _MOST_GROUPS = 200
 CLASS_MEASURES = ("AP", "AP50")
-"""What is told of each class."""
+"""What is reported for each class."""
 
 
 @dataclass(frozen=True)

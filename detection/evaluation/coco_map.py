@@ -21,7 +21,7 @@ from detection.evaluation.size_bands import MAX_AREA, SizeBands
 from detection.structures import Detections
 
 ALL = "all"
-"""Objects of any size, beside the bands."""
+"""Objects of any size, in addition to the bands."""
 
 AREA_BANDS = SizeBands().areas
 """COCO's bands of object area in square pixels of the original image; both ends belong to a band, as in pycocotools."""

@@ -1,7 +1,7 @@
 """COCO's matching of detections with objects, as pycocotools does it, but of all images and classes at once.
 
 In the order of their scores the detections of an image and class each take the free object that they overlap most. Two
-detections never compete that are of different images, of different classes, or at different places of that order: so
+detections of different images, of different classes, or at different places of that order never compete: so
 all detections of one place choose together, and there are as many rounds as an image has detections of a class.
 Legend: T IoU thresholds; G ground truths and D detections of the split, P pairs that overlap.
 """
@@ -44,7 +44,7 @@ class CocoMatches:
 class OverlappingPairs:
     """Detections and objects of one image and class that overlap by the lowest threshold or more.
 
-    Sorted by place; the pairs of a detection lie together, that which it would take last.
+    Sorted by place; the pairs of a detection lie together, and the one it would take comes last.
 
     Attributes:
         row: (P,) detection.

@@ -65,7 +65,7 @@ class Change:
 
     @property
     def size(self) -> int:
-        """Objects that one finds and the other does not, and false detections that one has more."""
+        """Objects that only one finds, plus the false detections that one has more than the other."""
         return self.only_a + self.only_b + abs(self.false_a - self.false_b)
 
 

@@ -3,8 +3,8 @@
 After TIDE (Bolya et al. 2020, 2008.08115): foreground at IoU 0.5 or more, background up to 0.1. Matching is COCO's at
 IoU 0.5: going down the scores, a detection takes the object of its class that it overlaps most and that is still free.
 Costs follow the paper (of several claims to a mended object the best-scored stays), while its program tidecv keeps the
-matched detection, so figures need not equal tidecv's; a class that forgiving the missed leaves without objects, and
-that nothing is detected of, counts 1 here.
+matched detection, so figures need not equal tidecv's; a class left without objects once the missed are
+forgiven, and of which nothing is detected, counts 1 here.
 Legend: G ground truths and D detections over all images and classes, C classes, d and g those of one image.
 """
 
@@ -93,7 +93,7 @@ class ErrorAnalysis:
         """AP50 if no detection had this error.
 
         An error of class or place is put right; where the object then has several detections, the best stays. Other
-        errors go: of a duplicate, of background and of both nobody can say what they should have been.
+        errors go: for duplicate, background and both, nobody can say what the detections should have been.
         """
         labels, correct = self.split.labels, self.kinds == RIGHT
         counted = (self.kinds != LEFT_OUT) & (self.kinds != number)
@@ -209,7 +209,7 @@ def _judge(overlaps: _ImageOverlaps) -> tuple[Ints, Ints]:
 
 
 def match_greedily(iou: Floats, *, iou_threshold: float = FOREGROUND_IOU, preferred: Bools | None = None) -> Ints:
-    """Gives each object of one image to the first detection that overlaps it enough and no free one more.
+    """Gives each object of one image to the first detection that overlaps it enough and no free object more.
 
     Args:
         iou: (d, g) best score first; 0 where a pair may not be matched.

@@ -40,8 +40,8 @@ class Mark:
             ``ignored`` on such an object.
         box: Left, top, width and height.
         label: Class of the box.
-        score: A detection's own; of an object that of the detection that finds it, -1 if none does.
-        title: What a reader sees who asks.
+        score: A detection's own; for an object, that of the detection that finds it, -1 if none does.
+        title: Shown to a reader who asks.
         is_subject: Whether the picture is about it.
     """
 

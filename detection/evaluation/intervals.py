@@ -30,8 +30,8 @@ PAIRED_METHOD = "both results resampled together over images, expanded percentil
 _TAIL = 0.025
 
 LEAST_IMAGES = 6
-"""Images with objects from which differences have an interval: of two equal detectors one is better on all of n images
-by chance in 2 ** (1 - n) of the cases, less than 5 % from six on, and no resample of them says anything else."""
+"""Images with objects that a difference needs to have an interval: of two equal detectors one is better on all of n
+images by chance in 2 ** (1 - n) of the cases, less than 5 % from six on, and no resample of them says otherwise."""
 
 _ROUNDING = 1e-12
 """Numbers nearer to each other than this are equal: sums of as many terms in another order differ by less."""
@@ -58,8 +58,8 @@ class Estimate:
 
     Attributes:
         value: The number; None where it does not exist.
-        interval: Its interval; None where it does not exist, or with objects in too few images to tell of others: in
-            one, of a difference in fewer than ``LEAST_IMAGES``.
+        interval: Its interval; None where it does not exist, or where objects are in too few images to tell of
+            others: in one, or for a difference in fewer than ``LEAST_IMAGES``.
     """
 
     value: float | None
@@ -158,7 +158,7 @@ def percentile_interval(numbers: Numbers) -> Interval | None:
     Where the jackknife sees a greater spread than the bootstrap, it is stretched by the quotient.
 
     Args:
-        numbers: They exist; with fewer than ``LEAST_IMAGES`` images there is no interval, but where nothing differs.
+        numbers: They exist; with fewer than ``LEAST_IMAGES`` images there is no interval, unless nothing differs.
     """
     errors, samples = _standard_errors(numbers), _present(numbers.drawn)
     if errors is None or (numbers.num_images < LEAST_IMAGES and samples.any()):

@@ -222,7 +222,7 @@ def summarize_covers(
 
 
 def _numbers(best_iou: Floats, labels: Ints, areas: Floats, *, boxes: Sequence[int]) -> CoverNumbers:
-    """Numbers of O objects' best overlaps with some boxes of their images, whose number each image tells."""
+    """Numbers of O objects' best overlaps with some boxes of their images; ``boxes`` has their number per image."""
     bands = {band: average_recall(best_iou[mask]) for band, mask in band_masks(areas).items()}
     abo = average_best_overlap(best_iou, labels, int(labels.max(initial=-1)) + 1)
     return CoverNumbers(

@@ -32,7 +32,7 @@ BLAMES = {
 }
 """Where an object was lost, by number: the name of number n is the n-th. Two kinds are there because the others would
 not be true: ``poor_box``, a covered and recognised object whose box is spoilt by the refinement, and ``limit``, which
-another setting mends than NMS."""
+is mended by another setting than NMS is."""
 
 COVERING_IOU = 0.5
 _IOU_ROUNDING = 1e-3  # NMS compared boxes in pixels of the network's input.

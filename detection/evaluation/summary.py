@@ -50,7 +50,7 @@ class EvaluationSettings:
 
     Attributes:
         coco: Bands of size and number of detections of the COCO numbers.
-        precision: Wanted of the second threshold that each class gets, beside that of the best F1.
+        precision: Wanted at the second threshold that each class gets, besides that of the best F1.
         detector_limit: The most that the detector gives for one image, to warn of images that hold more objects.
     """
 

@@ -13,7 +13,7 @@ import numpy as np
 from detection.evaluation.class_boxes import Bools, ClassBoxes, Floats, Ints, share_inside
 
 SHARE_INSIDE = 0.5
-"""Of a detection, in an ignored object of its class, from which it is no false one in use."""
+"""Share of a detection inside an ignored object of its class, from which on it does not count as false in use."""
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def _of_image(outputs: Arrays, place: int, size_hw: tuple[int, int], *, num_clas
     if not (are_numbers and ((labels >= 0) & (labels < num_classes)).all()):
         raise InputError(
             f"the exported file answers with boxes or scores that are no numbers, or labels beyond its {num_classes} "
-            "classes; export the model again"
+            "classes; export the model again, or for another engine"
         )
     return Detections(boxes, scores, labels, size_hw)
 

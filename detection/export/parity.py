@@ -27,7 +27,7 @@ WEAK = 0.05
 
 @dataclass
 class Drift:
-    """What was compared, and how far it was apart.
+    """What was compared, and how far apart the answers were.
 
     Attributes:
         images: Compared.

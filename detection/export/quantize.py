@@ -44,7 +44,7 @@ def quantize_openvino(source: Path, path: Path, document: ExportDocument, images
     openvino, nncf = needed("openvino", "int8"), needed("nncf", "int8")
     nncf.set_log_level(logging.WARNING)  # it would name every operation that it leaves alone
     model = openvino.Core().read_model(str(source))
-    # Images of one kind take one branch only of the scaling: of the other NNCF would learn nothing, and stop.
+    # Images of one kind take only one branch of the scaling: NNCF would learn nothing of the other, and stop.
     branches = [op.get_function(way) for op in model.get_ops() if op.get_type_name() == "If" for way in (0, 1)]
     scaling = [op.get_friendly_name() for branch in branches for op in branch.get_ops()]
     quantized = nncf.quantize(

@@ -65,8 +65,8 @@ def resize(image: Image, width: int | None) -> Image:
 def find_hierarchies(image: Image, settings: SelectiveSearchSettings) -> Iterator[Ints]:
     """Boxes of the hierarchy of each strategy: (R, 4) xyxy half-open, from the bottom to the top.
 
-    Strategies of one colour space share the graph of the picture and the bins of its pixels, those that differ in the
-    measure only share segmentation and histograms as well.
+    Strategies of one colour space share the graph of the picture and the bins of its pixels; those that differ only in
+    the measure share segmentation and histograms as well.
     """
     for colour_space in settings.colour_spaces:
         planes = to_colour_space(image, colour_space)

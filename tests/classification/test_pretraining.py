@@ -19,9 +19,10 @@ from configs.pretraining import PretrainConfig
 from detection.classification import build
 from detection.classification.classifier import load_classifier
 from detection.classification.packed import PackedImages, pack_part
-from detection.engine import StepReport, Trainer
+from detection.engine import Trainer
 from detection.errors import InputError
 from detection.preprocess import resize
+from detection.training_task import StepReport
 from tests.classification.pictures import COLOURS, class_files, picture, write_folder
 from tools.pretraining_run import PretrainingRun
 

@@ -15,11 +15,13 @@ from detection.data.discover import load_dataset
 from detection.data.records import DetectionData
 from detection.detector import Detector
 from detection.device import Compute
-from detection.engine import StateFile, StepReport, Trainer
+from detection.engine import Trainer
 from detection.evaluation.coco_map import coco_map
 from detection.inference import detect_records
 from detection.preprocess import Image
 from detection.schedule import StepBudget
+from detection.training_state import StateFile
+from detection.training_task import StepReport
 from proposals.structures import Proposals
 from tests.builders import CLASS_NAMES, ToyImage, ToyObject, random_pixels, save_image, toy_images, write_voc
 from tests.crop.small import crop_config

@@ -151,7 +151,7 @@ def test_class_that_only_another_split_has(clean: Path) -> None:
         "correct the names, or add such objects; 'train' has cat, dog"
     )
     # The only dog of the training part is a crowd.
-    assert untaught.message == "has objects of classes of which split 'train' has none: dog (1)"
+    assert untaught.message == "has objects of classes of which split 'train' has none to learn from: dog (1)"
 
 
 def test_same_image_in_two_splits(tmp_path: Path) -> None:

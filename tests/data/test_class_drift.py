@@ -100,7 +100,7 @@ def test_classes_without_a_training_object(tmp_path: Path) -> None:
     (finding,) = drift(root, "train", "val")
 
     assert finding.kind == "untaught-class"
-    assert finding.message == "has objects of classes of which split 'train' has none: dog (2)"
+    assert finding.message == "has objects of classes of which split 'train' has none to learn from: dog (2)"
 
 
 def test_ignored_objects_teach_nothing(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_ignored_objects_teach_nothing(tmp_path: Path) -> None:
     (finding,) = drift(root, "train", "val")
 
     assert (finding.kind, finding.file) == ("untaught-class", "split val")
-    assert finding.message.endswith("has none: dog (1)")
+    assert finding.message.endswith("has none to learn from: dog (1)")
 
 
 def test_background_as_a_class(tmp_path: Path) -> None:

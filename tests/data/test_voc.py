@@ -352,3 +352,12 @@ def test_what_only_looks_like_a_file_of_another_format_is_in_nobodys_way(tmp_pat
     (root / "x.json").symlink_to(root / "gone.json")
     (root / "y.yaml").mkdir()
     assert len(load_dataset(root, "train").images) == 2
+
+
+def test_an_annotation_that_is_no_file_is_not_taken_for_none(tmp_path: Path) -> None:
+    root = write_voc(tmp_path, {"train": toy_images(3)})
+    (root / "Annotations/image1.xml").unlink()
+    (root / "Annotations/image1.xml").symlink_to(root / "gone.xml")
+    data = load_dataset(root, "train")
+    assert [image.path.stem for image in data.images] == ["image0", "image2"]
+    assert [(finding.kind, finding.message) for finding in data.findings] == [("unreadable-label", "is no file")]

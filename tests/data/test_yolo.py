@@ -270,3 +270,13 @@ def test_odd_tags_are_answered_in_words(tmp_path: Path, value: str) -> None:
     _, faults = parse_yaml(f"train: {value}", "mine.yaml")
     assert len(faults) == 1
     assert faults[0].startswith("mine.yaml: ")
+
+
+def test_a_label_file_that_is_a_folder_is_not_taken_for_none(tmp_path: Path) -> None:
+    root = write_yolo(tmp_path, {"train": toy_images(3)})
+    label = sorted(root.rglob("labels/**/*.txt"))[1]
+    label.unlink()
+    label.mkdir()
+    data = load_dataset(root, "train")
+    assert [image.path.stem for image in data.images] == ["image0", "image2"]
+    assert [(finding.kind, finding.message) for finding in data.findings] == [("unreadable-label", "is no file")]

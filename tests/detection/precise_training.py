@@ -19,14 +19,15 @@ from detection import build, build_training
 from detection.data.discover import load_dataset
 from detection.detector import Detector
 from detection.device import Compute
-from detection.engine import StateFile, Trainer
+from detection.engine import Trainer
 from detection.network import DetectionNetwork
 from detection.processes import place
 from detection.schedule import StepBudget
+from detection.training_state import StateFile
 from detection.validation import Validation
 from proposals.multibox import ConvolutionalMultiBox
 from tests.detection.tiny import tiny_config
-from tools.run_folder import start_accelerator
+from tools.following import start_accelerator
 
 
 def precise(network: DetectionNetwork) -> DetectionNetwork:

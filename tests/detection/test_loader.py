@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from detection.chance import view_seed
+from detection.chance import dropout_seed, view_seed
 from detection.data.augment import Augmentation, AugmentSettings
 from detection.data.colour import ColourSettings
 from detection.data.discover import load_dataset
@@ -205,6 +205,13 @@ def test_a_resumed_plan_gives_the_keys_that_are_left() -> None:
     assert [batch[0].longest_side for batch in whole] == [64] * 4 + [96] * 3
     assert [key.image for key in whole[3]] == plan_epoch(np.ones(5), batch_size=2, seed=9, epoch=1)[0]
     assert whole[4][1].seed == view_seed(9, 4, 1)
+
+
+def test_each_process_drops_other_features() -> None:
+    """A generator on the CPU keeps 32 bits of its seed, so these are all that may tell processes apart."""
+    seeds = [dropout_seed(seed, step, rank) for seed in range(3) for step in range(50) for rank in range(4)]
+    assert max(seeds) < 2**32
+    assert len({float(torch.rand(1, generator=torch.Generator().manual_seed(each))) for each in seeds}) == len(seeds)
 
 
 def test_view_seeds_differ() -> None:

@@ -17,11 +17,13 @@ from detection.checkpoint import ModelHeader, save_model
 from detection.data.discover import load_dataset
 from detection.data.loader import SampleKey
 from detection.data.records import DetectionData
-from detection.engine import StateFile, StepReport, Trainer
+from detection.engine import Trainer
 from detection.network import DetectionNetwork
 from detection.preprocess import padded_size, resized_size
 from detection.regions import SelectiveSearch
 from detection.schedule import StepBudget
+from detection.training_state import StateFile
+from detection.training_task import StepReport
 from proposals.selective_search import SINGLE
 from tests.builders import random_pixels, toy_images, write_voc
 from tests.detection.tiny import CLASSES, make_accelerator, run_losses, tiny_config

@@ -11,19 +11,20 @@ import pytest
 import torch
 
 from detection import validation as validation_module
-from detection.checkpoint import load_tensors
+from detection.checkpoint import load_state, load_tensors, save_state
 from detection.data.discover import load_dataset
 from detection.data.records import DetectionData
-from detection.engine import BAD_BATCH_NAME, BATCH_FORMAT, StepReport, Trainer
+from detection.engine import BAD_BATCH_NAME, BATCH_FORMAT, Trainer
 from detection.errors import InputError, NonFiniteLossError
 from detection.inference import SplitAnswers
 from detection.schedule import StepBudget
 from detection.training_log import NoLog
+from detection.training_task import StepReport
 from detection.validation import Validation
 from tests.builders import toy_images, write_voc
 from tests.detection.tiny import run_losses, tiny_config, tiny_network, tiny_trainer
 from tools.cli import plain_console
-from tools.run_folder import follow
+from tools.following import follow
 
 STEPS = 6
 
@@ -123,6 +124,23 @@ def test_resume_needs_a_state_of_the_same_network(data: DetectionData, tmp_path:
     trainer.state.path.write_bytes(b"not safetensors at all")
     with pytest.raises(InputError, match="damaged or not a safetensors file"):
         trainer.restore()
+
+
+def test_states_that_are_not_of_ours_are_answered_in_words(data: DetectionData, tmp_path: Path) -> None:
+    trainer = tiny_trainer(data.images, tiny_config(), steps=1, state_path=tmp_path / "state.safetensors")
+    trainer.fit(lambda report: None, None)
+    tensors, course = load_state(trainer.state.path)
+    first = next(name for name in tensors if name.startswith("optimizer."))
+    faults = [
+        (tensors, {key: value for key, value in course.items() if key != "updates"}),
+        (tensors | {"optimizer.x.step": torch.zeros(1)}, course),
+        (tensors | {"optimizer.9999.step": torch.zeros(1)}, course),
+        (tensors | {first.rpartition(".")[0] + ".exp_avg": torch.zeros(2, 3, 5, 7, 11)}, course),
+    ]
+    for held, header in faults:
+        save_state(trainer.state.path, held, {key: value for key, value in header.items() if key != "format"})
+        with pytest.raises(InputError, match="belongs to another network"):
+            trainer.restore()
 
 
 def test_a_loss_that_is_not_a_number_never_reaches_the_weights(data: DetectionData, tmp_path: Path) -> None:

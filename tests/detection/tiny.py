@@ -15,10 +15,12 @@ from configs.schema import Config
 from detection import build, build_training
 from detection.checkpoint import ModelHeader, save_model
 from detection.data.records import ImageRecord
-from detection.engine import StateFile, StepReport, Trainer
+from detection.engine import Trainer
 from detection.network import DetectionNetwork
 from detection.schedule import StepBudget
 from detection.structures import Target
+from detection.training_state import StateFile
+from detection.training_task import StepReport
 
 CLASSES = ("cat", "dog", "owl")
 

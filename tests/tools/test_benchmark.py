@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from backbone.table import count_multiply_adds as count_layers
+from configs.load import config_from_dict
+from configs.schema import Config
+from detection import build_training
+from detection.data.discover import load_dataset
 from detection.device import Compute
 from detection.timing import STAGES, count_multiply_adds
-from tests.builders import random_pixels, save_image
+from tests.builders import random_pixels, save_image, toy_images, write_voc
 from tests.detection.lively import detector_of
-from tests.detection.tiny import save_tiny_model, tiny_network
+from tests.detection.tiny import save_tiny_model, tiny_config, tiny_network
 from tests.tools.running import run_main as run
-from tools import detection_speed
+from tools import benchmark, detection_speed
 from tools.detection_speed import DetectionSpeed, products_per_second
 
 CPU = Compute(torch.device("cpu"), torch.float32)
@@ -93,9 +101,13 @@ def test_shares_by_hand() -> None:
     multiply_adds = {"read": 0.0, "scale": 0.0, "backbone": 3e6}
     speed = DetectionSpeed(CPU, milliseconds, multiply_adds, 1e9, None, {}, 4, [6.0, 5.0, 4.0])
     assert speed.total_milliseconds == 10
+    assert speed.milliseconds_from_pixels == 7  # 7, 7, 8 without reading
     assert speed.share_of_ceiling(3e6, 6.0) == pytest.approx(0.5)  # 3 of 6 ms
     document = speed.to_document()
     assert document["share_of_ceiling"] == pytest.approx(0.3)
+    told = Console(record=True, width=120, file=StringIO())
+    replace(speed, peers={"peer": [14.0, 14.0, 28.0]}).show(told)
+    assert re.search(r"peer, from pixels\s*\S\s*14\.00\s*\S\s*2\.0 times", told.export_text())
     assert document["in_batches"] == {"images": 4, "milliseconds": 5.0, "share_of_ceiling": pytest.approx(0.6)}
 
 
@@ -103,3 +115,14 @@ def test_the_ceiling_is_the_fastest_product(monkeypatch: pytest.MonkeyPatch) -> 
     seconds = iter([1.0, 0.5, *[2.0] * 100])
     monkeypatch.setattr(detection_speed, "timed", lambda *call: (None, next(seconds)))
     assert products_per_second(CPU) == 2048**3 / 0.5
+
+
+@pytest.mark.parametrize(("epochs", "has_mosaics"), [(8, True), (7, False)])
+def test_a_training_is_timed_with_the_views_that_it_would_show(tmp_path: Path, epochs: int, has_mosaics: bool) -> None:
+    values = {"augment": {"mosaic": 1.0, "many_epochs": 8}, "train": {"epochs": epochs}}
+    config = config_from_dict({**tiny_config().model_dump(mode="json"), **values}, schema=Config)
+    data = load_dataset(write_voc(tmp_path / "toy", {"train": toy_images(5)}), "train")
+    source = replace(build_training.build_batches(config, data.images), enough_steps=0)
+    batch = next(iter(benchmark.in_full_swing(source, config).batches(0, lambda step: benchmark.late_progress(config))))
+    assert any(" + " in name for name in batch.file_names) is has_mosaics
+    assert {max(target.image_size_hw) for target in batch.targets} == {config.input.longest_side}

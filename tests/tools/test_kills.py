@@ -15,7 +15,8 @@ import pytest
 from tests.builders import toy_images, write_voc
 from tests.kills import kill_detections, kill_trainings
 from tests.tools.tiny_run import TINY
-from tools.run_folder import EXIT_STOPPED, STATE_NAME
+from tools.following import EXIT_STOPPED
+from tools.run_folder import STATE_NAME
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no groups of processes")

@@ -46,6 +46,20 @@ def test_video_frames_go_through_the_journal(model: Path, tmp_path: Path) -> Non
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
 
 
+def test_a_frame_done_again_keeps_its_picture(model: Path, tmp_path: Path) -> None:
+    film, whole, parts = write_film(tmp_path / "film.avi", 4), tmp_path / "whole", tmp_path / "parts"
+    assert run(model, film, "--out", whole, "--images", "--threshold", 0) == 0
+    assert run(model, film, "--out", parts) == 0
+    lines = (parts / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    (parts / "journal.jsonl").write_bytes(b"".join([*lines[:2], b"damaged\n", *lines[3:]]))
+    assert run(model, film, "--out", parts, "--images", "--threshold", 0, "--resume") == 0
+    assert sorted(listed(parts)) == listed(whole)
+    assert listed(parts)[-1] == "film.avi/000001"
+    for number in range(4):
+        name = f"images/film.avi/{number:06d}.jpg"
+        assert (parts / name).read_bytes() == (whole / name).read_bytes()
+
+
 def test_a_refused_start_leaves_the_folder_free(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,6 +155,12 @@ def test_links_lead_no_picture_over_an_image(model: Path, tmp_path: Path, capsys
     (out / "images/a.jpg").symlink_to(kept)
     assert run(model, tmp_path / "photos", "--out", out, "--images") == 0
     assert not (out / "images/a.jpg").is_symlink()
+    save_image(tmp_path / "photos/day/a.jpg", random_pixels((30, 40), seed=2))
+    (out / "images/day").symlink_to(tmp_path / "photos/day")
+    deep = (tmp_path / "photos/day/a.jpg").read_bytes()
+    assert run(model, tmp_path / "photos", "--out", out, "--images", "--resume") == 1
+    assert f"not drawn: day/a.jpg: {out / 'images/day'} is a link that leads elsewhere" in capsys.readouterr().out
+    assert (tmp_path / "photos/day/a.jpg").read_bytes() == deep
     assert kept.read_bytes() == b"precious"
     assert image.read_bytes() == before
 

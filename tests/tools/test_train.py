@@ -25,7 +25,7 @@ from detection.training_log import TrainingLog
 from tests.builders import toy_images, write_coco, write_voc
 from tests.tools.running import run_main as run
 from tests.tools.tiny_run import TINY
-from tools.run_folder import stopping_on_signals
+from tools.following import stopping_on_signals
 from tools.train import tell_idle, tell_many_epochs
 
 

@@ -2,9 +2,9 @@
 
     python -m tools.measure.members runs/first/model.safetensors my-data
 
-One model is measured, so that nothing differs but who is asked. A member of the first look alone sees its own context,
-nothing is pooled for the others, and nobody looks again. Times are paired: every image is detected by one member, then
-by all.
+One model is measured, so that nothing differs but who is asked. A single member is one of the first look: it sees its
+own context, nothing is pooled for the others, and there is no second look. Times are paired: every image is detected
+by one member, then by all.
 """
 
 from __future__ import annotations

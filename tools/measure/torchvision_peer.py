@@ -1,4 +1,4 @@
-"""The peer: torchvision's Faster R-CNN (MobileNetV3, 320 pixels), trained as a user without network would train it.
+"""The peer: torchvision's Faster R-CNN (MobileNetV3, 320 pixels), trained as an offline user would train it.
 
 It starts at random, since no weights come with it.
 """

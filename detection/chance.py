@@ -1,4 +1,7 @@
-"""Where the randomness of a training comes from: seed, step and image alone, so that every process draws the same."""
+"""Where the randomness of a training comes from: seed, step and image, so that every process draws the same.
+
+Dropout's depends on the process as well: torch has one generator for it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ import torch
 class Stream(IntEnum):
     """What is drawn: the last word of a seed, without which two things drawn from the same words would be correlated.
 
-    The first two follow a view's seed, the others seed, step and row, which alone are the words of a view's seed.
+    The first two follow a view's seed, the others seed, step and row (dropout: process), which alone are the words of a
+    view's seed.
     """
 
     MOSAIC = 1

@@ -248,10 +248,12 @@ class Trainer(Generic[Network]):
         """
         parts, course = self.state.read()
         try:
+            if others := set(parts) - {"network", "average", "optimizer"}:
+                raise ValueError(f"it holds {', '.join(sorted(others))} too")
             self.network.load_state_dict(parts["network"])
-            self.average.load(parts["average"], course["updates"])
+            self.average.load(parts["average"], int(course["updates"]))
             restore_optimizer(self.optimizer, parts["optimizer"])
-            self.step, self._evaluated_at = course["step"], course["evaluated_at"]
+            self.step, self._evaluated_at = int(course["step"]), int(course["evaluated_at"])
             self.unreadable = course["unreadable"]
             self._seconds_before = course["seconds"] or 0.0
             self._evaluation_seconds = self._evaluation_seconds_before = course["evaluation_seconds"]

@@ -9,7 +9,7 @@ from types import FrameType
 
 GRACE_SECONDS = 60
 MOST_GRACES = 60
-"""How often a worker looks before it obeys in any case: an hour, longer than a validation takes."""
+"""How often a worker looks before it obeys in any case: an hour, longer than validations usually take."""
 
 
 def start_worker(worker: int) -> None:
@@ -17,7 +17,7 @@ def start_worker(worker: int) -> None:
 
     ``timeout``, systemd and SLURM send it to every process at once. The main one still takes batches until it has saved
     its state, perhaps behind a long validation, and ends its workers itself; so a worker obeys only once it has been
-    left alone, and looks every ``GRACE_SECONDS``.
+    left alone, or after ``MOST_GRACES`` looks, one every ``GRACE_SECONDS``.
     """
     main, graces = os.getppid(), 0
 

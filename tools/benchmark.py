@@ -215,7 +215,7 @@ def in_full_swing(source: DetectionBatches, config: Config) -> DetectionBatches:
 
 
 def late_progress(config: Config) -> float:
-    """A point of the run at which inputs have their full size, and mosaics, if there are any, have not ended."""
+    """A point of the run at which inputs have their full size, and mosaics have not ended, if they end behind that."""
     return min(1.0, max(config.train.low_resolution.fraction, config.augment.mosaic_until - 1e-6))
 
 

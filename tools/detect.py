@@ -274,7 +274,7 @@ def _draw(
             faults.append(f"{name}: {image}")
             continue
         if not path.parent.resolve().is_relative_to(folder):
-            faults.append(f"{name}: {path.parent} is a link that leads elsewhere; take it away")
+            faults.append(f"{name}: {path.parent} lies behind a link that leads elsewhere; take the link away")
             continue
         drawn = draw_detections(image, _above(found, lowest), class_names=detector.class_names)
         fits, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])

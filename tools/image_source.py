@@ -111,9 +111,11 @@ class VideoFrames:
 
     def read(self, journal: Journal) -> Iterator[tuple[Detections, Image | InputError]]:
         """What was found in each frame, and the frame, in their order."""
-        found = {entry.file_name: entry.detections for entry in journal}  # one done again stands at the end
+        entries, ahead = iter(journal), dict[str, Detections | None]()
         for name, frame in read_frames(self.path):
-            if (detections := found.get(name)) is not None:
+            while name not in ahead and (entry := next(entries, None)):  # one that was done again stands at the end
+                ahead[entry.file_name] = entry.detections
+            if (detections := ahead.pop(name, None)) is not None:
                 yield detections, frame
 
     def check_pictures(self, folder: Path, source: str) -> None:

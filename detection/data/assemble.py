@@ -5,6 +5,7 @@ Legend: N objects of the split, I images of the split.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from detection.data.boxes_check import PackedObjects, check_boxes
 from detection.data.classes import UNKNOWN_LABEL, UnknownClasses, match_classes
 from detection.data.image import ImageHeader, read_image_header
-from detection.data.raw import Int64Array, ListedImage, RawSplit, exists, is_no_file, relative_name
+from detection.data.raw import Int64Array, ListedImage, RawSplit, relative_name
 from detection.data.records import DetectionData, Finding, ImageRecord
 from detection.errors import InputError
 
@@ -63,7 +64,7 @@ def unreadable_image(path: Path, root: Path, error: InputError) -> Finding:
     Returns:
         The finding.
     """
-    kind = "unreadable-image" if exists(path) or is_no_file(path) else "missing-image"
+    kind = "unreadable-image" if os.path.exists(path) else "missing-image"
     file = relative_name(path, root if root.is_dir() else root.parent)
     return Finding(kind, file, str(error).removeprefix(f"{path}: "), "left out")
 

@@ -286,7 +286,7 @@ class DetectionBatches:
         many_epochs: Passes that are many; a shorter run has neither mosaics nor crops. 0: any run has them.
         enough_steps: Steps that such a run has at least: with fewer there is more to learn than to forget.
         mosaic_until: Share of the run with mosaics; the rest shows single images.
-        by_time: Whether the run's budget is time, of which steps at smaller inputs take less.
+        by_time: Whether the run's budget is time on a CPU, where steps at smaller inputs take less.
         place: Which of how many training processes takes these B images of each step.
     """
 

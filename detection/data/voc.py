@@ -9,6 +9,7 @@ else by ``<filename>``, and never outside the data folder.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -167,7 +168,8 @@ def _names_in_split(root: Path, split: str, annotations: Path) -> tuple[list[str
 def _listed_name(line: str, annotations: Path) -> str:
     """The name in a line of a list; may hold blanks and dots: one that has an annotation file as it stands is kept."""
     names = names_in_line(line)
-    return next((name for name in names if is_file(annotations / f"{name}.xml")), names[1])
+    there = (name for name in names if os.path.lexists(annotations / f"{name}.xml"))  # be it no file, which is told
+    return next(there, names[1])
 
 
 def _index_images(folder: Path) -> dict[str, Path]:

@@ -138,7 +138,8 @@ def label_path(image: Path, root: Path) -> Path:
         last = folders[-1]
         names = _LABELS if parts[last][0].islower() else _LABELS[::-1]
         candidates = [*(Path(*parts[:last], name, *parts[last + 1 :]) for name in names), beside]
-    return next((path for path in candidates if is_file(path)), candidates[0])
+    there = next((path for path in candidates if is_no_file(path)), candidates[0])  # what is no file is told
+    return next((path for path in candidates if is_file(path)), there)
 
 
 def parse_line(

@@ -2,8 +2,9 @@
 
 Pixels are joined along edges, the weakest first, where an edge is not stronger than Int(C) + k / |C| of both sides.
 Here many edges of nearly equal weight are looked at together, as arrays, and the rejected ones again until none joins
-any more. One edge at a time would be the paper's algorithm to the letter; `NUM_STEPS` parts differ from it in some
-segments in a hundred and take less than half the time of scikit-image's, which the tests compare this with.
+any more. One edge at a time would be the paper's algorithm to the letter; looking at them in `NUM_STEPS` parts
+differs from it in some segments in a hundred and takes less than half the time of scikit-image's, which the tests
+compare this with.
 
 Legend: N pixels, E edges between neighbours (8 of a pixel), S planes.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -10,6 +11,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 
+from detection import engine
 from detection import validation as validation_module
 from detection.checkpoint import load_state, load_tensors, save_state
 from detection.data.discover import load_dataset
@@ -17,6 +19,7 @@ from detection.data.records import DetectionData
 from detection.engine import BAD_BATCH_NAME, BATCH_FORMAT, Trainer
 from detection.errors import InputError, NonFiniteLossError
 from detection.inference import SplitAnswers
+from detection.processes import Place
 from detection.schedule import StepBudget
 from detection.training_log import NoLog
 from detection.training_task import StepReport
@@ -117,6 +120,21 @@ def test_a_requested_stop_saves_and_goes_on_exactly(
     assert_bit_equal(second, trained[0])
 
 
+def test_each_process_draws_its_own_dropout(
+    data: DetectionData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = tiny_trainer(data.images, tiny_config(), steps=2, state_path=tmp_path / "state.safetensors")
+    batch = next(iter(trainer.source.batches(0, lambda step: 0.0)))
+    seeds: list[int] = []
+    monkeypatch.setattr(torch, "manual_seed", seeds.append)
+    for rank in range(2):
+        monkeypatch.setattr(engine, "place", partial(Place, rank, 2))
+        trainer.step = 0
+        trainer.train_step(batch, 0.0)
+    assert len(set(seeds)) == len(seeds) == 2
+    assert max(seeds) < 2**32  # all that a generator on the CPU keeps
+
+
 def test_resume_needs_a_state_of_the_same_network(data: DetectionData, tmp_path: Path) -> None:
     trainer = tiny_trainer(data.images, tiny_config(), steps=1, state_path=tmp_path / "none.safetensors")
     with pytest.raises(InputError, match=r"none\.safetensors: no such file; start without --resume"):
@@ -133,12 +151,14 @@ def test_states_that_are_not_of_ours_are_answered_in_words(data: DetectionData, 
     first = next(name for name in tensors if name.startswith("optimizer."))
     faults = [
         (tensors, {key: value for key, value in course.items() if key != "updates"}),
+        (tensors, course | {"updates": None}),
+        (tensors | {"foo.x": torch.zeros(1)}, course),
         (tensors | {"optimizer.x.step": torch.zeros(1)}, course),
         (tensors | {"optimizer.9999.step": torch.zeros(1)}, course),
         (tensors | {first.rpartition(".")[0] + ".exp_avg": torch.zeros(2, 3, 5, 7, 11)}, course),
     ]
     for held, header in faults:
-        save_state(trainer.state.path, held, {key: value for key, value in header.items() if key != "format"})
+        save_state(trainer.state.path, held, header)
         with pytest.raises(InputError, match="belongs to another network"):
             trainer.restore()
 

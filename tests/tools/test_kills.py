@@ -38,20 +38,22 @@ def test_a_signal_to_the_whole_group_saves_the_run(tmp_path: Path) -> None:
 
 
 _ORPHAN = """
-import os, time
+import os, sys, time
 from detection import workers
-workers.GRACE_SECONDS = 1
+workers.GRACE_SECONDS, workers.MOST_GRACES = 1, int(sys.argv[1])
 child = os.fork()
 if not child:
     workers.start_worker(0)
 print(child or "ready", flush=True)
-time.sleep(600)
+if not child:
+    time.sleep(600)
+print("ended with", os.waitpid(child, 0)[1] >> 8)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
 def test_a_reader_outlives_a_signal_as_long_as_its_training_does() -> None:
-    with subprocess.Popen([sys.executable, "-c", _ORPHAN], stdout=subprocess.PIPE, text=True) as main:
+    with subprocess.Popen([sys.executable, "-c", _ORPHAN, "60"], stdout=subprocess.PIPE, text=True) as main:
         assert main.stdout is not None
         lines = sorted(main.stdout.readline().strip() for _ in range(2))
         reader = int(lines[0])
@@ -61,6 +63,15 @@ def test_a_reader_outlives_a_signal_as_long_as_its_training_does() -> None:
         os.kill(reader, 0)
         main.kill()
         assert main.communicate(timeout=30)[0] == ""  # ends when the reader, which has it open too, is gone
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
+def test_a_reader_obeys_in_the_end() -> None:
+    with subprocess.Popen([sys.executable, "-c", _ORPHAN, "1"], stdout=subprocess.PIPE, text=True) as main:
+        assert main.stdout is not None
+        reader = int(min(main.stdout.readline().strip() for _ in range(2)))
+        os.kill(reader, signal.SIGTERM)
+        assert main.communicate(timeout=30)[0] == f"ended with {128 + signal.SIGTERM}\n"
 
 
 @pytest.mark.slow

@@ -159,7 +159,9 @@ def test_links_lead_no_picture_over_an_image(model: Path, tmp_path: Path, capsys
     (out / "images/day").symlink_to(tmp_path / "photos/day")
     deep = (tmp_path / "photos/day/a.jpg").read_bytes()
     assert run(model, tmp_path / "photos", "--out", out, "--images", "--resume") == 1
-    assert f"not drawn: day/a.jpg: {out / 'images/day'} is a link that leads elsewhere" in capsys.readouterr().out
+    assert (
+        f"not drawn: day/a.jpg: {out / 'images/day'} lies behind a link that leads elsewhere" in capsys.readouterr().out
+    )
     assert (tmp_path / "photos/day/a.jpg").read_bytes() == deep
     assert kept.read_bytes() == b"precious"
     assert image.read_bytes() == before

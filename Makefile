@@ -21,8 +21,9 @@ install: $(VENV)/.installed-demo
 demo: $(VENV)/.installed-demo
 	$(BIN)/multibox demo --out demo
 
+# Two at a time, each on one core: tests are too small for several.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow

@@ -2,8 +2,8 @@
 
 ``accelerate launch`` or ``torchrun`` starts them. Every process takes its part of each batch, gradients are averaged,
 and loss normalisers, batch statistics and decisions come from all of them, so that the run is the one that a single
-process would make of the whole batch. Alone, there is one place, ``gather`` gives a list of
-one, and the others give back what they got.
+process would make of the whole batch. Alone, there is one place, ``gather`` gives a list of one, and the
+others give back what they got.
 """
 
 from __future__ import annotations

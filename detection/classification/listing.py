@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol
 
-from detection.data.image import IMAGE_SUFFIXES, MAX_FILE_BYTES
+from detection.data.image import IMAGE_SUFFIXES, check_file_size
 from detection.errors import InputError
 
 Part = Literal["train", "val"]
@@ -60,7 +60,7 @@ class FolderArchive:
     def read(self, name: str) -> bytes:
         """The bytes of a file; one that is larger than any image is refused unread."""
         try:
-            _check_size(name, (self.root / name).stat().st_size)
+            check_file_size(name, (self.root / name).stat().st_size)
             return (self.root / name).read_bytes()
         except OSError as error:
             raise InputError(f"{name}: {error.strerror}; give a readable image file") from error
@@ -84,7 +84,7 @@ class ZipArchive:
 
     def read(self, name: str) -> bytes:
         """The bytes of a file; one that claims to be larger than any image is refused before it is unpacked."""
-        _check_size(name, self.file.getinfo(name).file_size)
+        check_file_size(name, self.file.getinfo(name).file_size)
         try:
             return self.file.read(name)
         except (zipfile.BadZipFile, zlib.error, EOFError, lzma.LZMAError, OSError, RuntimeError, ValueError) as error:
@@ -94,11 +94,6 @@ class ZipArchive:
         """Size and checksum."""
         info = self.file.getinfo(name)
         return info.file_size, info.CRC
-
-
-def _check_size(name: str, size: int) -> None:
-    if size > MAX_FILE_BYTES:
-        raise InputError(f"{name}: {size} bytes, more than the limit of {MAX_FILE_BYTES}; shrink the image")
 
 
 @contextmanager

@@ -191,6 +191,16 @@ def _opened(source: Path | BytesIO, name: str, max_pixels: int) -> Iterator[Imag
         raise InputError(f"{name}: {fault} {kind} ({error}); copy or export the file again") from error
 
 
+def check_file_size(name: str, size: int) -> None:
+    """Refuses a file, before it is read as a whole, that is larger than any image.
+
+    Raises:
+        InputError: If it is.
+    """
+    if size > MAX_FILE_BYTES:
+        raise InputError(f"{name}: {size} bytes, more than the limit of {MAX_FILE_BYTES}; shrink the image")
+
+
 def _refuse_pipes(source: Path | BytesIO, name: str) -> None:
     """Reading one would wait for ever."""
     if isinstance(source, Path) and not (S_ISREG(mode := source.stat().st_mode) or S_ISDIR(mode)):

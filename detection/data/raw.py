@@ -140,6 +140,18 @@ def is_no_file(path: Path) -> bool:
     return os.path.lexists(path) and not os.path.isfile(path)
 
 
+def read_label_file(path: Path, label_file: str, findings: list[Finding]) -> bytes | None:
+    """The content of a label file that is there; None, and a finding, where it cannot be read or is no file."""
+    try:
+        if is_no_file(path):  # a pipe would be waited for
+            raise OSError("is no file")
+        return path.read_bytes()
+    except OSError as fault:
+        remedy = "make it a readable file; its image is left out"
+        findings.append(Finding("unreadable-label", label_file, fault.strerror or str(fault), remedy))
+        return None
+
+
 def relative_name(path: Path, folder: Path) -> str:
     """The path relative to ``folder`` with forward slashes, or the whole path if it lies elsewhere."""
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from detection.data.image import IMAGE_SUFFIXES, MAX_FILE_BYTES, decode_image, is_hidden, read_image
+from detection.data.image import IMAGE_SUFFIXES, check_file_size, decode_image, is_hidden, read_image
 from detection.errors import InputError
 from detection.extras import needed
 
@@ -84,8 +84,7 @@ def read_location(location: Location) -> npt.NDArray[np.uint8]:
     filesystem, base = _opened(location.root)
     try:
         with filesystem.open_input_file(f"{base}/{location.name}") as file:
-            if (size := file.size()) > MAX_FILE_BYTES:
-                raise InputError(f"{location.name}: {size} bytes, more than the limit of {MAX_FILE_BYTES}; shrink it")
+            check_file_size(location.name, file.size())
             content = file.read()
     except InputError:
         raise

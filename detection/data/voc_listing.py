@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,9 +18,8 @@ from detection.data.raw import (
     ListedImage,
     RawObject,
     first_repeats,
-    is_file,
     is_inside,
-    is_no_file,
+    read_label_file,
 )
 from detection.data.records import Finding
 from detection.data.voc_xml import CORNERS, VocAnnotation, XmlError, parse_annotation
@@ -78,15 +78,14 @@ class VocListing:
 
 def read_annotation(path: Path, label_file: str, findings: list[Finding]) -> VocAnnotation | None:
     """Reads an annotation file and adds its findings; None if it is unreadable, without objects if it is missing."""
-    if is_no_file(path):
-        remedy = "put the file there; its image is left out"
-        findings.append(Finding("unreadable-label", label_file, "is no file", remedy))
-        return None
-    if not is_file(path):
+    if not os.path.lexists(path):
         return VocAnnotation()
+    content = read_label_file(path, label_file, findings)
+    if content is None:
+        return None
     try:
-        annotation = parse_annotation(path.read_bytes(), label_file)
-    except (XmlError, OSError) as fault:
+        annotation = parse_annotation(content, label_file)
+    except XmlError as fault:
         findings.append(Finding("unreadable-label", label_file, str(fault), "correct the file; its image is left out"))
         return None
     findings.extend(annotation.findings)

@@ -8,6 +8,7 @@ beside the image. An image without a label file is one without objects.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from detection.data.raw import (
     first_names,
     is_file,
     is_no_file,
+    read_label_file,
     relative_name,
 )
 from detection.data.records import Finding
@@ -192,18 +194,11 @@ def _list_images(yaml: YoloYaml, split: str) -> _Listing:
     labels_of = {path: label_path(path, yaml.root) for path in paths}
     for position, (path, labels) in enumerate(labels_of.items(), start=1):
         label_file, file_name = relative_name(labels, yaml.base), relative_name(path, yaml.base)
-        if is_no_file(labels):
-            remedy = "put the file there; its image is left out"
-            listing.findings.append(Finding("unreadable-label", label_file, "is no file", remedy))
-            continue
-        if is_file(labels):
-            try:
-                lines = labels.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-            except OSError as fault:
-                message = str(fault.strerror)
-                remedy = "make the file readable; its image is left out"
-                listing.findings.append(Finding("unreadable-label", label_file, message, remedy))
+        if os.path.lexists(labels):
+            content = read_label_file(labels, label_file, listing.findings)
+            if content is None:
                 continue
+            lines = content.decode("utf-8-sig", errors="replace").splitlines()
             _add_objects(listing, lines, label_file, label_of_id, yaml.keypoint_numbers)
         else:
             listing.unlabelled.append(file_name)

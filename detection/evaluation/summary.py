@@ -23,10 +23,10 @@ from detection.evaluation.voc_map import (
     PrecisionRecall,
     average_precision_voc07,
     average_precision_voc12,
-    match_for_use,
     match_ilsvrc,
     match_voc,
     precision_recall,
+    spare_ignored,
 )
 from detection.structures import Detections
 
@@ -249,8 +249,9 @@ def _evaluate_class(
     boxes: ClassBoxes, coco: CocoMap, label: int, *, counts: Mapping[str, Sequence[int]], precision: float
 ) -> ClassEvaluation:
     """All numbers of one class."""
-    devkit, matches = precision_recall(match_voc(boxes)), match_for_use(boxes)
-    curve = precision_recall(matches)
+    matched = match_voc(boxes)
+    matches = spare_ignored(boxes, matched)
+    devkit, curve = precision_recall(matched), precision_recall(matches)
     return ClassEvaluation(
         ap=coco.ap[label],
         ap50=coco.ap50[label],

@@ -86,12 +86,20 @@ def match_voc(boxes: ClassBoxes, *, iou_threshold: float = 0.5) -> Matches:
 
 
 def match_for_use(boxes: ClassBoxes) -> Matches:
-    """Matches as ``match_voc``, but a wrong detection with half of itself or more in an ignored object is ignored.
+    """Matches as ``match_voc``, but for what ``spare_ignored`` spares."""
+    return spare_ignored(boxes, match_voc(boxes))
+
+
+def spare_ignored(boxes: ClassBoxes, matches: Matches) -> Matches:
+    """Ignores wrong detections with half of themselves or more in an ignored object.
 
     What a detector is worth to a user must not suffer from what nobody labelled one by one: a crowd is one box around
     many objects, with which each of them overlaps too little for the devkit's rule. COCO leaves them out alike.
+
+    Args:
+        boxes: One class.
+        matches: What ``match_voc`` says of it.
     """
-    matches = match_voc(boxes)
     if not boxes.gt_ignore.any():
         return matches
     ignored = matches.ignored.copy()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from detection.classification import listing
 from detection.classification.listing import Listing, Part, list_part, open_archive
+from detection.data import image
 from detection.errors import InputError
 from tests.builders import random_pixels
 from tests.classification.pictures import COLOURS, class_files, write_folder, write_zip
@@ -99,7 +99,7 @@ def test_what_is_neither_folder_nor_zip_is_named(tmp_path: Path) -> None:
 
 
 def test_a_member_that_would_unpack_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(image, "MAX_FILE_BYTES", 10)
     data = write_zip(tmp_path / "d.zip", {"a/0.png": bytes(11), "b/0.png": bytes(10)})
     with open_archive(data) as archive:
         assert archive.read("b/0.png") == bytes(10)

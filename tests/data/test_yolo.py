@@ -247,14 +247,14 @@ def test_a_label_file_that_cannot_be_read_costs_its_image_alone(
 ) -> None:
     root = write_yolo(tmp_path, {"train": toy_images(3)})
     unread = sorted(root.rglob("labels/**/*.txt"))[1]
-    read = Path.read_text
+    read = Path.read_bytes
 
-    def fail(path: Path, *args: Any, **options: Any) -> str:
+    def fail(path: Path) -> bytes:
         if path == unread:
             raise PermissionError(13, "Permission denied", str(path))
-        return read(path, *args, **options)
+        return read(path)
 
-    monkeypatch.setattr(Path, "read_text", fail)
+    monkeypatch.setattr(Path, "read_bytes", fail)
     data = load_dataset(root, "train")
     assert [image.path.stem for image in data.images] == ["image0", "image2"]
     (finding,) = data.findings

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -37,27 +39,38 @@ def test_a_signal_to_the_whole_group_saves_the_run(tmp_path: Path) -> None:
     assert (out / STATE_NAME).is_file()
 
 
-_ORPHAN = """
+_ORPHAN = r"""
 import os, sys, time
 from detection import workers
 workers.GRACE_SECONDS, workers.MOST_GRACES = 1, int(sys.argv[1])
 child = os.fork()
 if not child:
     workers.start_worker(0)
-print(child or "ready", flush=True)
+os.write(1, f"{child or 'ready'}\n".encode())  # in one piece: print may write the end of the line by itself
 if not child:
     time.sleep(600)
 print("ended with", os.waitpid(child, 0)[1] >> 8)
 """
 
 
+@contextmanager
+def _orphan(graces: int) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A training with one reader, and the reader's process; a test that fails leaves neither."""
+    command = [sys.executable, "-c", _ORPHAN, str(graces)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as main:
+        try:
+            assert main.stdout is not None
+            reader, ready = sorted(main.stdout.readline().strip() for _ in range(2))
+            assert ready == "ready"
+            yield main, int(reader)
+        finally:
+            with suppress(ProcessLookupError):  # both have ended, as they should
+                os.killpg(main.pid, signal.SIGKILL)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
 def test_a_reader_outlives_a_signal_as_long_as_its_training_does() -> None:
-    with subprocess.Popen([sys.executable, "-c", _ORPHAN, "60"], stdout=subprocess.PIPE, text=True) as main:
-        assert main.stdout is not None
-        lines = sorted(main.stdout.readline().strip() for _ in range(2))
-        reader = int(lines[0])
-        assert lines[1] == "ready"
+    with _orphan(graces=60) as (main, reader):
         os.kill(reader, signal.SIGTERM)
         time.sleep(2.2)  # twice its grace: it has looked, and the training is there
         os.kill(reader, 0)
@@ -67,9 +80,7 @@ def test_a_reader_outlives_a_signal_as_long_as_its_training_does() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
 def test_a_reader_obeys_in_the_end() -> None:
-    with subprocess.Popen([sys.executable, "-c", _ORPHAN, "1"], stdout=subprocess.PIPE, text=True) as main:
-        assert main.stdout is not None
-        reader = int(min(main.stdout.readline().strip() for _ in range(2)))
+    with _orphan(graces=1) as (main, reader):
         os.kill(reader, signal.SIGTERM)
         assert main.communicate(timeout=30)[0] == f"ended with {128 + signal.SIGTERM}\n"
 

@@ -19,6 +19,10 @@ from proposals.box_ops import enlarge
 CONV_WIDTH = 128
 """Channels of the convolution on the pooled grid."""
 
+FILLED_TO = 25
+"""Detection judges regions in multiples of this, the last ones of zeros: a number of them that comes for the first time
+costs 8 ms, for setting up its matrix products (docs/decisions.md, 53)."""
+
 
 @dataclass(frozen=True)
 class RoiClassifierSettings:
@@ -76,16 +80,20 @@ class RoiClassifier(nn.Module):
 
     def forward(self, pyramid: Sequence[Tensor], boxes_per_image: Sequence[Tensor]) -> EnsembleOutput:
         """L maps (B, F, H, W) and B tensors (Ri, 4) -> logits (M, R, C + 1) and offsets (M, R, C, 4), float32."""
+        filled_to = 1 if self.training else FILLED_TO  # in training zeros would count in the normalisation
         pooled = [
             pool_rois(
                 pyramid,
                 [enlarge(boxes, context) for boxes in boxes_per_image],
                 strides=self.strides,
                 pool_size=self.pool_size,
+                filled_to=filled_to,
             )
             for context in self.contexts
         ]
-        return self.judge(pooled[0] if len(pooled) == 1 else torch.cat(pooled))
+        logits, offsets = self.judge(pooled[0] if len(pooled) == 1 else torch.cat(pooled))
+        num_rois = sum(len(boxes) for boxes in boxes_per_image)
+        return EnsembleOutput(logits[:, :num_rois], None if offsets is None else offsets[:, :num_rois])
 
     def judge(self, pooled: Tensor) -> EnsembleOutput:
         """Pooled features (T R, F, S, S), context after context -> what ``forward`` answers."""

@@ -110,7 +110,12 @@ def _sum_cells(features: Tensor, x: AxisBins, y: AxisBins) -> Tensor:
 
 
 def pool_rois(
-    pyramid: Sequence[Tensor], boxes_per_image: Sequence[Tensor], *, strides: Sequence[int], pool_size: int
+    pyramid: Sequence[Tensor],
+    boxes_per_image: Sequence[Tensor],
+    *,
+    strides: Sequence[int],
+    pool_size: int,
+    filled_to: int = 1,
 ) -> Tensor:
     """Pools every RoI from the level that fits it.
 
@@ -119,12 +124,16 @@ def pool_rois(
         boxes_per_image: B tensors (Ri, 4) float32 xyxy, pixels of the input; they may leave the image.
         strides: L strides.
         pool_size: S.
+        filled_to: RoIs of zeros follow until their number is a multiple of this.
 
     Returns:
         (R, F, S, S), channels last in memory, in the order of the boxes. No RoIs give (0, F, S, S). Differentiable in
         the maps, not in the boxes.
     """
-    pooled, order = [pyramid[0].new_zeros(0, pool_size, pool_size, pyramid[0].shape[1])], []
+    num_rois = sum(len(boxes) for boxes in boxes_per_image)
+    filler = -num_rois % filled_to
+    pooled = [pyramid[0].new_zeros(filler, pool_size, pool_size, pyramid[0].shape[1])]
+    order = [torch.arange(num_rois, num_rois + filler, device=pyramid[0].device)]
     offset = 0
     for image, boxes in enumerate(boxes_per_image):
         levels = assign_levels(boxes, strides)
@@ -134,7 +143,4 @@ def pool_rois(
                 pooled.append(pool_map(features[image], boxes[rows], stride=stride, pool_size=pool_size))
                 order.append(rows + offset)
         offset += len(boxes)
-    values = torch.cat(pooled)
-    if order:
-        values = values[torch.cat(order).argsort()]
-    return values.permute(0, 3, 1, 2)
+    return torch.cat(pooled)[torch.cat(order).argsort()].permute(0, 3, 1, 2)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
-from detection.roi_classifier import RoiClassifier, RoiClassifierSettings
+from detection.roi_classifier import FILLED_TO, RoiClassifier, RoiClassifierSettings
 
 SETTINGS = RoiClassifierSettings(
     members=3, contexts=(1.0, 1.5), pool_size=5, hidden=16, member_hidden=8, box_regression=True
@@ -49,3 +50,25 @@ def test_members_see_the_contexts_in_turn() -> None:
         torch.testing.assert_close(offsets[member], expected.offsets[0])
         other = only_member(classifier, member)(pyramid, wide if seen is boxes else boxes)
         assert (logits[member] - other.logits[0]).abs().min() > 1e-4
+
+
+@torch.inference_mode()
+def test_detection_judges_few_different_numbers_of_regions_and_answers_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    classifier = make_classifier(SETTINGS)
+    torch.nn.init.normal_(classifier.heads.logit_weight)
+    pyramid = [torch.randn(1, 4, 96 // stride, 96 // stride) for stride in STRIDES]
+    boxes = torch.rand(60, 4) * 40
+    boxes[:, 2:] += boxes[:, :2] + 4
+    judge, seen = classifier.judge, []
+    monkeypatch.setattr(classifier, "judge", lambda pooled: seen.append(len(pooled)) or judge(pooled))
+    every = classifier(pyramid, [boxes])
+    for count in (0, 1, 20, FILLED_TO, FILLED_TO + 1, 2 * FILLED_TO, 60):
+        logits, offsets = classifier(pyramid, [boxes[:count]])
+        torch.testing.assert_close(logits, every.logits[:, :count])
+        torch.testing.assert_close(offsets, every.offsets[:, :count])
+    assert set(seen) == {0, 2 * FILLED_TO, 4 * FILLED_TO, 6 * FILLED_TO}  # two contexts
+    assert len(classifier.train()(pyramid, [boxes]).logits[0]) == 60
+    assert seen[-1] == 2 * 60  # training draws as many regions every time, and zeros would go into its statistics

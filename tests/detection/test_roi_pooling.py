@@ -76,6 +76,17 @@ def test_order_is_kept_over_images_and_levels() -> None:
     assert pooled.flatten().tolist() == [4.0, 1.0, 101.0, 104.0, 101.0]
 
 
+@pytest.mark.parametrize(("rois", "rows"), [(0, 0), (1, 4), (3, 4), (4, 4), (5, 8)])
+def test_filled_up_with_zeros_behind_the_others(rois: int, rows: int) -> None:
+    pyramid = [torch.rand(1, 3, 16 // s, 16 // s) for s in (1, 2, 4)]
+    boxes = torch.tensor([[0.0, 0.0, 500.0, 500.0], [8.0, 8.0, 50.0, 60.0]]).repeat(3, 1)[:rois]
+    plain = pool_rois(pyramid, [boxes], strides=(8, 16, 32), pool_size=2)
+    filled = pool_rois(pyramid, [boxes], strides=(8, 16, 32), pool_size=2, filled_to=4)
+    assert filled.shape == (rows, 3, 2, 2)
+    assert torch.equal(filled[:rois], plain)
+    assert not filled[rois:].any()
+
+
 def test_no_rois() -> None:
     pyramid = [torch.zeros(2, 5, 8 // s, 8 // s) for s in (1, 2, 4)]
     pooled = pool_rois(pyramid, [torch.zeros(0, 4), torch.zeros(0, 4)], strides=(8, 16, 32), pool_size=7)

@@ -18,6 +18,7 @@ from configs.schema import Config
 from detection import build_training
 from detection.data.discover import load_dataset
 from detection.device import Compute
+from detection.roi_classifier import FILLED_TO
 from detection.timing import STAGES, count_multiply_adds
 from tests.builders import random_pixels, save_image, toy_images, write_voc
 from tests.detection.lively import detector_of
@@ -70,9 +71,10 @@ def test_multiply_adds_of_the_backbone_are_those_of_its_layers() -> None:
     network = tiny_network()
     counted = count_multiply_adds(detector_of(network), random_pixels((64, 96)))
     assert counted["backbone"] == sum(count_layers(network.backbone, (64, 96)).values())
-    # The classifier looks twice at 20 regions: a 3x3 convolution on 7x7 places with stride 2, and the linear layers.
+    # The classifier looks twice at 20 regions, filled up to 25: a 3x3 convolution on 7x7 places with stride 2, and the
+    # linear layers.
     conv, trunk, member = 16 * 9 * 128 * 16, 128 * 16 * 32, 2 * (32 * 16 + 16 * (4 + 12))
-    assert counted["classifier"] == 2 * 20 * (conv + trunk + member)
+    assert counted["classifier"] == 2 * FILLED_TO * (conv + trunk + member)
     assert counted["scale"] == counted["select"] == 0
 
 

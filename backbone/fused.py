@@ -6,6 +6,8 @@ operators are those that torch's own compiler calls; they are not public, so the
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import Tensor, nn
 
@@ -15,9 +17,13 @@ KEPT_SHAPES = 8
 """Shapes of the input whose packed weights are kept: one to four images upright or across, or tiles and whole images,
 come in turn, and packing all weights anew takes longer than a pass (docs/decisions.md, 52)."""
 
+_PACKING = threading.Lock()
+
 
 class FusedConvReLU(nn.Module):
     """A folded convolution with its rectification; takes no gradient and keeps its own packed weights.
+
+    Several threads may call it at once.
 
     Args:
         conv: On the CPU, with a bias, in the precision to compute in.
@@ -29,17 +35,19 @@ class FusedConvReLU(nn.Module):
         self.geometry = (padding, list(conv.stride), list(conv.dilation), conv.groups)
         self.weight = conv.weight
         self.bias = conv.bias
-        self._packed: dict[torch.Size, Tensor] = {}  # the shape used last stands last
+        self._packed: dict[tuple[torch.Size, int], Tensor] = {}  # by shape and cores; what was used last stands last
 
     def _weights_for(self, x: Tensor) -> Tensor:
-        """The weights in the layout that oneDNN wants for this input."""
-        packed = self._packed.pop(x.shape, None)
-        if packed is None:
-            weight = self.weight.detach()
-            packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, list(x.shape))
-            if len(self._packed) >= KEPT_SHAPES:
-                self._packed.pop(next(iter(self._packed)), None)
-        self._packed[x.shape] = packed
+        """The weights in the layout that oneDNN wants for this input on as many cores as there are."""
+        key = x.shape, torch.get_num_threads()
+        with _PACKING:
+            packed = self._packed.pop(key, None)
+            if packed is None:
+                weight = self.weight.detach()
+                packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, list(x.shape))
+                if len(self._packed) >= KEPT_SHAPES:
+                    self._packed.pop(next(iter(self._packed)))
+            self._packed[key] = packed
         return packed
 
     def forget(self) -> None:

@@ -1,4 +1,4 @@
-"""Detection over a folder of any size: reading overlaps computing, memory stays constant, bad files are reported.
+"""Detection over a folder of any size, or a video: all cores are busy, memory stays constant, bad files are reported.
 
 Legend: B images of a batch.
 """
@@ -8,28 +8,29 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import chain, islice
+from pathlib import Path
 from typing import TypeVar
 
 from detection.data.remote import Location, read_location
+from detection.data.video import frame_name, read_frames
 from detection.errors import InputError
 from detection.image_detector import ImageDetector
 from detection.journal import Journal, JournalEntry
 from detection.preprocess import Image
+from detection.side_by_side import count_lanes, side_by_side
 
 Item = TypeVar("Item")
+
+Batch = Sequence[tuple[str, Image | InputError]]
+"""Name and pixels of each image, or why it cannot be read."""
 
 BATCH = 4
 """Images that pass the network together; each takes a sixth less time than alone (docs/decisions.md, 41)."""
 
 READ_AHEAD = 4
 """Images that are read while others are computed."""
-
-
-def read_each(paths: Iterable[tuple[str, Location]]) -> Iterator[tuple[str, Image | InputError]]:
-    """Reads images one after the other; a file that cannot be read gives its error instead."""
-    for name, path in paths:
-        yield name, read_or_fault(path)
 
 
 def read_ahead(paths: Iterable[tuple[str, Location]]) -> Iterator[tuple[str, Image | InputError]]:
@@ -66,20 +67,56 @@ def detect_folder(
     so that a resumed run gives what an undisturbed one gives, to the last digit.
 
     Args:
-        detector: The detector.
+        detector: The detector; several threads may ask it at once.
         images: Name and place of each image.
         journal: Where the answers go.
         heard: Called after each image, for progress.
     """
     left = [batch for batch in _batched(images) if any(journal.lacks(name) for name, _ in batch)]
-    # On a CPU the cores are busy computing, and a second thread would only be in their way.
-    read = read_each if detector.device.type == "cpu" else read_ahead
-    for batch in _batched(read(chain.from_iterable(left))):
-        for entry in _answer(detector, batch):
+    if detector.device.type == "cpu":
+        _fill(journal, detector, left, _read_batch, heard)
+    else:
+        _fill(journal, detector, _batched(read_ahead(chain.from_iterable(left))), _as_it_is, heard)
+
+
+def detect_video(
+    detector: ImageDetector, path: Path, journal: Journal, *, heard: Callable[[JournalEntry], None] | None = None
+) -> None:
+    """The same for the frames of a video, up to the first that cannot be decoded; arguments as there."""
+
+    def is_wanted(number: int) -> bool:
+        first = number - number % BATCH
+        return any(journal.lacks(frame_name(path, each)) for each in range(first, first + BATCH))
+
+    _fill(journal, detector, _batched(read_frames(path, wanted=is_wanted)), _as_it_is, heard)
+
+
+def _fill(
+    journal: Journal,
+    detector: ImageDetector,
+    batches: Iterable[Item],
+    read: Callable[[Item], Batch],
+    heard: Callable[[JournalEntry], None] | None,
+) -> None:
+    """Writes down what is found in batches, in their order; on a CPU several are read and looked at side by side."""
+
+    def work(batch: Item) -> list[JournalEntry]:
+        return _answer(detector, read(batch))
+
+    with closing(side_by_side(work, batches, lanes=count_lanes(detector.device))) as answers:
+        for entry in chain.from_iterable(answers):
             if journal.lacks(entry.file_name):
                 journal.append(entry)
                 if heard is not None:
                     heard(entry)
+
+
+def _read_batch(places: Sequence[tuple[str, Location]]) -> Batch:
+    return [(name, read_or_fault(place)) for name, place in places]
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
 
 
 def answer_file(detector: ImageDetector, name: str, location: Location) -> JournalEntry:
@@ -95,7 +132,7 @@ def _batched(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield batch
 
 
-def _answer(detector: ImageDetector, batch: Sequence[tuple[str, Image | InputError]]) -> list[JournalEntry]:
+def _answer(detector: ImageDetector, batch: Batch) -> list[JournalEntry]:
     found = iter(detector.detect_images([image for _, image in batch if not isinstance(image, InputError)]))
     return [
         JournalEntry(name, None, str(image)) if isinstance(image, InputError) else JournalEntry(name, next(found))

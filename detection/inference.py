@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
 
 from detection.data.image import read_image
 from detection.data.records import ImageRecord
 from detection.detector import Detector
 from detection.errors import InputError
 from detection.image_detector import ImageDetector
+from detection.side_by_side import count_lanes, side_by_side
 from detection.structures import Detections
 from detection.tracing import Trace, trace_image
 from proposals.structures import Proposals
@@ -38,10 +42,12 @@ def detect_records(
     heard: Callable[[], None] | None = None,
     traced: Callable[[ImageRecord, Trace], None] | None = None,
 ) -> SplitAnswers:
-    """Detects on every image, one at a time; a file that cannot be read is reported and does not end the run.
+    """Detects on every image; a file that cannot be read is reported and does not end the run.
+
+    On a CPU several images are looked at side by side.
 
     Args:
-        detector: The detector.
+        detector: The detector; several threads may ask it at once.
         records: The images.
         keep_proposals: How many of an image's best to keep: thousands for each of many images fill the memory.
         heard: Called after each image, for progress.
@@ -49,30 +55,37 @@ def detect_records(
             of one network has that.
     """
     answers = SplitAnswers()
-    for record in records:
-        try:
-            detections, proposals = _answer(detector, record, traced)
-        except InputError as error:
-            answers.failures[record.file_name] = str(error)
-        else:
-            answers.detections[record.image_id] = detections
-            if keep_proposals and proposals is not None:
-                answers.proposals[record.image_id] = proposals.best(keep_proposals)
-        if heard is not None:
-            heard()
+    look = partial(_look_at, detector, follow=traced is not None)
+    with closing(side_by_side(look, records, lanes=count_lanes(detector.device))) as looks:
+        for record, found in zip(records, looks, strict=True):
+            if isinstance(found, InputError):
+                answers.failures[record.file_name] = str(found)
+            else:
+                answers.detections[record.image_id] = found.detections
+                if keep_proposals and found.proposals is not None:
+                    answers.proposals[record.image_id] = found.proposals.best(keep_proposals)
+                if traced is not None and found.trace is not None:
+                    traced(record, found.trace)
+            if heard is not None:
+                heard()
     return answers
 
 
-def _answer(
-    detector: ImageDetector, record: ImageRecord, traced: Callable[[ImageRecord, Trace], None] | None
-) -> tuple[Detections, Proposals | None]:
-    """The detections, and the proposals if they are of one pass of one network."""
-    image = read_image(record.path)
-    if not isinstance(detector, Detector):
-        return detector.detect_images([image])[0], None
-    if traced is None:
-        answer = detector.answer([image])[0]
-    else:
-        answer, trace = trace_image(detector, image)
-        traced(record, trace)
-    return answer.detections, answer.proposals
+class _Found(NamedTuple):
+    """What a look at an image gave; proposals are those of one pass of one network, and a trace is if wanted."""
+
+    detections: Detections
+    proposals: Proposals | None
+    trace: Trace | None
+
+
+def _look_at(detector: ImageDetector, record: ImageRecord, *, follow: bool) -> _Found | InputError:
+    """What is found on an image, or why it cannot be read."""
+    try:
+        image = read_image(record.path)
+        if not isinstance(detector, Detector):
+            return _Found(detector.detect_images([image])[0], None, None)
+        answer, trace = trace_image(detector, image) if follow else (detector.answer([image])[0], None)
+    except InputError as error:
+        return error
+    return _Found(answer.detections, answer.proposals, trace)

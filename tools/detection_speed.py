@@ -22,6 +22,7 @@ from detection.device import Compute
 from detection.folder import BATCH
 from detection.memory import peak_gib
 from detection.preprocess import Image, resized_size
+from detection.side_by_side import count_lanes, side_by_side
 from detection.timing import STAGES, count_multiply_adds, time_stages, wait_for
 from tools.stopwatch import timed
 
@@ -33,8 +34,9 @@ PRODUCT_SIDE = 2048
 
 PRODUCT_ROUNDS = 10
 
-BATCH_ROUNDS = 10
-"""How often the last images are detected together, as ``multibox detect`` takes a folder."""
+BATCH_ROUNDS = 5
+BATCHES_OF_LANE = 4
+"""How often the last images are detected together, as ``multibox detect`` takes a folder, and how often in a row."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class DetectionSpeed:
         memory_gib: Most memory that was in use; None where the system does not tell or peers used some of it too.
         peers: Name -> T milliseconds from pixels to boxes.
         batch: How many of the images were also detected together, at the end.
+        lanes: How many such batches were detected side by side.
         in_batches: Milliseconds an image, from pixels to boxes, for each time that they were.
     """
 
@@ -59,6 +62,7 @@ class DetectionSpeed:
     memory_gib: float | None
     peers: dict[str, list[float]]
     batch: int
+    lanes: int
     in_batches: list[float]
 
     @property
@@ -93,7 +97,8 @@ class DetectionSpeed:
         if READ in self.milliseconds:
             table.add_row("from pixels", *self._cells(from_pixels, total_adds, of=whole))
         in_batches = median(self.in_batches)
-        table.add_row(f"{self.batch} at a time, from pixels", *self._cells(in_batches, total_adds, of=whole))
+        together = f"{self.batch} at a time" if self.lanes == 1 else f"{self.lanes} x {self.batch} at a time"
+        table.add_row(f"{together}, from pixels", *self._cells(in_batches, total_adds, of=whole))
         for name, values in self.peers.items():
             times = f"{median(values) / from_pixels:.1f} times"
             table.add_row(f"{name}, from pixels", f"{median(values):.2f}", times, "", "")
@@ -130,6 +135,7 @@ class DetectionSpeed:
             "share_of_ceiling": self.share_of_ceiling(total_adds, whole),
             "in_batches": {
                 "images": self.batch,
+                "side_by_side": self.lanes,
                 "milliseconds": median(self.in_batches),
                 "share_of_ceiling": self.share_of_ceiling(total_adds, median(self.in_batches)),
             },
@@ -176,6 +182,7 @@ def measure_detection(
     memory = None if peers else peak_gib(detector.device)
     if read_seconds is not None:
         seconds = {READ: list(read_seconds), **seconds}
+    lanes = count_lanes(detector.device)
     counted = {size: count_multiply_adds(countable, noise(size)) for size in set(sizes)}
     return DetectionSpeed(
         compute=Compute(detector.device, detector.precision),
@@ -185,15 +192,21 @@ def measure_detection(
         memory_gib=memory,
         peers=of_peers,
         batch=len(last),
-        in_batches=_in_batches(detector, list(last)),
+        lanes=lanes,
+        in_batches=_in_batches(detector, list(last), lanes=lanes),
     )
 
 
-def _in_batches(detector: Detector, images: Sequence[Image]) -> list[float]:
+def _in_batches(detector: Detector, images: Sequence[Image], *, lanes: int) -> list[float]:
     """Milliseconds an image of several together; the first time, which packs weights for them, is left out."""
-    detector.detect_images(images)
-    rounds = range(BATCH_ROUNDS)
-    return [1000 * timed(detector.detect_images, images)[1] / len(images) for _ in rounds]
+    batches = [images] * (lanes * BATCHES_OF_LANE)
+
+    def detect() -> None:
+        for _ in side_by_side(detector.detect_images, batches, lanes=lanes):
+            pass
+
+    detect()
+    return [1000 * timed(detect)[1] / (len(images) * len(batches)) for _ in range(BATCH_ROUNDS)]
 
 
 def products_per_second(compute: Compute) -> float:

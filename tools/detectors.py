@@ -16,6 +16,7 @@ from detection.errors import InputError
 from detection.export.engine import engine_file, engine_files, load_exported
 from detection.fused_detectors import FusedDetectors, check_same_classes
 from detection.image_detector import ImageDetector, ModelDetector
+from detection.side_by_side import count_lanes
 from detection.tiling import OVERLAP, TiledDetector
 from detection.views import SCALE, augmented_views
 
@@ -50,7 +51,7 @@ CacheOption = Annotated[
 
 
 def open_model(path: Path, *, engine: str | None, device: str, cache: Path | None = None) -> ModelDetector:
-    """Loads a model file, or that of a folder, for the engine that runs it.
+    """Loads a model file, or that of a folder, for the engine that runs it, to look at many images.
 
     Raises:
         InputError: If there is none for the engine, it cannot be loaded, or an option does not go with it.
@@ -60,7 +61,7 @@ def open_model(path: Path, *, engine: str | None, device: str, cache: Path | Non
         return load_detector(file, device=device, cache=cache)
     if device not in ("auto", "cpu"):
         raise InputError(f"--device {device}: exported files run on the processor; leave it out, or use --engine torch")
-    return load_exported(file)
+    return load_exported(file, lanes=count_lanes())
 
 
 def model_digest(path: Path, engine: str | None) -> str:

@@ -29,6 +29,7 @@ from detection.export.quantize import MAX_DROP, SUBSET, quantize_openvino
 from detection.extras import require
 from detection.inference import detect_records
 from detection.preprocess import Image
+from detection.side_by_side import count_lanes
 from tools.cli import plain_console, run_alone
 from tools.progress import counting
 from tools.reading import evaluation_split, read_data, training_split
@@ -176,7 +177,7 @@ def _average_precision(path: Path, data: DetectionData) -> float:
         InputError: If the part has no object.
     """
     with counting(console, len(data.images), "detecting") as advance:
-        answers = detect_records(load_exported(path), data.images, heard=advance)
+        answers = detect_records(load_exported(path, lanes=count_lanes()), data.images, heard=advance)
     found = evaluate_detections(data, answers.detections).coco["AP"]
     if found is None:
         raise InputError(f"{data.root}: split {data.split!r} has no object to judge int8 on; give a labelled part")

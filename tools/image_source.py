@@ -12,7 +12,7 @@ from detection.data.remote import Location, is_uri, list_uri
 from detection.data.source import list_source, searched_folder
 from detection.data.video import count_frames, frame_name, is_video, missing_frames, read_frames
 from detection.errors import InputError
-from detection.folder import detect_folder, read_or_fault
+from detection.folder import detect_folder, detect_video, read_or_fault
 from detection.image_detector import ImageDetector
 from detection.journal import Journal, JournalEntry
 from detection.preprocess import Image
@@ -89,10 +89,7 @@ class VideoFrames:
 
     def detect(self, detector: ImageDetector, journal: Journal, heard: Heard) -> None:
         """Detects on every frame that the journal does not hold yet, up to the first that cannot be decoded."""
-        for name, frame in read_frames(self.path, passed_over=journal.done):
-            entry = JournalEntry(name, detector.detect_images([frame])[0])
-            journal.append(entry)
-            heard(entry)
+        detect_video(detector, self.path, journal, heard=heard)
 
     def detect_on_cluster(
         self, make: Callable[[], ImageDetector], journal: Journal, heard: Heard, *, address: str, device: str

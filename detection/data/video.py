@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,12 +61,14 @@ def missing_frames(path: Path, num_announced: int, num_decoded: int) -> str | No
     return f"{path}: frames {num_decoded} to {num_announced - 1} could not be decoded; repair it, or {_REMEDY}"
 
 
-def read_frames(path: Path, *, passed_over: Collection[str] = ()) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
+def read_frames(
+    path: Path, *, wanted: Callable[[int], bool] = lambda number: True
+) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
     """Decodes a video frame by frame.
 
     Args:
         path: The video file.
-        passed_over: Names of frames that are not wanted; they are stepped over.
+        wanted: Whether a frame of this number is; the others are stepped over.
 
     Yields:
         Name and (H, W, 3) uint8 RGB pixels of each frame, upright, in their order, up to the first that cannot be
@@ -78,14 +80,12 @@ def read_frames(path: Path, *, passed_over: Collection[str] = ()) -> Iterator[tu
     with _opened(path) as capture:
         number = 0
         while capture.grab():
-            name = frame_name(path, number)
+            if wanted(number):
+                decoded, frame = capture.retrieve()
+                if not decoded:
+                    return
+                yield frame_name(path, number), np.ascontiguousarray(frame[..., ::-1], dtype=np.uint8)
             number += 1
-            if name in passed_over:
-                continue
-            decoded, frame = capture.retrieve()
-            if not decoded:
-                return
-            yield name, np.ascontiguousarray(frame[..., ::-1], dtype=np.uint8)
 
 
 @contextmanager

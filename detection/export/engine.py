@@ -5,6 +5,7 @@ Legend: B images of one size.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def engine_files(engine: str, file: Path) -> list[Path]:
 
 
 class ExportedDetector:
-    """Detects with an exported file.
+    """Detects with an exported file; several threads may ask it at once.
 
     Args:
         run: Runs the graph.
@@ -129,8 +130,13 @@ def _of_image(outputs: Arrays, place: int, size_hw: tuple[int, int], *, num_clas
     return Detections(boxes, scores, labels, size_hw)
 
 
-def load_exported(path: Path) -> ExportedDetector:
+def load_exported(path: Path, *, lanes: int = 1) -> ExportedDetector:
     """Opens an exported file with the engine it is for.
+
+    Args:
+        path: The file.
+        lanes: How many threads will ask it at once. Each has its share of the cores, so that together they get more
+            done, and one alone less.
 
     Raises:
         InputError: If the file is missing, damaged or no detector, or its engine is not installed.
@@ -138,7 +144,7 @@ def load_exported(path: Path) -> ExportedDetector:
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a .onnx or .xml file that `multibox export` wrote")
     try:
-        run, text = (_open_onnx if path.suffix == ".onnx" else _open_openvino)(path)
+        run, text = (_open_onnx if path.suffix == ".onnx" else _open_openvino)(path, lanes)
         return ExportedDetector(run, ExportDocument.from_text(text))
     except InputError:
         raise
@@ -146,9 +152,12 @@ def load_exported(path: Path) -> ExportedDetector:
         raise InputError(f"{path}: cannot be opened ({error}); export the model again") from error
 
 
-def _open_onnx(path: Path) -> tuple[Run, str]:
+def _open_onnx(path: Path, lanes: int) -> tuple[Run, str]:
     runtime = needed("onnxruntime", "onnx")
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = runtime.SessionOptions()
+    if lanes > 1:
+        options.intra_op_num_threads = max(1, torch.get_num_threads() // lanes)
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 
     def run(images: npt.NDArray[np.uint8]) -> Arrays:
@@ -157,14 +166,18 @@ def _open_onnx(path: Path) -> tuple[Run, str]:
     return run, session.get_modelmeta().custom_metadata_map[METADATA_KEY]
 
 
-def _open_openvino(path: Path) -> tuple[Run, str]:
+def _open_openvino(path: Path, lanes: int) -> tuple[Run, str]:
     openvino = needed("openvino", "openvino")
     model = openvino.Core().read_model(str(path))
-    compiled = openvino.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"})
+    shares = {"PERFORMANCE_HINT": "LATENCY"} if lanes == 1 else {"NUM_STREAMS": lanes}
+    compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", **shares})
     names = [output.get_any_name() for output in compiled.outputs]
+    of_thread = threading.local()  # a request is one thread's
 
     def run(images: npt.NDArray[np.uint8]) -> Arrays:
-        results = compiled([images])
+        if not hasattr(of_thread, "request"):
+            of_thread.request = compiled.create_infer_request()
+        results = of_thread.request.infer([images])
         return {name: results[place] for place, name in enumerate(names)}
 
     return run, model.get_rt_info([METADATA_KEY]).astype(str)

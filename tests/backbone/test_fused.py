@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -54,12 +55,40 @@ def test_shapes_that_take_turns_are_packed_once(monkeypatch: pytest.MonkeyPatch)
         _reorder_convolution_weight=lambda *rest: packed.append(tuple(rest[-1])) or reorder(*rest),
     )
     monkeypatch.setattr(torch.ops, "mkldnn", operators)
+    cores = torch.get_num_threads()
     with torch.inference_mode():
         for size in [8, 9, 8, 9, *range(20, 20 + KEPT_SHAPES - 1), 9, 8]:
             x = torch.randn(1, 3, size, size)
             torch.testing.assert_close(fused(x), torch.relu(block.conv(x)), rtol=1e-4, atol=1e-4)
     # The oldest, 8, had to make room, and 9 was still there.
     assert [shape[-1] for shape in packed] == [8, 9, *range(20, 20 + KEPT_SHAPES - 1), 8]
+    packed.clear()
+    try:
+        for threads in (cores + 1, cores, cores + 1, cores):  # on more cores another layout may be the best
+            torch.set_num_threads(threads)
+            with torch.inference_mode():
+                fused(x)
+    finally:
+        torch.set_num_threads(cores)
+    assert len(packed) == 1
+
+
+@needs_operators
+def test_several_threads_at_once_get_what_each_gets_alone() -> None:
+    block = ConvUnit(3, 4, 3).eval()
+    block.fold()
+    fused = fuse(block)
+    assert fused is not None
+    inputs = [torch.randn(1, 3, size, size) for size in range(8, 8 + 3 * KEPT_SHAPES)] * 4  # too many to be kept
+
+    @torch.inference_mode()
+    def answer(x: torch.Tensor) -> torch.Tensor:
+        return fused(x)
+
+    with ThreadPoolExecutor(4) as pool:
+        for x, found in zip(inputs, pool.map(answer, inputs), strict=True):
+            torch.testing.assert_close(found, torch.relu(block.conv(x)), rtol=1e-4, atol=1e-4)
+    assert len(fused._packed) == KEPT_SHAPES
 
 
 @needs_operators

@@ -9,24 +9,34 @@ from typing import cast
 import pytest
 import torch
 
+from detection import folder
 from detection.build import load_detector
 from detection.data.source import list_source
 from detection.device import Compute
 from detection.errors import InputError
-from detection.folder import BATCH, detect_folder
+from detection.folder import BATCH, detect_folder, detect_video
 from detection.image_detector import ImageDetector
 from detection.journal import Journal, JournalEntry
 from detection.preprocess import Image
 from detection.structures import Detections
 from tests.builders import random_patches, random_pixels, save_image
+from tests.data.test_video import write_film
 from tests.detection.lively import detector_of, make_lively_network, save_lively_model
 
 SETTINGS = {"model": "abc", "source": "photos"}
 
 
+@pytest.fixture(params=[1, 3], ids=["in turn", "side by side"])
+def lanes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    number: int = request.param
+    monkeypatch.setattr(folder, "count_lanes", lambda device: number)
+    return number
+
+
+@pytest.mark.usefixtures("lanes")
 def test_folder_detection_goes_on_and_equals_an_uninterrupted_run(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
-    for index in range(4):
+    for index in range(3 * BATCH):
         save_image(photos / f"{index}.png", random_pixels((40, 50), index))
     (photos / "2b.jpg").write_bytes(b"not a jpeg")
     detector = load_detector(save_lively_model(tmp_path), device="cpu", precision="float32")
@@ -40,7 +50,7 @@ def test_folder_detection_goes_on_and_equals_an_uninterrupted_run(tmp_path: Path
         pass
 
     def kill_after_two(entry: JournalEntry) -> None:
-        if entry.file_name == "1.png":
+        if entry.file_name == "5.png":
             raise KillError
 
     parts = Journal(tmp_path / "parts.jsonl", SETTINGS, resume=False)
@@ -91,6 +101,7 @@ def test_from_python_an_image_that_cannot_be_read_raises_or_is_heard_of(tmp_path
         list(detector.detect(tmp_path))
 
 
+@pytest.mark.usefixtures("lanes")
 def test_batches_do_not_depend_on_where_a_run_was_stopped(tmp_path: Path) -> None:
     images = [
         (f"{index}.png", save_image(tmp_path / "photos" / f"{index}.png", random_pixels((40, 50), index)))
@@ -113,8 +124,42 @@ def test_batches_do_not_depend_on_where_a_run_was_stopped(tmp_path: Path) -> Non
     journal = Journal(tmp_path / "journal.jsonl", SETTINGS, resume=True)
     detect_folder(cast("ImageDetector", Recorder()), images, journal)
     journal.close()
-    assert asked == [BATCH, 1]  # the second batch whole, though two of its images were done
+    assert sorted(asked) == [1, BATCH]  # the second batch whole, though two of its images were done
     assert [entry.file_name for entry in journal] == [name for name, _ in images]
+
+
+@pytest.mark.usefixtures("lanes")
+def test_frames_of_a_video_share_batches_wherever_a_run_was_stopped(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.avi", 2 * BATCH + 2)
+    detector = detector_of(make_lively_network())
+
+    class Recorder:
+        device = torch.device("cpu")
+
+        def detect_images(self, images: Sequence[Image]) -> list[Detections]:
+            asked.append(len(images))
+            return detector.detect_images(images)
+
+    recorder, asked = cast("ImageDetector", Recorder()), list[int]()
+    whole = Journal(tmp_path / "whole.jsonl", SETTINGS, resume=False)
+    detect_video(recorder, film, whole)
+    whole.close()
+    assert sorted(asked) == [2, BATCH, BATCH]
+    entries = list(whole)
+    assert [entry.file_name for entry in entries] == [f"film.avi/{number:06d}" for number in range(2 * BATCH + 2)]
+
+    parts = Journal(tmp_path / "parts.jsonl", SETTINGS, resume=False)
+    for entry in entries[: BATCH + 1]:
+        parts.append(entry)
+    parts.close()
+    asked.clear()
+    heard: list[str] = []
+    parts = Journal(tmp_path / "parts.jsonl", SETTINGS, resume=True)
+    detect_video(recorder, film, parts, heard=lambda entry: heard.append(entry.file_name))
+    parts.close()
+    assert sorted(asked) == [2, BATCH]  # the second batch whole, though one of its frames was done
+    assert heard == [entry.file_name for entry in entries[BATCH + 1 :]]
+    assert parts.path.read_bytes() == whole.path.read_bytes()
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from detection import inference
 from detection.calibration import THRESHOLDS, Calibration, ScoreMap
 from detection.data.discover import load_dataset
+from detection.data.image import read_image
 from detection.data.records import ImageRecord
 from detection.detector import Detector
 from detection.device import Compute
@@ -156,14 +158,19 @@ def test_the_best_score_is_what_would_be_found_without_suppression(detector: Det
     assert set(examined.otherwise.tolist()) <= {NO_PROPOSAL, SAID_BACKGROUND, WRONG_CLASS, POOR_BOX, BELOW_THRESHOLD}
 
 
-def test_each_readable_image_is_traced_once(detector: Detector, tmp_path: Path) -> None:
-    data = load_dataset(write_voc(tmp_path, {"test": toy_images(3)}), "test")
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_each_readable_image_is_traced_once(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lanes: int
+) -> None:
+    monkeypatch.setattr(inference, "count_lanes", lambda device: lanes)
+    data = load_dataset(write_voc(tmp_path, {"test": toy_images(7)}), "test")
     data.images[0].path.write_bytes(b"")
     seen: list[int] = []
 
     def follow(record: ImageRecord, trace: Trace) -> None:
         seen.append(record.image_id)
         assert trace.boxes.shape == (len(trace.proposals), len(CLASSES), 4)
+        np.testing.assert_array_equal(trace.proposals, detector.answer([read_image(record.path)])[0].proposals.boxes)
 
     answers = detect_records(detector, data.images, keep_proposals=5, traced=follow)
     assert seen == [record.image_id for record in data.images[1:]] == list(answers.detections)

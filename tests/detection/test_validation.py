@@ -87,6 +87,8 @@ def test_images_that_cannot_be_read_are_told_and_count_as_empty(tmp_path: Path) 
 class Knowing:
     """A detector that knows where the cats are."""
 
+    device = torch.device("cpu")
+
     def detect_images(self, images: Sequence[Image]) -> list[Detections]:
         box, label = torch.tensor([[5.0, 5.0, 30.0, 30.0]]), torch.tensor([0])
         return [Detections(box, torch.tensor([0.9]), label, (40, 60)) for _ in images]

@@ -35,12 +35,16 @@ def model(tmp_path: Path) -> Path:
     return save_tiny_model(tmp_path / "model.safetensors")
 
 
-def test_it_tells_the_stages_of_a_model(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("lanes", "together"), [(1, " 2 at a time"), (3, "3 x 2 at a time")])
+def test_it_tells_the_stages_of_a_model(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, lanes: int, together: str
+) -> None:
+    monkeypatch.setattr(detection_speed, "count_lanes", lambda device: lanes)
     assert run("benchmark", model, "--images", 2, "--device", "cpu") == 0
     told = capsys.readouterr().out
     for text in ("backbone", "multibox", "classifier", "in all", "2 images", "of the ceiling", "billion multiply-adds"):
         assert text in told
-    assert "2 at a time" in told
+    assert together in told
     assert "read" not in told
     assert "torchvision" not in told
     assert run("benchmark", "resnet") == 2
@@ -101,7 +105,7 @@ def test_options_that_would_have_no_effect_are_refused(
 def test_shares_by_hand() -> None:
     milliseconds = {"read": [1.0, 3.0, 2.0], "scale": [1.0, 1.0, 1.0], "backbone": [6.0, 6.0, 7.0]}
     multiply_adds = {"read": 0.0, "scale": 0.0, "backbone": 3e6}
-    speed = DetectionSpeed(CPU, milliseconds, multiply_adds, 1e9, None, {}, 4, [6.0, 5.0, 4.0])
+    speed = DetectionSpeed(CPU, milliseconds, multiply_adds, 1e9, None, {}, 4, 2, [6.0, 5.0, 4.0])
     assert speed.total_milliseconds == 10
     assert speed.milliseconds_from_pixels == 7  # 7, 7, 8 without reading
     assert speed.share_of_ceiling(3e6, 6.0) == pytest.approx(0.5)  # 3 of 6 ms
@@ -109,8 +113,10 @@ def test_shares_by_hand() -> None:
     assert document["share_of_ceiling"] == pytest.approx(0.3)
     told = Console(record=True, width=120, file=StringIO())
     replace(speed, peers={"peer": [14.0, 14.0, 28.0]}).show(told)
-    assert re.search(r"peer, from pixels\s*\S\s*14\.00\s*\S\s*2\.0 times", told.export_text())
-    assert document["in_batches"] == {"images": 4, "milliseconds": 5.0, "share_of_ceiling": pytest.approx(0.6)}
+    assert re.search(r"peer, from pixels\s*\S\s*14\.00\s*\S\s*2\.0 times", told.export_text(clear=False))
+    assert re.search(r"2 x 4 at a time, from pixels\s*\S\s*5\.00", told.export_text(clear=False))
+    expected = {"images": 4, "side_by_side": 2, "milliseconds": 5.0, "share_of_ceiling": pytest.approx(0.6)}
+    assert document["in_batches"] == expected
 
 
 def test_the_ceiling_is_the_fastest_product(monkeypatch: pytest.MonkeyPatch) -> None:

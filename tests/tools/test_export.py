@@ -24,6 +24,7 @@ from detection.export.document import ExportDocument
 from detection.export.engine import ExportedDetector, engine_file, load_exported
 from detection.extras import needed
 from detection.preprocess import Image
+from detection.side_by_side import side_by_side
 from tests.builders import ToyImage, ToyObject, random_patches, random_pixels, save_image, toy_images, write_voc
 from tests.detection.lively import detector_of, make_lively_network, save_lively_model
 from tests.detection.tiny import CLASSES
@@ -67,6 +68,17 @@ def test_it_carries_names_and_ids_along(exported: Path) -> None:
     detector = load_exported(exported)
     assert (detector.class_names, detector.category_ids) == (CLASSES, (1, 7, 9))
     assert detector.document.longest_side == 96
+
+
+def test_several_threads_at_once(exported: Path) -> None:
+    detector = load_exported(exported, lanes=3)
+    images = [random_patches(size_hw, seed) for seed, size_hw in enumerate([*SIZES, *SIZES])]
+    expected = load_exported(exported).detect_images(images)
+    together = side_by_side(lambda image: detector.detect_images([image])[0], images, lanes=3)
+    for found, alone in zip(together, expected, strict=True):
+        assert len(found) == len(alone) > 0
+        torch.testing.assert_close(found.boxes, alone.boxes, atol=1e-3, rtol=0)
+        torch.testing.assert_close(found.scores, alone.scores, atol=1e-4, rtol=0)
 
 
 def test_a_batch_and_any_size_in_the_order_given(exported: Path) -> None:

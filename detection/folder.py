@@ -72,11 +72,13 @@ def detect_folder(
         journal: Where the answers go.
         heard: Called after each image, for progress.
     """
-    left = [batch for batch in _batched(images) if any(journal.lacks(name) for name, _ in batch)]
+    batches = list(_batched(images))
+    left = [batch for batch in batches if any(journal.lacks(name) for name, _ in batch)]
+    lanes = max(1, min(count_lanes(detector.device), len(batches)))  # of all, not of those left: see above
     if detector.device.type == "cpu":
-        _fill(journal, detector, left, _read_batch, heard)
+        _fill(journal, detector, left, _read_batch, heard, lanes=lanes)
     else:
-        _fill(journal, detector, _batched(read_ahead(chain.from_iterable(left))), _as_it_is, heard)
+        _fill(journal, detector, _batched(read_ahead(chain.from_iterable(left))), _as_it_is, heard, lanes=1)
 
 
 def detect_video(
@@ -88,7 +90,8 @@ def detect_video(
         first = number - number % BATCH
         return any(journal.lacks(frame_name(path, each)) for each in range(first, first + BATCH))
 
-    _fill(journal, detector, _batched(read_frames(path, wanted=is_wanted)), _as_it_is, heard)
+    frames = _batched(read_frames(path, wanted=is_wanted))
+    _fill(journal, detector, frames, _as_it_is, heard, lanes=count_lanes(detector.device))
 
 
 def _fill(
@@ -97,13 +100,15 @@ def _fill(
     batches: Iterable[Item],
     read: Callable[[Item], Batch],
     heard: Callable[[JournalEntry], None] | None,
+    *,
+    lanes: int,
 ) -> None:
     """Writes down what is found in batches, in their order; on a CPU several are read and looked at side by side."""
 
     def work(batch: Item) -> list[JournalEntry]:
         return _answer(detector, read(batch))
 
-    with closing(side_by_side(work, batches, lanes=count_lanes(detector.device))) as answers:
+    with closing(side_by_side(work, batches, lanes=lanes)) as answers:
         for entry in chain.from_iterable(answers):
             if journal.lacks(entry.file_name):
                 journal.append(entry)

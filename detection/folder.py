@@ -90,8 +90,10 @@ def detect_video(
         first = number - number % BATCH
         return any(journal.lacks(frame_name(path, each)) for each in range(first, first + BATCH))
 
+    # The last batch may never be full, and then looks as if it lacked frames.
     frames = _batched(read_frames(path, wanted=is_wanted))
-    _fill(journal, detector, frames, _as_it_is, heard, lanes=count_lanes(detector.device))
+    left = (batch for batch in frames if any(journal.lacks(name) for name, _ in batch))
+    _fill(journal, detector, left, _as_it_is, heard, lanes=count_lanes(detector.device))
 
 
 def _fill(

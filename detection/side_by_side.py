@@ -20,7 +20,6 @@ Result = TypeVar("Result")
 MOST_LANES = 4
 """More than these would wait for Python, which runs one thread at a time."""
 
-
 CPU = torch.device("cpu")
 
 

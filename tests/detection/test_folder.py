@@ -161,6 +161,12 @@ def test_frames_of_a_video_share_batches_wherever_a_run_was_stopped(tmp_path: Pa
     assert heard == [entry.file_name for entry in entries[BATCH + 1 :]]
     assert parts.path.read_bytes() == whole.path.read_bytes()
 
+    asked.clear()
+    parts = Journal(tmp_path / "parts.jsonl", SETTINGS, resume=True)
+    detect_video(recorder, film, parts)
+    parts.close()
+    assert not asked  # all is done
+
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_an_image_gets_the_same_answer_alone_and_in_a_batch(precision: torch.dtype) -> None:

@@ -17,7 +17,7 @@ KEPT_SHAPES = 8
 """Shapes of the input whose packed weights are kept: one to four images upright or across, or tiles and whole images,
 come in turn, and packing all weights anew takes longer than a pass (docs/decisions.md, 52)."""
 
-_PACKING = threading.Lock()
+_LOCK = threading.Lock()
 
 
 class FusedConvReLU(nn.Module):
@@ -40,14 +40,17 @@ class FusedConvReLU(nn.Module):
     def _weights_for(self, x: Tensor) -> Tensor:
         """The weights in the layout that oneDNN wants for this input on as many cores as there are."""
         key = x.shape, torch.get_num_threads()
-        with _PACKING:
+        with _LOCK:
             packed = self._packed.pop(key, None)
-            if packed is None:
-                weight = self.weight.detach()
-                packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, list(x.shape))
-                if len(self._packed) >= KEPT_SHAPES:
-                    self._packed.pop(next(iter(self._packed)))
+            if packed is not None:
+                self._packed[key] = packed
+                return packed
+        weight = self.weight.detach()
+        packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, list(x.shape))
+        with _LOCK:
             self._packed[key] = packed
+            if len(self._packed) > KEPT_SHAPES:
+                self._packed.pop(next(iter(self._packed)))
         return packed
 
     def forget(self) -> None:

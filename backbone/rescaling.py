@@ -34,4 +34,4 @@ def rescale_like_fresh(network: nn.Module) -> None:
             unit.conv.weight.mul_(factor)
             unit.bn.get_buffer("running_mean").mul_(factor)
             variance, eps = unit.bn.get_buffer("running_var"), unit.bn.eps
-            variance.add_(eps).mul_(factor**2).sub_(eps).clamp_(min=0)
+            variance.add_(eps).mul_(factor**2).sub_(eps)  # may fall below 0, and the sum with eps never does

@@ -143,5 +143,5 @@ def _stored_variant(source: str) -> Variant | None:
     try:
         header = json.loads(metadata[METADATA_KEY])
         return Variant(**header["variant"])
-    except (KeyError, TypeError, ValueError):  # not our header: the names and shapes of the weights decide
+    except (KeyError, TypeError, ValueError, RecursionError):  # not ours: names and shapes of the weights decide
         return None

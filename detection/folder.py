@@ -6,20 +6,24 @@ Legend: B images of a batch.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, islice
+from math import prod
 from pathlib import Path
 from typing import TypeVar
 
+import torch
+
+from detection.data.image import read_image_header
 from detection.data.remote import Location, read_location
 from detection.data.video import frame_name, read_frames
 from detection.errors import InputError
 from detection.image_detector import ImageDetector
 from detection.journal import Journal, JournalEntry
 from detection.preprocess import Image
-from detection.side_by_side import count_lanes, side_by_side
+from detection.side_by_side import CPU, Room, count_lanes, side_by_side
 
 Item = TypeVar("Item")
 
@@ -31,6 +35,9 @@ BATCH = 4
 
 READ_AHEAD = 4
 """Images that are read while others are computed."""
+
+MOST_PIXELS = 150_000_000
+"""Pixels of the batches that are looked at side by side, half a gigabyte: four photographs of 48 million go alone."""
 
 
 def read_ahead(paths: Iterable[tuple[str, Location]]) -> Iterator[tuple[str, Image | InputError]]:
@@ -54,6 +61,11 @@ def read_or_fault(location: Location) -> Image | InputError:
         return error
 
 
+def count_batch_lanes(num_images: int, device: torch.device = CPU) -> int:
+    """How many batches of a folder of so many images are looked at side by side; 1 at least."""
+    return max(1, min(count_lanes(device), -(-num_images // BATCH)))
+
+
 def detect_folder(
     detector: ImageDetector,
     images: Iterable[tuple[str, Location]],
@@ -61,24 +73,32 @@ def detect_folder(
     *,
     heard: Callable[[JournalEntry], None] | None = None,
 ) -> None:
-    """Detects on every image that the journal does not hold yet, and writes the answers of each batch down at once.
+    """Detects on every image that the journal does not hold yet, and writes the answers of each batch down at its turn.
 
-    Which images share a batch follows from their places in the list alone, not from where an earlier run was stopped,
-    so that a resumed run gives what an undisturbed one gives, to the last digit.
+    Which images share a batch, and how many batches go side by side, follows from the list alone, not from where an
+    earlier run was stopped, so that a resumed run gives what an undisturbed one gives, to the last digit.
 
     Args:
-        detector: The detector; several threads may ask it at once.
+        detector: The detector.
         images: Name and place of each image.
         journal: Where the answers go.
         heard: Called after each image, for progress.
     """
-    batches = list(_batched(images))
-    left = [batch for batch in batches if any(journal.lacks(name) for name, _ in batch)]
-    lanes = max(1, min(count_lanes(detector.device), len(batches)))  # of all, not of those left: see above
+    images = list(images)
+    left = [batch for batch in _batched(images) if any(journal.lacks(name) for name, _ in batch)]
+    lanes = count_batch_lanes(len(images), detector.device)
     if detector.device.type == "cpu":
-        _fill(journal, detector, left, _read_batch, heard, lanes=lanes)
+        room = Room(MOST_PIXELS)
+
+        def work(batch: Sequence[tuple[str, Location]]) -> list[JournalEntry]:
+            with room.taken(count_pixels([place for _, place in batch]) if lanes > 1 else 0):
+                return _answer(detector, [(name, read_or_fault(place)) for name, place in batch])
+
+        # What waits are results, which are small: a batch of large images need not stop the others.
+        _note(side_by_side(work, left, lanes=lanes, waiting=8 * lanes), journal, heard)
     else:
-        _fill(journal, detector, _batched(read_ahead(chain.from_iterable(left))), _as_it_is, heard, lanes=1)
+        read = _batched(read_ahead(chain.from_iterable(left)))
+        _note((_answer(detector, batch) for batch in read), journal, heard)
 
 
 def detect_video(
@@ -93,24 +113,17 @@ def detect_video(
     # The last batch may never be full, and then looks as if it lacked frames.
     frames = _batched(read_frames(path, wanted=is_wanted))
     left = (batch for batch in frames if any(journal.lacks(name) for name, _ in batch))
-    _fill(journal, detector, left, _as_it_is, heard, lanes=count_lanes(detector.device))
+    lanes = count_lanes(detector.device)
+    _note(side_by_side(lambda batch: _answer(detector, batch), left, lanes=lanes), journal, heard)
 
 
-def _fill(
+def _note(
+    answers: Generator[list[JournalEntry], None, None],
     journal: Journal,
-    detector: ImageDetector,
-    batches: Iterable[Item],
-    read: Callable[[Item], Batch],
     heard: Callable[[JournalEntry], None] | None,
-    *,
-    lanes: int,
 ) -> None:
-    """Writes down what is found in batches, in their order; on a CPU several are read and looked at side by side."""
-
-    def work(batch: Item) -> list[JournalEntry]:
-        return _answer(detector, read(batch))
-
-    with closing(side_by_side(work, batches, lanes=lanes)) as answers:
+    """Writes down what the journal lacks."""
+    with closing(answers):
         for entry in chain.from_iterable(answers):
             if journal.lacks(entry.file_name):
                 journal.append(entry)
@@ -118,12 +131,16 @@ def _fill(
                     heard(entry)
 
 
-def _read_batch(places: Sequence[tuple[str, Location]]) -> Batch:
-    return [(name, read_or_fault(place)) for name, place in places]
+def count_pixels(places: Iterable[Location]) -> int:
+    """Pixels of the images of this machine's disk, by their headers; one that cannot be read has none."""
+    return sum(_pixels_of(place) for place in places if isinstance(place, Path))
 
 
-def _as_it_is(batch: Batch) -> Batch:
-    return batch
+def _pixels_of(path: Path) -> int:
+    try:
+        return prod(read_image_header(path).stored_size_hw)
+    except InputError:
+        return 0
 
 
 def answer_file(detector: ImageDetector, name: str, location: Location) -> JournalEntry:

@@ -29,7 +29,8 @@ class FusedDetectors:
         self.max_detections = max_detections
         self.class_names = detectors[0].class_names
         self.category_ids = detectors[0].category_ids
-        self.device = detectors[0].device
+        devices = [each.device for each in detectors]
+        self.device = next((each for each in devices if each.type != "cpu"), devices[0])  # the one to go easy on
 
     def detect_images(self, images: Sequence[Image]) -> list[Detections]:
         """(H, W, 3) uint8 RGB images of any sizes -> fused detections in the pixels of each."""

@@ -14,6 +14,8 @@ from detection.structures import Detections
 class ImageDetector(Protocol):
     """Finds objects in images; ``Detector`` is the simplest, the others are made around it.
 
+    Several threads may ask one at once.
+
     Proposals are not part of it: they belong to one pass of one network.
     """
 

@@ -47,7 +47,7 @@ def detect_records(
     On a CPU several images are looked at side by side.
 
     Args:
-        detector: The detector; several threads may ask it at once.
+        detector: The detector.
         records: The images.
         keep_proposals: How many of an image's best to keep: thousands for each of many images fill the memory.
         heard: Called after each image, for progress.
@@ -56,7 +56,8 @@ def detect_records(
     """
     answers = SplitAnswers()
     look = partial(_look_at, detector, follow=traced is not None)
-    with closing(side_by_side(look, records, lanes=count_lanes(detector.device))) as looks:
+    lanes = max(1, min(count_lanes(detector.device), len(records)))
+    with closing(side_by_side(look, records, lanes=lanes)) as looks:
         for record, found in zip(records, looks, strict=True):
             if isinstance(found, InputError):
                 answers.failures[record.file_name] = str(found)

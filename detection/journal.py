@@ -21,7 +21,9 @@ from detection.claim import claim
 from detection.errors import InputError
 from detection.structures import Detections
 
-_SYNC_SECONDS = 2.0  # A crash of the machine loses at most this much work; a kill of the process loses none.
+_SYNC_SECONDS = (
+    2.0  # A crash of the machine loses at most this much of what was appended, a kill of the process nothing.
+)
 _TOO_LARGE = 2**53
 
 

@@ -53,7 +53,7 @@ def generate_proposals(
 
 
 def _keep_best(boxes: Tensor, scores: Tensor, image_size_hw: tuple[int, int], settings: ProposalSettings) -> Proposals:
-    """Clips (N, 4) boxes, drops what is left without area and what repeats a better one."""
+    """Clips (N, 4) boxes, drops what is left with a side of one pixel or less, and what repeats a better one."""
     boxes = clip(boxes, image_size_hw)
     large = is_valid(boxes, min_size=1.0)
     boxes, scores = boxes[large], scores[large]

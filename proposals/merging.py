@@ -10,7 +10,7 @@ from proposals.structures import Proposals
 def merge_proposals(learned: Proposals, given: Proposals) -> Proposals:
     """All proposals of both: the learned ones first, since their order is learnt, then the given ones.
 
-    Scores are scaled into (1/2, 1] and [0, 1/2]: ranks of the two methods are not comparable; each keeps its own order.
+    Scores are scaled into [1/2, 1] and [0, 1/2]: ranks of the two methods are not comparable; each keeps its own order.
 
     Args:
         learned: P1 boxes.

@@ -107,8 +107,9 @@ class GlobalMultiBox(nn.Module):
         return output
 
     def priors(self, sizes: InputSizes) -> Tensor:
-        """Where the priors lie in the first image: (K, 4) xyxy pixels."""
-        return denormalize(self.priors_norm, sizes.images_hw[0])
+        """Where the priors lie in the one image: (K, 4) xyxy pixels."""
+        (size_hw,) = sizes.images_hw
+        return denormalize(self.priors_norm, size_hw)
 
     def decode(self, offsets: Tensor, rows: Tensor, sizes: InputSizes) -> Tensor:
         """Offsets (B, N, 4) of the priors ``rows`` (B, N) -> boxes (B, N, 4) xyxy pixels."""

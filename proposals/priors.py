@@ -44,7 +44,9 @@ def fit_prior_sizes(
         return fallback_sizes(strides, priors_per_level)
     num_priors = len(strides) * priors_per_level
     rng = np.random.default_rng(seed)
-    # A little noise parts equal boxes, so that every cluster has members even when all boxes are alike.
+    # As many points as priors at least, and a little noise that parts equal ones: so every cluster has members, and no
+    # two are alike.
+    sizes_wh = np.tile(sizes_wh, (-(-num_priors // len(sizes_wh)), 1))
     points = np.log(sizes_wh.astype(np.float64)) + rng.normal(0.0, 0.02, sizes_wh.shape)
     centres = kmeans(points, num_priors, rng)
     ordered = np.exp(centres[np.argsort(centres.sum(axis=1), kind="stable")])

@@ -88,7 +88,7 @@ def benchmark(
 
     Example: multibox benchmark default my-data --training
 
-    Example: multibox benchmark googlenet tiny-imagenet-200.zip --set input.sides=[[0,64]]
+    Example: multibox benchmark googlenet tiny-imagenet-200.zip --set 'input.sides=[[0,64]]'
     """
     overrides = list(set_ or [])
     of_model = {"--json": json_path, "--peers": peers, "--images": images, "--device": device}

@@ -19,6 +19,7 @@ from detection.calibration import THRESHOLDS, lowest_scores
 from detection.data.remote import copy_out, is_uri
 from detection.errors import InputError
 from detection.exports import output_paths, write_csv, write_voc, write_yolo
+from detection.folder import count_batch_lanes
 from detection.image_detector import ImageDetector, ModelDetector
 from detection.journal import Journal, JournalEntry
 from detection.predictions import ImageDetections, write_coco
@@ -114,7 +115,10 @@ def detect(
     wanted = open_source(source)
     if images:
         wanted.check_pictures(out / PICTURES, source)
-    loaded = load_models(console, models, engine=engine, device=device if ray is None else "cpu", cache=cache)
+    lanes = count_batch_lanes(wanted.total) if ray is None else 1
+    loaded = load_models(
+        console, models, engine=engine, device=device if ray is None else "cpu", cache=cache, lanes=lanes
+    )
     detector = combine(loaded, tile=tile, tta=tta)
     if thresholds is not None and detector is not loaded[0]:
         raise InputError("--thresholds: they hold for one model in one pass; leave out --tile, --tta and other models")

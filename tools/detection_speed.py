@@ -157,7 +157,7 @@ def measure_detection(
     Args:
         detector: A prepared one.
         countable: The same model, not prepared; its multiply-adds are counted.
-        images: T at least one, (H, W, 3) uint8 RGB; as many are in memory at a time as ``multibox detect`` has.
+        images: T at least one, (H, W, 3) uint8 RGB; ``BATCH`` are in memory at a time.
         read_seconds: Filled with T seconds as ``images`` are read; None where they are not read.
         peers: Name -> what finds the boxes of an image.
 
@@ -179,10 +179,11 @@ def measure_detection(
             yield image
 
     seconds = time_stages(detector, seen())
+    lanes = count_lanes(detector.device)
+    in_batches = _in_batches(detector, list(last), lanes=lanes)
     memory = None if peers else peak_gib(detector.device)
     if read_seconds is not None:
         seconds = {READ: list(read_seconds), **seconds}
-    lanes = count_lanes(detector.device)
     counted = {size: count_multiply_adds(countable, noise(size)) for size in set(sizes)}
     return DetectionSpeed(
         compute=Compute(detector.device, detector.precision),
@@ -193,7 +194,7 @@ def measure_detection(
         peers=of_peers,
         batch=len(last),
         lanes=lanes,
-        in_batches=_in_batches(detector, list(last), lanes=lanes),
+        in_batches=in_batches,
     )
 
 

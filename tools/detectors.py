@@ -16,7 +16,6 @@ from detection.errors import InputError
 from detection.export.engine import engine_file, engine_files, load_exported
 from detection.fused_detectors import FusedDetectors, check_same_classes
 from detection.image_detector import ImageDetector, ModelDetector
-from detection.side_by_side import count_lanes
 from detection.tiling import OVERLAP, TiledDetector
 from detection.views import SCALE, augmented_views
 
@@ -50,8 +49,10 @@ CacheOption = Annotated[
 ]
 
 
-def open_model(path: Path, *, engine: str | None, device: str, cache: Path | None = None) -> ModelDetector:
-    """Loads a model file, or that of a folder, for the engine that runs it, to look at many images.
+def open_model(
+    path: Path, *, engine: str | None, device: str, cache: Path | None = None, lanes: int = 1
+) -> ModelDetector:
+    """Loads a model file, or that of a folder, for the engine that runs it; ``lanes`` as for ``load_exported``.
 
     Raises:
         InputError: If there is none for the engine, it cannot be loaded, or an option does not go with it.
@@ -61,7 +62,7 @@ def open_model(path: Path, *, engine: str | None, device: str, cache: Path | Non
         return load_detector(file, device=device, cache=cache)
     if device not in ("auto", "cpu"):
         raise InputError(f"--device {device}: exported files run on the processor; leave it out, or use --engine torch")
-    return load_exported(file, lanes=count_lanes())
+    return load_exported(file, lanes=lanes)
 
 
 def model_digest(path: Path, engine: str | None) -> str:
@@ -70,7 +71,13 @@ def model_digest(path: Path, engine: str | None) -> str:
 
 
 def load_models(
-    console: Console, paths: Sequence[Path], *, engine: str | None, device: str, cache: Path | None = None
+    console: Console,
+    paths: Sequence[Path],
+    *,
+    engine: str | None,
+    device: str,
+    cache: Path | None = None,
+    lanes: int = 1,
 ) -> list[ModelDetector]:
     """Loads models that answer together, and says which is which if there are several.
 
@@ -81,7 +88,7 @@ def load_models(
     for number, path in enumerate(paths, start=1):
         if len(paths) > 1:
             console.print(f"model {number}: {path}")
-        models.append(open_model(path, engine=engine, device=device, cache=cache))
+        models.append(open_model(path, engine=engine, device=device, cache=cache, lanes=lanes))
     check_same_classes(models)
     return models
 

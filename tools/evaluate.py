@@ -33,6 +33,7 @@ from detection.export.engine import ExportedDetector
 from detection.image_detector import ImageDetector, ModelDetector
 from detection.inference import SplitAnswers, detect_records
 from detection.results_file import read_detections
+from detection.side_by_side import count_lanes
 from detection.structures import Detections
 from detection.tracing import Trace
 from tools.cli import plain_console, run_alone
@@ -117,7 +118,7 @@ def evaluate(
         )
         judged = _judge_results(model, read_data(console, data, split), settings)
     else:
-        detector = open_model(model, engine=engine, device=device, cache=cache)
+        detector = open_model(model, engine=engine, device=device, cache=cache, lanes=count_lanes())
         unknown: UnknownClasses = "drop" if drop_unknown else "error"
         labelled = read_data(console, data, split, class_names=detector.class_names, unknown_classes=unknown)
         source = _source_of(detector) if isinstance(detector, ExportedDetector) else model

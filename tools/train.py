@@ -33,7 +33,8 @@ def train(
     split: Annotated[
         str | None,
         typer.Option(
-            help="Part to train on, or a share: 80%. [default: trainval, with --val train, else the only one]"
+            help="Part to train on, or a share: 80%. "
+            "[default: trainval, else train; with --val train; a single part whatever its name]"
         ),
     ] = None,
     val: Annotated[str | None, typer.Option(help="Part that decides which weights are best.")] = None,

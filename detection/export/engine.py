@@ -5,9 +5,11 @@ Legend: B images of one size.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -135,8 +137,8 @@ def load_exported(path: Path, *, lanes: int = 1) -> ExportedDetector:
 
     Args:
         path: The file.
-        lanes: How many threads will ask it at once. Each has its share of the cores, so that together they get more
-            done, and one alone less.
+        lanes: How many threads will ask it at once. The cores are shared out among them, so that together they get
+            more done, and one alone less.
 
     Raises:
         InputError: If the file is missing, damaged or no detector, or its engine is not installed.
@@ -156,7 +158,8 @@ def _open_onnx(path: Path, lanes: int) -> tuple[Run, str]:
     runtime = needed("onnxruntime", "onnx")
     options = runtime.SessionOptions()
     if lanes > 1:
-        options.intra_op_num_threads = max(1, torch.get_num_threads() // lanes)
+        # Whoever asks computes too, and the session's other threads help all of them.
+        options.intra_op_num_threads = max(1, torch.get_num_threads() - lanes + 1)
     session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 
@@ -166,18 +169,33 @@ def _open_onnx(path: Path, lanes: int) -> tuple[Run, str]:
     return run, session.get_modelmeta().custom_metadata_map[METADATA_KEY]
 
 
+@cache
+def _openvino_core() -> Any:
+    """One core for as long as the process lives.
+
+    Where there is AMX, OpenVINO gives the thread that opens the first model a stack for signal handlers of its own, and
+    unmaps it when the last model and core are gone. If another thread lets go of them, the first keeps the address, and
+    the next signal that has a handler (an interrupt, the end of a child process) ends the process.
+    """
+    return needed("openvino", "openvino").Core()
+
+
 def _open_openvino(path: Path, lanes: int) -> tuple[Run, str]:
-    openvino = needed("openvino", "openvino")
-    model = openvino.Core().read_model(str(path))
+    core = _openvino_core()
+    model = core.read_model(str(path))
     shares = {"PERFORMANCE_HINT": "LATENCY"} if lanes == 1 else {"NUM_STREAMS": lanes}
-    compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", **shares})
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", **shares})
     names = [output.get_any_name() for output in compiled.outputs]
-    of_thread = threading.local()  # a request is one thread's
+    free: SimpleQueue[Any] = SimpleQueue()
+    for _ in range(lanes):
+        free.put(compiled.create_infer_request())
 
     def run(images: npt.NDArray[np.uint8]) -> Arrays:
-        if not hasattr(of_thread, "request"):
-            of_thread.request = compiled.create_infer_request()
-        results = of_thread.request.infer([images])
+        request = free.get()
+        try:
+            results = request.infer([images], share_inputs=True)
+        finally:
+            free.put(request)
         return {name: results[place] for place, name in enumerate(names)}
 
     return run, model.get_rt_info([METADATA_KEY]).astype(str)

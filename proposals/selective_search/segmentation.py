@@ -110,7 +110,8 @@ def _join_alike(edges: Edges, num_pixels: int, k: float) -> Ints:
         start, step = start + at_once, step + 1
         if step % _PRUNE_EVERY == 0 and start < len(weights):
             roots = root_of(parents, np.arange(num_pixels))
-            # A segment whose limit is below the weights to come is finished: its limit only rises by joining.
+            # A segment whose limit is below the weights to come is finished: it joins no more, and only joining would
+            # change its limit.
             is_finished = limits < weights[start]
             one, other, rest = roots[first[start:]], roots[second[start:]], weights[start:]
             usable = (one != other) & ~is_finished[one] & ~is_finished[other]

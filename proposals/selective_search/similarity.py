@@ -40,7 +40,8 @@ def fill_similarity(joint_sizes: Floats, hull_areas: Floats, num_pixels: float) 
 class RegionTable:
     """Regions as rows: those of a segmentation first, then each merged one as it comes.
 
-    Merged histograms are the size-weighted means of the parts. They are kept as counts, which add without loss.
+    Merged histograms are the size-weighted means of the parts. They are kept as counts, which add without loss up to
+    2^24 pixels.
     """
 
     def __init__(self, regions: Regions, measure: Measure) -> None:

@@ -81,7 +81,7 @@ def test_memory_stays_in_the_order_that_the_next_layer_wants() -> None:
 @pytest.mark.filterwarnings("ignore:.*is deprecated:FutureWarning")  # the tracer that exports use
 def test_a_graph_holds_torchs_own_pooling() -> None:
     with torch.no_grad():
-        traced = torch.jit.trace(MaxPool(3, stride=2), torch.randn(1, 3, 8, 8))
+        traced = torch.jit.trace(MaxPool(3, stride=2), torch.rand(1, 3, 8, 8))
     graph = str(traced.inlined_graph)
     assert "max_pool2d" in graph
     assert "maximum" not in graph

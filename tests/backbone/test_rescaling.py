@@ -47,3 +47,16 @@ def test_what_is_not_normalised_or_zero_stays_as_it_is() -> None:
     torch.nn.init.zeros_(unit.conv.weight)
     rescale_like_fresh(unit)
     assert not unit.conv.weight.any()
+
+
+def test_channels_of_next_to_no_variance_keep_their_answers_too() -> None:
+    unit = ConvUnit(3, 4, 3).eval()
+    assert isinstance(unit.bn, torch.nn.BatchNorm2d)
+    unit.bn.running_var = torch.tensor([0.0, 1e-5, 1e-4, 1.0])
+    unit.conv.weight.data.mul_(10)
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = unit(images)
+        rescale_like_fresh(unit)
+        assert float(before.mean()) > 1
+        torch.testing.assert_close(unit(images), before, rtol=1e-3, atol=1e-3)

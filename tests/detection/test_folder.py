@@ -11,10 +11,11 @@ import torch
 
 from detection import folder
 from detection.build import load_detector
+from detection.data.remote import RemoteFile
 from detection.data.source import list_source
 from detection.device import Compute
 from detection.errors import InputError
-from detection.folder import BATCH, detect_folder, detect_video
+from detection.folder import BATCH, count_batch_lanes, count_pixels, detect_folder, detect_video
 from detection.image_detector import ImageDetector
 from detection.journal import Journal, JournalEntry
 from detection.preprocess import Image
@@ -166,6 +167,43 @@ def test_frames_of_a_video_share_batches_wherever_a_run_was_stopped(tmp_path: Pa
     detect_video(recorder, film, parts)
     parts.close()
     assert not asked  # all is done
+
+
+def test_pixels_are_counted_by_headers(tmp_path: Path) -> None:
+    images = [save_image(tmp_path / f"{side}.png", random_pixels((side, 30))) for side in (10, 20)]
+    (tmp_path / "text.png").write_bytes(b"no image")
+    assert count_pixels([*images, tmp_path / "text.png", RemoteFile("s3://bucket", "a.png")]) == 30 * 30
+
+
+def test_a_short_folder_has_no_more_lanes_than_batches() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        counted = {images: count_batch_lanes(images) for images in (0, 1, BATCH, BATCH + 1, 3 * BATCH, 100)}
+        assert counted == {0: 1, 1: 1, BATCH: 1, BATCH + 1: 2, 3 * BATCH: 3, 100: 4}
+        assert count_batch_lanes(100, torch.device("cuda")) == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_run_of_several_cores_a_lane_goes_on_as_an_uninterrupted_one(tmp_path: Path) -> None:
+    images = [(f"{n}.png", save_image(tmp_path / f"{n}.png", random_patches((96, 72), n))) for n in range(3 * BATCH)]
+    detector = detector_of(make_lively_network(), Compute(torch.device("cpu"), torch.bfloat16))
+    detector.prepare()
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        detector.detect_images([random_patches((96, 72))] * BATCH)  # weights packed for four cores
+        journals = [Journal(tmp_path / f"{name}.jsonl", SETTINGS, resume=False) for name in ("whole", "parts")]
+        for journal, there in zip(journals, (0, BATCH + 1), strict=True):
+            for entry in list(journals[0])[:there]:
+                journal.append(entry)
+            detect_folder(detector, images, journal)
+            journal.close()
+    finally:
+        torch.set_num_threads(before)
+    assert journals[0].path.read_bytes() == journals[1].path.read_bytes()
+    assert all(entry.detections is not None and len(entry.detections) > 10 for entry in journals[0])
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])

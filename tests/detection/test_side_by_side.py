@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 import torch
 
-from detection.side_by_side import MOST_LANES, count_lanes, side_by_side
+from detection.side_by_side import Room, count_lanes, side_by_side
 
 PATIENCE = 20.0
 
@@ -52,31 +53,78 @@ def test_lanes_share_the_cores_and_give_them_back(lanes: int, share: int) -> Non
 
 
 @pytest.mark.usefixtures("four_cores")
-def test_as_many_lanes_as_cores_on_a_cpu_alone() -> None:
-    assert count_lanes() == 4
+def test_lanes_share_all_cores_of_a_cpu_evenly() -> None:
     assert count_lanes(torch.device("cuda")) == 1
-    torch.set_num_threads(MOST_LANES + 3)
-    assert count_lanes() == MOST_LANES
-    torch.set_num_threads(1)
-    assert count_lanes() == 1
+    # As many as use the most cores: of 6 all, as 3 x 2, and of 7 no more.
+    for cores, lanes in {1: 1, 2: 2, 3: 3, 4: 4, 5: 4, 6: 3, 7: 3, 8: 4, 12: 4, 16: 4}.items():
+        torch.set_num_threads(cores)
+        assert count_lanes() == lanes, cores
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
-def test_what_is_left_early_begins_nothing_more_and_items_are_taken_as_needed(lanes: int) -> None:
-    taken, begun = [], []
+@pytest.mark.parametrize("waiting", [1, 6])
+def test_items_are_taken_as_needed(lanes: int, waiting: int) -> None:
+    taken: list[int] = []
 
     def items() -> Iterator[int]:
         for number in range(100):
             taken.append(number)
             yield number
 
+    with closing(side_by_side(lambda number: number, items(), lanes=lanes, waiting=waiting)) as results:
+        assert [next(results) for _ in range(3)] == [0, 1, 2]
+    assert len(taken) == (3 if lanes == 1 else 2 + lanes + waiting)
+
+
+def test_what_is_left_early_ends_what_has_begun_and_begins_nothing_more() -> None:
+    begun: list[int] = []
+    ended: list[int] = []
+    go_on = threading.Event()
+
     def work(number: int) -> int:
         begun.append(number)
+        if number:
+            assert go_on.wait(PATIENCE)
+        ended.append(number)
         return number
 
-    with closing(side_by_side(work, items(), lanes=lanes)) as results:
-        assert [next(results) for _ in range(3)] == [0, 1, 2]
-    assert len(taken) <= 3 + lanes + 1
-    seen = len(begun)
-    time.sleep(0.05)
-    assert len(begun) == seen  # nobody works on
+    results = side_by_side(work, range(100), lanes=2, waiting=3)
+    assert next(results) == 0
+    while len(begun) < 3:
+        time.sleep(0.001)
+    threading.Timer(0.1, go_on.set).start()
+    results.close()
+    assert sorted(begun) == sorted(ended) == [0, 1, 2]  # 3 and 4 were waiting
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_what_was_taken_is_answered_before_items_fail(lanes: int) -> None:
+    def items() -> Iterator[int]:
+        yield from range(5)
+        raise OSError
+
+    heard: list[int] = []
+    with pytest.raises(OSError):  # noqa: PT011 - this very one
+        heard.extend(side_by_side(lambda number: number, items(), lanes=lanes, waiting=20))
+    assert heard == [0, 1, 2, 3, 4]
+
+
+def test_work_that_needs_much_memory_waits_for_room_and_the_largest_goes_alone() -> None:
+    room, inside, most = Room(10), [0], [0]
+    changed = threading.Lock()
+
+    def work(amount: int) -> int:
+        with room.taken(amount):
+            with changed:
+                inside[0] += amount
+                most[0] = max(most[0], inside[0])
+                assert inside[0] <= 10 or inside[0] == amount
+            time.sleep(0.005)
+            with changed:
+                inside[0] -= amount
+        return amount
+
+    amounts = [4, 6, 3, 25, 5, 5, 0, 9, 2, 25, 25, 1]
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(work, amounts)) == amounts
+    assert most[0] == 25

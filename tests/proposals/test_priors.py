@@ -137,8 +137,7 @@ def test_equal_boxes_give_priors_about_them(num_boxes: int) -> None:
     fitted = fit_prior_sizes(sizes, strides=STRIDES, priors_per_level=3)
     assert fitted.shape == (3, 3, 2)
     torch.testing.assert_close(fitted, torch.tensor([40.0, 25.0]).expand(3, 3, 2), rtol=0.1, atol=0.0)
-    if num_boxes >= 9:
-        assert len(fitted.reshape(9, 2).unique(dim=0)) == 9
+    assert len(fitted.reshape(9, 2).unique(dim=0)) == 9
 
 
 @pytest.mark.parametrize("num_boxes", [0, 1])
@@ -165,3 +164,10 @@ def test_odd_boxes_give_finite_priors(sizes: list[list[float]]) -> None:
     assert fitted.shape == (3, 3, 2)
     assert fitted.isfinite().all()
     assert (fitted > 0).all()
+
+
+def test_priors_of_an_evaluation_can_be_learnt_with_afterwards() -> None:
+    sizes = torch.tensor([[[3.25, 7.5]]])
+    with torch.inference_mode():
+        lay_priors(sizes, strides=(8,), input_size_hw=(16, 24))
+    assert not lay_priors(sizes, strides=(8,), input_size_hw=(16, 24)).is_inference()

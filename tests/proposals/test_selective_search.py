@@ -200,3 +200,9 @@ def test_what_is_no_image_is_named(image: Any) -> None:
 def test_settings_that_mean_nothing_are_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(FAST, **change)
+
+
+def test_a_picture_that_shrinks_is_averaged() -> None:
+    image = np.zeros((40, 40, 3), np.uint8)
+    image[:, ::4] = 200
+    assert (resize(image, 10) == 50).all()  # the nearest pixels would be 0 or 200, bilinear ones 0

@@ -246,3 +246,14 @@ def test_segments_are_connected_and_not_small(k: int) -> None:
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 9), (9, 1), (30, 30)])
 def test_a_flat_picture_is_one_segment(size_hw: tuple[int, int]) -> None:
     np.testing.assert_array_equal(segmented(np.full((*size_hw, 3), 7, dtype=np.uint8), 50), np.zeros(size_hw))
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"), [([1, 2], [0, 0, 1, 1, 1]), ([2, 1], [0, 0, 0, 1, 1])], ids=["left later", "left first"]
+)
+def test_a_small_segment_joins_behind_its_weakest_edge(weights: list[int], expected: list[int]) -> None:
+    """A pixel between two segments: the edge to its right is (2, 3), the one to its left (1, 2)."""
+    order = np.argsort(weights, kind="stable")
+    ends = np.array([[2, 3], [1, 2]])[order]
+    edges = Edges(ends[:, 0], ends[:, 1], np.sort(np.array(weights, np.float32)))
+    assert segmentation._join_small(np.array([0, 0, 1, 2, 2]), edges, 2).tolist() == expected

@@ -81,6 +81,26 @@ def test_several_threads_at_once(exported: Path) -> None:
         torch.testing.assert_close(found.scores, alone.scores, atol=1e-4, rtol=0)
 
 
+LET_GO_IN_A_THREAD = """
+import signal, sys, threading
+from pathlib import Path
+from detection.export.engine import load_exported
+detectors = [load_exported(Path(sys.argv[1]))]
+thread = threading.Thread(target=detectors.clear)
+thread.start()
+thread.join()
+signal.signal(signal.SIGINT, lambda *_: print("stopping"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_a_process_survives_an_interrupt_after_a_thread_let_go_of_a_detector(exported: Path) -> None:
+    """Fails only where there is AMX: elsewhere OpenVINO leaves the stack of signal handlers alone."""
+    command = [sys.executable, "-c", LET_GO_IN_A_THREAD, exported]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "stopping\n"), ended.stderr
+
+
 def test_a_batch_and_any_size_in_the_order_given(exported: Path) -> None:
     detector, source = load_exported(exported), detector_of(make_lively_network())
     images = [random_patches(size_hw, seed) for seed, size_hw in enumerate([*SIZES, *SIZES])]

@@ -50,6 +50,11 @@ def assemble(raw: RawSplit, class_names: Sequence[str] | None, unknown_classes: 
         findings=(*raw.findings, *classes.findings, *image_findings, *box_findings),
         groups=raw.groups,
         other_ids=raw.other_ids,
+        unjudged=frozenset(
+            (image_id, int(classes.label_of[label]))
+            for image_id, label in raw.unjudged
+            if classes.label_of[label] != UNKNOWN_LABEL
+        ),
     )
 
 

@@ -6,7 +6,7 @@ the split and the number by which the devkit knows the image. The lists of one c
 
 Objects bear synset ids (``n02672831``). ``devkit/data/map_det.txt`` gives them numbers and readable names, which are
 then the category ids and class names; without it the synset ids, sorted, are the classes. Boxes are VOC's: 1-based and
-inclusive.
+inclusive. The devkit's blacklist (``ilsvrc_blacklist.py``) names classes that are not judged on some images of val.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from detection.data.classes import check_class_table
+from detection.data.ilsvrc_blacklist import read_blacklist
 from detection.data.image import find_images
 from detection.data.raw import (
     ListedImage,
@@ -44,9 +45,10 @@ _IMAGES = "Data/DET"
 _LISTS = "ImageSets/DET"
 _CLASS_MAP = "devkit/data/map_det.txt"
 _SUFFIX = ".JPEG"
+_VAL = "val"
 _OFFICIAL_SPLITS = frozenset({"train", "val", "test"})
 _CLASS_LIST = re.compile(r"train(_pos|_neg|_part)?_\d+")
-_SECOND_COLUMN = re.compile(r"\s+-?\d+$")
+_SECOND_COLUMN = re.compile(r"\s+(-?\d+)$")
 
 
 class Synset(NamedTuple):
@@ -135,8 +137,12 @@ def read_ilsvrc(root: Path, split: str) -> RawSplit:
     listing = _list_images(root, split)
     if synsets:
         names, objects = tuple(item.name for item in synsets), _label_by_synset(listing, synsets)
+        synset_ids = tuple(item.synset_id for item in synsets)
     else:
         names, objects = listing.label_by_name()
+        synset_ids = names
+    label_of = {synset_id: label for label, synset_id in enumerate(synset_ids)}
+    unjudged, findings = read_blacklist(root, _number_val_images(root, listing.images), label_of)
     return RawSplit(
         root=root,
         split=split,
@@ -147,7 +153,8 @@ def read_ilsvrc(root: Path, split: str) -> RawSplit:
         notation=NOTATION,
         images=listing.images,
         objects=objects,
-        findings=listing.findings,
+        findings=[*listing.findings, *findings],
+        unjudged=unjudged,
     )
 
 
@@ -214,6 +221,16 @@ def _names_in_split(root: Path, split: str) -> tuple[list[str], list[Finding]]:
     raise InputError(f"{root}: no split '{split}' in {_LISTS}/ or {_IMAGES}/; {choose_split(choices)}")
 
 
+def _number_val_images(root: Path, images: Sequence[ListedImage]) -> dict[int, int]:
+    """The number that the list of val gives an image -> its image id, of the images of a split."""
+    image_ids = {image.file_name: image.image_id for image in images if image.file_name.startswith(f"{_VAL}/")}
+    list_file = root / _LISTS / f"{_VAL}.txt"
+    if not image_ids or not is_file(list_file):
+        return {}
+    numbered = ((_SECOND_COLUMN.search(line), f"{_VAL}/{_name_in(line)}{_SUFFIX}") for line in _lines_of(list_file))
+    return {int(number[1]): image_ids[name] for number, name in numbered if number and name in image_ids}
+
+
 def _list_folder(root: Path, split: str) -> list[str]:
     images = find_images(root / _IMAGES / split, recursive=True)
     names = (relative_name(path, root / _IMAGES) for path in images if path.suffix == _SUFFIX)
@@ -222,9 +239,16 @@ def _list_folder(root: Path, split: str) -> list[str]:
 
 def _read_list(path: Path, list_file: str) -> tuple[list[str], list[Finding]]:
     """The names of a list, without its second column and without ``.JPEG``, and what is wrong with the others."""
+    return check_listed_names([_name_in(line) for line in _lines_of(path)], list_file)
+
+
+def _lines_of(path: Path) -> list[str]:
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    listed = [_SECOND_COLUMN.sub("", line.strip()).removesuffix(_SUFFIX) for line in lines if line.strip()]
-    return check_listed_names(listed, list_file)
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _name_in(line: str) -> str:
+    return _SECOND_COLUMN.sub("", line).removesuffix(_SUFFIX)
 
 
 def _find_folder(root: Path, name: str, folders: Sequence[str]) -> str:

@@ -45,9 +45,9 @@ _DONE = {
     "zero-id": "annotations numbered anew",
     **dict.fromkeys(
         (
-            "bad-image-entry bad-object degenerate-box duplicate-box empty-split group-category missing-image "
-            "non-finite-box outside-box tiny-box unknown-category unknown-class unknown-image unlisted-image "
-            "unlisted-label unreadable-image unreadable-split unsafe-name"
+            "bad-blacklist-line bad-image-entry bad-object degenerate-box duplicate-box empty-split group-category "
+            "missing-image non-finite-box outside-box tiny-box unknown-category unknown-class unknown-image "
+            "unlisted-image unlisted-label unreadable-image unreadable-split unsafe-name"
         ).split(),
         _LEFT_OUT,
     ),

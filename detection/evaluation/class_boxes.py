@@ -7,7 +7,7 @@ Boxes are xyxy in pixels of the original image, half-open; float64, so that a bo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,12 @@ class ClassBoxes:
         """Ground truths that a detector should find: those not ignored."""
         return int(np.count_nonzero(~self.gt_ignore))
 
+    def without(self, images: Ints) -> ClassBoxes:
+        """The boxes that lie in no image of these, (N,) indices in the split."""
+        gt, found = ~np.isin(self.gt_image, images), ~np.isin(self.image, images)
+        truth = (self.gt_boxes[gt], self.gt_ignore[gt], self.gt_image[gt])
+        return ClassBoxes(*truth, self.boxes[found], self.scores[found], self.image[found])
+
     def overlaps(self) -> Iterator[tuple[Ints, Ints, Floats]]:
         """Yields detection rows (d,), ground truth rows (g,) and IoU (d, g) of each image that has both.
 
@@ -77,6 +83,7 @@ class SplitBoxes:
         scores: (D,) descending.
         labels: (D,) in [0, C).
         image: (D,) index of the image in the split.
+        unjudged: (N, 2) index of the image and label of the pairs that ILSVRC's devkit does not judge, in their order.
     """
 
     class_names: tuple[str, ...]
@@ -89,6 +96,7 @@ class SplitBoxes:
     scores: Floats
     labels: Ints
     image: Ints
+    unjudged: Ints = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
     @property
     def num_classes(self) -> int:
@@ -112,6 +120,10 @@ class SplitBoxes:
         gt_rows, rows = self.gt_rows_of(label), self.rows_of(label)
         truth = (self.gt_boxes[gt_rows], self.gt_ignore[gt_rows], self.gt_image[gt_rows])
         return ClassBoxes(*truth, self.boxes[rows], self.scores[rows], self.image[rows])
+
+    def of_ilsvrc_class(self, label: int) -> ClassBoxes:
+        """The boxes of one class on the images where ILSVRC's devkit judges it."""
+        return self.of_class(label).without(self.unjudged[self.unjudged[:, 1] == label, 0])
 
     def by_image(self, chosen: Bools) -> Iterator[tuple[Ints, Ints]]:
         """Yields the rows (d,) of the chosen detections of each image that has any, and of its ground truths (g,).
@@ -152,6 +164,8 @@ def pack_split(data: DetectionData, detections: Mapping[int, Detections]) -> Spl
     scores = _stack([each.scores.numpy() for each in found])
     image = np.repeat(np.arange(len(found)), np.array([len(each) for each in found], dtype=np.int64))
     order = np.argsort(-scores, kind="stable")
+    index_of = {record.image_id: index for index, record in enumerate(data.images)}
+    unjudged = sorted((index_of[image_id], label) for image_id, label in data.unjudged if image_id in index_of)
     return SplitBoxes(
         class_names=tuple(data.class_names),
         num_images=len(data.images),
@@ -163,6 +177,7 @@ def pack_split(data: DetectionData, detections: Mapping[int, Detections]) -> Spl
         scores=scores[order],
         labels=_stack([each.labels.numpy() for each in found]).astype(np.int64)[order],
         image=image[order],
+        unjudged=np.array(unjudged, dtype=np.int64).reshape(-1, 2),
     )
 
 

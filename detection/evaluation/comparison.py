@@ -194,7 +194,13 @@ def _with_classes(judged: JudgedSplit, names: tuple[str, ...]) -> JudgedSplit:
     labels = np.array([names.index(name) for name in split.class_names], dtype=np.int64)
     thresholds = np.full(len(names), DEFAULT_SCORE_THRESHOLD)
     thresholds[labels] = judged.score_thresholds
-    moved = replace(split, class_names=names, gt_labels=labels[split.gt_labels], labels=labels[split.labels])
+    moved = replace(
+        split,
+        class_names=names,
+        gt_labels=labels[split.gt_labels],
+        labels=labels[split.labels],
+        unjudged=np.stack([split.unjudged[:, 0], labels[split.unjudged[:, 1]]], axis=1),
+    )
     return replace(judged, split=moved, score_thresholds=thresholds)
 
 
@@ -227,6 +233,8 @@ def _find_difference(a: JudgedSplit, b: JudgedSplit) -> str:
             return f"{file_name} has {len(objects[0])} labelled objects in A and {len(objects[1])} in B"
         if objects[0] != objects[1]:
             return f"the labels of {file_name} differ"
+    if a.unjudged() != b.unjudged():
+        return f"ILSVRC's blacklist has {len(a.unjudged())} pairs of image and class in A and {len(b.unjudged())} in B"
     return "the sizes of the images differ"
 
 

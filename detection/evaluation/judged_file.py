@@ -33,6 +33,7 @@ VERSION = 1
 
 _MAX_BYTES = 2**31
 _TEXT = "document"
+_UNJUDGED = "unjudged"
 _COLUMNS: dict[str, tuple[str, tuple[int, ...]]] = {
     "gt_boxes": ("float32", (4,)),
     "gt_labels": ("int32", ()),
@@ -110,6 +111,10 @@ class JudgedSplit:
             context=dict(context),
         )
 
+    def unjudged(self) -> list[tuple[int, str]]:
+        """Index of the image and name of the class of each pair that ILSVRC's devkit does not judge, sorted."""
+        return sorted((image, self.split.class_names[label]) for image, label in self.split.unjudged.tolist())
+
     def digest(self) -> str:
         """SHA-256 of images and labels: equal for results on the same data, whatever the order of their classes."""
         split, digest = self.split, hashlib.sha256()
@@ -118,6 +123,8 @@ class JudgedSplit:
         columns = (self.sizes_hw, split.gt_image, split.gt_ignore, split.gt_boxes)
         for column, kind in zip(columns, ("<i8", "<i8", "u1", "<f8"), strict=True):
             digest.update(np.ascontiguousarray(column, dtype=kind).tobytes())
+        unjudged = self.unjudged()
+        digest.update(json.dumps(unjudged).encode("ascii") if unjudged else b"")
         return digest.hexdigest()
 
 
@@ -139,6 +146,7 @@ def write_judged(folder: Path, judged: JudgedSplit) -> None:
         "paths": judged.paths,
         "max_detections": judged.max_detections,
         "context": judged.context,
+        _UNJUDGED: split.unjudged.tolist(),
     }
     text = np.frombuffer(json.dumps(document, allow_nan=False).encode("ascii"), dtype=np.uint8)
     columns = {name: getattr(split if hasattr(split, name) else judged, name) for name in _COLUMNS if name != _TEXT}
@@ -231,6 +239,7 @@ def _judged(arrays: Arrays, document: Mapping[str, Any]) -> JudgedSplit:
         scores=arrays["scores"].astype(np.float64),
         labels=arrays["labels"].astype(np.int64),
         image=arrays["image"].astype(np.int64),
+        unjudged=_pairs(document, (len(file_names), len(class_names))),
     )
     return JudgedSplit(
         split=split,
@@ -243,6 +252,14 @@ def _judged(arrays: Arrays, document: Mapping[str, Any]) -> JudgedSplit:
         max_detections=max_detections,
         context={str(key): str(value) for key, value in dict(document["context"]).items()},
     )
+
+
+def _pairs(document: Mapping[str, Any], below: tuple[int, int]) -> Ints:
+    """The (N, 2) images and labels that ILSVRC's devkit does not judge; a file of an earlier version names none."""
+    pairs = np.asarray(document.get(_UNJUDGED) or np.zeros((0, 2), np.int64))
+    if pairs.dtype.kind != "i" or pairs.shape[1:] != (2,) or not ((pairs >= 0) & (pairs < below)).all():
+        raise ValueError("a class that is not judged belongs to no image or is none")
+    return pairs
 
 
 def _texts(document: Mapping[str, Any], key: str) -> tuple[str, ...]:

@@ -69,14 +69,20 @@ def match_split(
     """
     labels = range(split.num_classes)
     boxes = [split.of_class(label) for label in labels]
-    objects = [each.gt_image[~each.gt_ignore] for each in boxes]
+    objects = [_objects_of(each) for each in boxes]
+    of_ilsvrc = [split.of_ilsvrc_class(label) for label in labels]
     return MatchedSplit(
         class_names=split.class_names,
         num_images=split.num_images,
         coco=_match_coco(split, objects, image_ids=image_ids, max_detections=max_detections),
         voc=tuple(_of_devkit(boxes[label], match_voc(boxes[label]), objects[label]) for label in labels),
-        ilsvrc=tuple(_of_devkit(boxes[label], match_ilsvrc(boxes[label]), objects[label]) for label in labels),
+        ilsvrc=tuple(_of_devkit(each, match_ilsvrc(each), _objects_of(each)) for each in of_ilsvrc),
     )
+
+
+def _objects_of(boxes: ClassBoxes) -> Ints:
+    """(N,) index of the image of each object to be found."""
+    return boxes.gt_image[~boxes.gt_ignore]
 
 
 def _of_devkit(boxes: ClassBoxes, matches: Matches, gt_image: Ints) -> MatchedClass:

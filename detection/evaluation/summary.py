@@ -8,7 +8,7 @@ from typing import Any
 
 from detection.data.records import DetectionData
 from detection.evaluation.averages import mean_of_present
-from detection.evaluation.class_boxes import ClassBoxes, pack_split
+from detection.evaluation.class_boxes import SplitBoxes, pack_split
 from detection.evaluation.coco_map import (
     CocoMap,
     CocoSettings,
@@ -34,8 +34,7 @@ PROTOCOLS = {
     "coco": CocoSettings().protocol,
     "voc07": "VOC 2007 devkit, IoU 0.5, 11 recall points, difficult objects left out",
     "voc12": "VOC 2012 devkit, IoU 0.5, area under the monotone curve, difficult objects left out",
-    "ilsvrc": "ILSVRC detection devkit without its blacklist, IoU min(0.5, wh/((w+10)(h+10))), area under the "
-    "monotone curve",
+    "ilsvrc": "ILSVRC detection devkit, IoU min(0.5, wh/((w+10)(h+10))), area under the monotone curve",
     "score_threshold": "best F1 at IoU 0.5, VOC matching; detections with this score or more are kept",
     "calibration": f"D-ECE, {NUM_BINS} bins of equal width, detections of every score, IoU 0.5, VOC matching",
     "errors": "TIDE, IoU 0.5 and 0.1, COCO matching; AP50 that is won if only this kind of error is mended",
@@ -133,6 +132,7 @@ class Evaluation:
         warnings: What a reader must know before trusting a number.
         proposals: ``recall@K`` -> recall of the proposals; empty if none were measured.
         failures: File name -> why the image could not be read; such an image counts as one without detections.
+        num_unjudged: Pairs of an image and a class that the ILSVRC numbers leave out.
     """
 
     settings: EvaluationSettings
@@ -146,6 +146,7 @@ class Evaluation:
     warnings: tuple[str, ...]
     proposals: Mapping[str, float | None] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
+    num_unjudged: int = 0
 
     @property
     def num_gt(self) -> int:
@@ -166,9 +167,12 @@ class Evaluation:
     def protocols(self) -> dict[str, str]:
         """How each family of numbers was computed."""
         bands = "; ".join(f"{name} {extent}" for name, extent in self.settings.coco.bands.extents().items())
+        pairs = f"with its blacklist of {self.num_unjudged} pairs of image and class"
+        blacklist = pairs if self.num_unjudged else "no blacklist of images"
         precise = f"precision {self.settings.precision:g} or more at IoU 0.5, VOC matching"
         return PROTOCOLS | {
             "coco": self.settings.coco.protocol,
+            "ilsvrc": f"{PROTOCOLS['ilsvrc']}, {blacklist}",
             "sizes": f"bands of object size: {bands}; an object on a bound is in both",
             "at_precision": f"greatest recall with {precise}",
         }
@@ -224,12 +228,12 @@ def evaluate_detections(
     coco = coco_map_of(data, split, settings.coco)
     counts = count_per_band(data, settings.coco.bands)
     per_class = [
-        _evaluate_class(split.of_class(label), coco, label, counts=counts, precision=settings.precision)
+        _evaluate_class(split, coco, label, counts=counts, precision=settings.precision)
         for label in range(split.num_classes)
     ]
     # The results of another tool may hold more.
     limit = max([settings.detector_limit, *map(len, detections.values())])
-    crowded = _crowd_warnings(data, settings.coco.max_detections) + _overfull_warnings(data, limit)
+    crowded = _crowd_warnings(data, settings.coco.max_detections) + overfull_warnings(data, limit)
     return Evaluation(
         settings=settings,
         coco=coco.summary,
@@ -242,13 +246,15 @@ def evaluate_detections(
         warnings=(*warnings, *crowded, *_failure_warnings(failures or {})),
         proposals=proposals or {},
         failures=failures or {},
+        num_unjudged=len(split.unjudged),
     )
 
 
 def _evaluate_class(
-    boxes: ClassBoxes, coco: CocoMap, label: int, *, counts: Mapping[str, Sequence[int]], precision: float
+    split: SplitBoxes, coco: CocoMap, label: int, *, counts: Mapping[str, Sequence[int]], precision: float
 ) -> ClassEvaluation:
     """All numbers of one class."""
+    boxes = split.of_class(label)
     matched = match_voc(boxes)
     matches = spare_ignored(boxes, matched)
     devkit, curve = precision_recall(matched), precision_recall(matches)
@@ -257,7 +263,7 @@ def _evaluate_class(
         ap50=coco.ap50[label],
         voc07=average_precision_voc07(devkit),
         voc12=average_precision_voc12(devkit),
-        ilsvrc=average_precision_voc12(precision_recall(match_ilsvrc(boxes))),
+        ilsvrc=average_precision_voc12(precision_recall(match_ilsvrc(split.of_ilsvrc_class(label)))),
         num_gt=boxes.num_gt,
         num_detections=len(boxes.scores),
         ap_by_size={name: values[label] for name, values in coco.ap_by_band.items()},
@@ -282,8 +288,8 @@ def _crowd_warnings(data: DetectionData, counted: int) -> list[str]:
     ]
 
 
-def _overfull_warnings(data: DetectionData, limit: int) -> list[str]:
-    """Images with so many objects that the detector cannot find them all."""
+def overfull_warnings(data: DetectionData, limit: int) -> list[str]:
+    """Whether there are images with so many objects that a detector with this limit cannot find them all."""
     overfull = overfull_images(data, max_detections=limit)
     if not overfull:
         return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 Box = Sequence[float]
@@ -71,11 +71,18 @@ def passes(detection: Found, truth: Truth) -> bool:
     return inclusive_iou(detection.box, truth.box) >= bound
 
 
-def ilsvrc_curve(truths: Sequence[Truth], found: Sequence[Found]) -> list[tuple[float, float]]:
-    """(recall, precision) after each counted detection: best object still free that passes its own bound."""
-    num_gt = sum(not truth.difficult for truth in truths)
+def ilsvrc_curve(
+    truths: Sequence[Truth], found: Sequence[Found], blacklist: Collection[int]
+) -> list[tuple[float, float]]:
+    """(recall, precision) after each counted detection: best object still free that passes its own bound.
+
+    Neither objects nor detections on the images of the class's blacklist count.
+    """
+    num_gt = sum(not truth.difficult for truth in truths if truth.image not in blacklist)
     right, wrong, curve = 0, 0, []
     for detection in sorted(found, key=lambda each: -each.score):
+        if detection.image in blacklist:
+            continue
         passing = [truth for truth in truths if truth.image == detection.image and passes(detection, truth)]
         best, best_iou = None, 0.0
         for truth in passing:

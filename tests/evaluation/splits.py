@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def perfect_detections(data: DetectionData) -> dict[int, Detections]:
 def random_split(
     seed: int, *, num_images: int = 6, num_classes: int = 3, max_objects: int = 9
 ) -> tuple[DetectionData, Mapping[int, Detections]]:
-    """A split with empty images, ignored objects, an absent class, duplicates and many equal scores.
+    """A split with empty images, ignored objects, an absent class, duplicates, many equal scores and a blacklist.
 
     All edges are whole numbers, so that overlaps of exactly one half occur. Every fourth seed has one image with
     more than 100 detections of one class.
@@ -100,7 +101,9 @@ def random_split(
             detections[image_id] = make_detections(rows)
     names = [f"class {label}" for label in range(num_classes)]
     category_ids = rng.permutation([90, 7, 11, 2, 55])[:num_classes].tolist()
-    return make_split(records, class_names=names, category_ids=category_ids), detections
+    unjudged = [(record.image_id, int(rng.integers(0, num_classes))) for record in records if rng.random() < 0.3]
+    data = make_split(records, class_names=names, category_ids=category_ids)
+    return replace(data, unjudged=frozenset(unjudged)), detections
 
 
 def _random_boxes(rng: np.random.Generator, number: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

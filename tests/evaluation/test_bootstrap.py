@@ -71,13 +71,14 @@ def with_distinct_scores(detections: Found, rng: np.random.Generator) -> Found:
 
 def repeated(data: DetectionData, detections: Found, counts: Ints) -> tuple[DetectionData, Found]:
     """The data set with every image literally there as often as it counts, under new ids."""
-    records, found = [], {}
+    records, found, unjudged = [], {}, set()
     for record, count in zip(data.images, counts.tolist(), strict=True):
         for _ in range(count):
             records.append(replace(record, image_id=len(records) + 1))
+            unjudged |= {(len(records), label) for image_id, label in data.unjudged if image_id == record.image_id}
             if record.image_id in detections:
                 found[len(records)] = detections[record.image_id]
-    return replace(data, images=tuple(records)), found
+    return replace(data, images=tuple(records), unjudged=frozenset(unjudged)), found
 
 
 @pytest.mark.parametrize("seed", range(10))

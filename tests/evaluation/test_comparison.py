@@ -111,6 +111,18 @@ def test_classes_in_another_order_and_classes_that_only_one_knows(data: Detectio
     assert told.total == Change(both=3, only_a=0, only_b=0, neither=0, false_a=0, false_b=1)
 
 
+def test_a_blacklist_means_the_same_classes_in_another_order(data: DetectionData) -> None:
+    flipped = tuple(replace(record, labels=1 - record.labels) for record in data.images)
+    a = replace(data, unjudged=frozenset({(1, 0)}))
+    b = replace(data, class_names=("dog", "cat"), images=flipped, unjudged=frozenset({(1, 1)}))
+    found_a, found_b = perfect_detections(a), perfect_detections(b)
+    # The cat that both miss is not judged; the dog beside it is.
+    found_a[1], found_b[1] = make_detections([(DOG[0], 0.9, 1)]), make_detections([(DOG[0], 0.9, 0)])
+    told = compare_results(judged_of(a, found_a), judged_of(b, found_b), num_resamples=100)
+    assert told.measures["VOC12"].a.value == told.measures["VOC12"].b.value == 0.75
+    assert told.measures["ILSVRC"].a.value == told.measures["ILSVRC"].b.value == 1.0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -128,6 +140,10 @@ def test_classes_in_another_order_and_classes_that_only_one_knows(data: Detectio
             r"the labels of image2\.jpg differ",
         ),
         (lambda data: replace(data, images=(replace(data.images[0], size_hw=(9, 9)), *data.images[1:])), "the sizes"),
+        (
+            lambda data: replace(data, unjudged=frozenset({(1, 0)})),
+            "ILSVRC's blacklist has 0 pairs of image and class in A and 1 in B",
+        ),
     ],
 )
 def test_other_data_are_refused(change: object, message: str, data: DetectionData) -> None:

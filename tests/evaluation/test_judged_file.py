@@ -46,6 +46,18 @@ def test_it_comes_back_as_it_was(seed: int, tmp_path: Path) -> None:
     assert_same(read_judged(tmp_path / JUDGED_FILE), judged)
 
 
+def test_a_file_from_before_there_were_blacklists(tmp_path: Path) -> None:
+    write_judged(tmp_path, judged_of())
+
+    def without(arrays: dict[str, Any]) -> None:
+        document = json.loads(arrays["document"].tobytes())
+        del document["unjudged"]
+        arrays["document"] = np.frombuffer(json.dumps(document).encode(), dtype=np.uint8)
+
+    change_file(tmp_path / JUDGED_FILE, without)
+    assert read_judged(tmp_path).split.unjudged.shape == (0, 2)
+
+
 def test_the_same_evaluation_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_judged(tmp_path / name, judged_of())
@@ -94,7 +106,9 @@ def test_the_digest_tells_data_apart_and_not_results() -> None:
     moved = replace(split, gt_boxes=split.gt_boxes + np.array([0, 0, 0, 1]))
     ignored = replace(split, gt_ignore=~split.gt_ignore)
     renamed = replace(split, class_names=("other", *split.class_names[1:]))
-    for changed in (moved, ignored, renamed):
+    unjudged = replace(split, unjudged=split.unjudged[1:])
+    assert len(split.unjudged)
+    for changed in (moved, ignored, renamed, unjudged):
         assert replace(judged, split=changed).digest() != judged.digest()
     assert replace(judged, sizes_hw=judged.sizes_hw + 1).digest() != judged.digest()
 
@@ -147,6 +161,11 @@ def in_document(key: str, value: object) -> Callable[[dict[str, Any]], None]:
         (in_document("class_names", ["a", "a", "b"]), "do not fit together"),
         (in_document("class_names", [1, 2, 3]), "class_names is no list of texts"),
         (in_document("file_names", "abc"), "file_names is no list of texts"),
+        (in_document("unjudged", [[0, 3]]), "a class that is not judged belongs to no image or is none"),
+        (in_document("unjudged", [[-1, 0]]), "a class that is not judged belongs to no image or is none"),
+        (in_document("unjudged", [[0, 1.5]]), "a class that is not judged belongs to no image or is none"),
+        (in_document("unjudged", [[0], [1, 2]]), "not the file of an evaluation"),
+        (in_document("unjudged", [[2**70, 0]]), "a class that is not judged belongs to no image or is none"),
         (in_document("context", [1]), "not the file of an evaluation"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,6 +65,17 @@ def test_the_empty_matrix(has_objects: bool, has_detections: bool, has_images: b
     assert (evaluation.voc07, evaluation.voc12, evaluation.ilsvrc) == (expected,) * 3
     assert evaluation.score_thresholds == {"cat": None, "dog": None}
     json.dumps(evaluation.to_metrics(), allow_nan=False)
+
+
+def test_the_blacklist_of_ilsvrc_counts_for_its_own_number_alone() -> None:
+    data = make_split([make_record(1, [(A, 0)]), make_record(2, [(A, 0)])])
+    found = {1: make_detections([(A, 0.5, 0)]), 2: make_detections([(NOWHERE, 0.75, 0)])}
+    whole = evaluate_detections(data, found)
+    evaluation = evaluate_detections(replace(data, unjudged=frozenset({(2, 0), (9, 0)})), found)
+    assert (whole.ilsvrc, evaluation.ilsvrc) == (0.25, 1.0)
+    assert (whole.coco, whole.voc12) == (evaluation.coco, evaluation.voc12)
+    assert whole.protocols["ilsvrc"].endswith("monotone curve, no blacklist of images")
+    assert evaluation.protocols["ilsvrc"].endswith("with its blacklist of 1 pairs of image and class")
 
 
 def test_metrics_are_json_without_minus_one() -> None:

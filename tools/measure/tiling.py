@@ -78,7 +78,7 @@ def put_together(data: DetectionData, folder: Path) -> DetectionData:
     """
     groups = [data.images[start : start + TOGETHER] for start in range(0, len(data.images), TOGETHER)]
     images = tuple(_montage(group, number, folder) for number, group in enumerate(groups, start=1))
-    return replace(data, root=folder, images=images)
+    return replace(data, root=folder, images=images, unjudged=frozenset())
 
 
 def _montage(records: Sequence[ImageRecord], number: int, folder: Path) -> ImageRecord:

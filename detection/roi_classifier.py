@@ -91,13 +91,16 @@ class RoiClassifier(nn.Module):
             )
             for context in self.contexts
         ]
-        logits, offsets = self.judge(pooled[0] if len(pooled) == 1 else torch.cat(pooled))
+        logits, offsets = self.judge(self.describe(pooled[0] if len(pooled) == 1 else torch.cat(pooled)))
         num_rois = sum(len(boxes) for boxes in boxes_per_image)
         return EnsembleOutput(logits[:, :num_rois], None if offsets is None else offsets[:, :num_rois])
 
-    def judge(self, pooled: Tensor) -> EnsembleOutput:
-        """Pooled features (T R, F, S, S), context after context -> what ``forward`` answers."""
-        features = torch.relu(self.trunk(self.conv(pooled).flatten(1)))  # (T R, hidden)
+    def describe(self, pooled: Tensor) -> Tensor:
+        """Pooled features (N, F, S, S) in any order -> what the members see of each, (N, hidden)."""
+        return torch.relu(self.trunk(self.conv(pooled).flatten(1)))
+
+    def judge(self, features: Tensor) -> EnsembleOutput:
+        """Described regions (T R, hidden), context after context -> what ``forward`` answers."""
         by_context = features.reshape(len(self.contexts), -1, features.shape[1])
         output: EnsembleOutput = self.heads(by_context)
         return output

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from queue import SimpleQueue
+from queue import LifoQueue
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ def engine_files(engine: str, file: Path) -> list[Path]:
 
 
 class ExportedDetector:
-    """Detects with an exported file; several threads may ask it at once.
+    """Detects with an exported file; several threads may ask it, and those beyond its lanes wait their turn.
 
     Args:
         run: Runs the graph.
@@ -186,7 +186,7 @@ def _open_openvino(path: Path, lanes: int) -> tuple[Run, str]:
     shares = {"PERFORMANCE_HINT": "LATENCY"} if lanes == 1 else {"NUM_STREAMS": lanes}
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", **shares})
     names = [output.get_any_name() for output in compiled.outputs]
-    free: SimpleQueue[Any] = SimpleQueue()
+    free: LifoQueue[Any] = LifoQueue()  # one that asks alone has one request, which keeps what it saw last
     for _ in range(lanes):
         free.put(compiled.create_infer_request())
 

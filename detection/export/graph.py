@@ -111,8 +111,7 @@ class DetectionGraph(nn.Module):
 
     def _prepare(self, images: Tensor, scaled: Tensor) -> Tensor:
         """Scaled, padded pixels (B, 3, h, w) as floats from 0 to 255."""
-        pixels = images.permute(0, 3, 1, 2).float()
-        pixels = scale_pixels(pixels, scaled)
+        pixels = scale_pixels(images.permute(0, 3, 1, 2), scaled)
         missing = (-scaled) % PAD_MULTIPLE
         # Zero is what an exporter can pad with, and tensors, not numbers, are what it can follow.
         sides = [0, missing[1], 0, missing[0]]
@@ -157,11 +156,18 @@ class DetectionGraph(nn.Module):
     def _look(self, classifier: RoiClassifier, pyramid: Sequence[Tensor], boxes: Tensor) -> EnsembleOutput:
         """(B, P, 4) boxes -> logits (M, B P, C + 1) and offsets (M, B P, C, 4)."""
         images = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand(boxes.shape[:2]).flatten()
-        regions = [enlarge(boxes.flatten(0, 1), context) for context in classifier.contexts]
-        return classifier.judge(torch.cat([self._pool(pyramid, each, images) for each in regions]))
+        seen = [self._pool(pyramid, enlarge(boxes.flatten(0, 1), context), images) for context in classifier.contexts]
+        described = classifier.describe(torch.cat([pooled for pooled, _ in seen]))
+        rows = torch.cat([places + number * images.shape[0] for number, (_, places) in enumerate(seen)])
+        return classifier.judge(described[rows])
 
-    def _pool(self, pyramid: Sequence[Tensor], regions: Tensor, images: Tensor) -> Tensor:
-        """(R, 4) regions -> (R, F, S, S): each pooled from the level that fits it, as ``pool_rois``."""
+    def _pool(self, pyramid: Sequence[Tensor], regions: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(R, 4) regions -> each pooled from the level that fits it, as ``pool_rois``, but level after level.
+
+        Returns:
+            (R, F, S, S), and the (R,) rows at which the regions stand there: what is said of them is put in order
+            again, as it is far less than what is seen.
+        """
         classifier = self.network.classifier
         rows = torch.cat([images[:, None].to(regions.dtype), regions], dim=1)
         levels = assign_levels(regions, classifier.strides)
@@ -172,7 +178,7 @@ class DetectionGraph(nn.Module):
             pooled.append(
                 roi_align(features, rows[here], size, 1 / stride, sampling_ratio=SAMPLES_PER_BIN, aligned=True)
             )
-        return torch.cat(pooled)[torch.cat(order).argsort()]
+        return torch.cat(pooled), torch.cat(order).argsort()
 
     def _score(self, regions: JudgedRegions) -> tuple[Tensor, Tensor]:
         """(B P, C) scores of all proposals and classes, and which of them count."""

@@ -1,11 +1,12 @@
-"""int8 by post-training quantisation: the convolutions of an OpenVINO graph in whole numbers, scaled on real images.
+"""int8 by post-training quantisation: the large layers of an OpenVINO graph in whole numbers, scaled on real images.
 
-NNCF looks at the activations of some training images and chooses the scale of each. Only convolutions are touched:
+NNCF looks at the activations of some training images and chooses the scale of each. Only the large layers are touched:
 boxes are judged, decoded, suppressed and scaled back in float32 as before.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,8 +24,13 @@ MAX_DROP = 0.005
 SUBSET = 300
 """Training images whose activations are looked at, at most; NNCF's own default."""
 
-_LEFT_ALONE = ("MatMul", "Multiply", "Add", "Subtract", "Divide", "ROIAlign", "Interpolate", "ReduceMean", "Gather")
+_LEFT_ALONE = ("Multiply", "Subtract", "Divide", "ROIAlign", "ReduceMean", "Gather")
 """Operations that NNCF would quantise too: of boxes, scores and pixels here, where 256 steps are too few."""
+
+_MOSTLY_LEFT_ALONE = ("Add", "MatMul")
+_LARGE = ("/pyramid/Add", "/trunk")
+"""How the names of those begin that are as large as convolutions: the sums of the pyramid's levels, and the layer of
+the region classifier that all heads share."""
 
 
 def quantize_openvino(source: Path, path: Path, document: ExportDocument, images: Iterable[Image]) -> None:
@@ -47,12 +53,16 @@ def quantize_openvino(source: Path, path: Path, document: ExportDocument, images
     # Images of one kind take only one branch of the scaling: NNCF would learn nothing of the other, and stop.
     branches = [op.get_function(way) for op in model.get_ops() if op.get_type_name() == "If" for way in (0, 1)]
     scaling = [op.get_friendly_name() for branch in branches for op in branch.get_ops()]
+    names = [op.get_friendly_name() for op in model.get_ops() if op.get_type_name() in _MOSTLY_LEFT_ALONE]
+    small = [name for name in names if not name.startswith(_LARGE)]
     quantized = nncf.quantize(
         model,
         nncf.Dataset(images, lambda image: image[None]),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=SUBSET,
-        ignored_scope=nncf.IgnoredScope(names=scaling, types=list(_LEFT_ALONE), validate=False),
+        ignored_scope=nncf.IgnoredScope(names=[*scaling, *small], types=list(_LEFT_ALONE), validate=False),
     )
+    # Models of NNCF's own that a thread would let go of: see engine._openvino_core.
+    gc.collect()
     quantized.set_rt_info(document.to_text(), [METADATA_KEY])
     save_openvino(quantized, path)

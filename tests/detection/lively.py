@@ -47,15 +47,16 @@ def liven_heads(network: DetectionNetwork, *, logits: float, offsets: float) -> 
             torch.nn.init.normal_(look.heads.offset_weight, std=offsets)
 
 
-def make_lively_network(**classifier: object) -> DetectionNetwork:
-    """An untrained network whose heads answer at random, so that there are many detections.
-
-    Args:
-        classifier: Settings of its classifier, other than those of ``tiny_config``.
-    """
+def lively_config(**classifier: object) -> Config:
+    """``tiny_config`` with other settings of the classifier."""
     values = tiny_config().model_dump(mode="json")
     values["classifier"] |= classifier
-    network = tiny_network(config_from_dict(values, schema=Config))
+    return config_from_dict(values, schema=Config)
+
+
+def make_lively_network(**classifier: object) -> DetectionNetwork:
+    """An untrained network of ``lively_config`` whose heads answer at random, so that there are many detections."""
+    network = tiny_network(lively_config(**classifier))
     torch.manual_seed(3)
     settle_statistics(network)
     with torch.no_grad():
@@ -67,11 +68,11 @@ def make_lively_network(**classifier: object) -> DetectionNetwork:
     return network
 
 
-def save_lively_model(folder: Path) -> Path:
+def save_lively_model(folder: Path, **classifier: object) -> Path:
     """The model file of such a network, in a folder."""
     torch.manual_seed(0)
-    header = ModelHeader(tiny_config().model_dump(mode="json"), CLASSES, (1, 7, 9), {})
-    save_model(folder / "model.safetensors", make_lively_network().state_dict(), header)
+    header = ModelHeader(lively_config(**classifier).model_dump(mode="json"), CLASSES, (1, 7, 9), {})
+    save_model(folder / "model.safetensors", make_lively_network(**classifier).state_dict(), header)
     return folder / "model.safetensors"
 
 

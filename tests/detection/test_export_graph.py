@@ -119,7 +119,7 @@ def test_nothing_found_and_few_allowed(lively_network: DetectionNetwork) -> None
 @pytest.mark.parametrize("scaled_hw", [(40, 60), (30, 45), (21, 70), (200, 100), (100, 150)])
 def test_scaling_is_opencvs(scaled_hw: tuple[int, int]) -> None:
     image = random_patches((100, 150))
-    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
     scaled = scale_pixels(pixels, torch.tensor(scaled_hw))[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(scaled, resize_exactly(image, scaled_hw), atol=0.01)
 

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from detection.structures import Detections
 
-THRESHOLDS = ("best", "precise")
+BEST = "best"
+THRESHOLDS = (BEST, "precise")
 """The thresholds of a class: that of the greatest F1, and the lowest at which the wanted precision is reached."""
 
 

@@ -6,7 +6,7 @@ Legend: B images of a batch.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, islice
@@ -36,8 +36,8 @@ BATCH = 4
 READ_AHEAD = 4
 """Images that are read while others are computed."""
 
-MOST_PIXELS = 150_000_000
-"""Pixels of the batches that are looked at side by side, half a gigabyte: four photographs of 48 million go alone."""
+PIXELS_OF_LANE = 100_000_000
+"""Pixels of a batch for which there is room side by side, 0.3 gigabytes: four photographs of 24 million."""
 
 
 def read_ahead(paths: Iterable[tuple[str, Location]]) -> Iterator[tuple[str, Image | InputError]]:
@@ -88,14 +88,15 @@ def detect_folder(
     left = [batch for batch in _batched(images) if any(journal.lacks(name) for name, _ in batch)]
     lanes = count_batch_lanes(len(images), detector.device)
     if detector.device.type == "cpu":
-        room = Room(MOST_PIXELS)
+        room = Room(lanes * PIXELS_OF_LANE)
 
         def work(batch: Sequence[tuple[str, Location]]) -> list[JournalEntry]:
             with room.taken(count_pixels([place for _, place in batch]) if lanes > 1 else 0):
                 return _answer(detector, [(name, read_or_fault(place)) for name, place in batch])
 
         # What waits are results, which are small: a batch of large images need not stop the others.
-        _note(side_by_side(work, left, lanes=lanes, waiting=8 * lanes), journal, heard)
+        with closing(side_by_side(work, left, lanes=lanes, waiting=8 * lanes, leaving=room.close)) as answers:
+            _note(answers, journal, heard)
     else:
         read = _batched(read_ahead(chain.from_iterable(left)))
         _note((_answer(detector, batch) for batch in read), journal, heard)
@@ -114,21 +115,19 @@ def detect_video(
     frames = _batched(read_frames(path, wanted=is_wanted))
     left = (batch for batch in frames if any(journal.lacks(name) for name, _ in batch))
     lanes = count_lanes(detector.device)
-    _note(side_by_side(lambda batch: _answer(detector, batch), left, lanes=lanes), journal, heard)
+    with closing(side_by_side(lambda batch: _answer(detector, batch), left, lanes=lanes)) as answers:
+        _note(answers, journal, heard)
 
 
 def _note(
-    answers: Generator[list[JournalEntry], None, None],
-    journal: Journal,
-    heard: Callable[[JournalEntry], None] | None,
+    answers: Iterable[Sequence[JournalEntry]], journal: Journal, heard: Callable[[JournalEntry], None] | None
 ) -> None:
     """Writes down what the journal lacks."""
-    with closing(answers):
-        for entry in chain.from_iterable(answers):
-            if journal.lacks(entry.file_name):
-                journal.append(entry)
-                if heard is not None:
-                    heard(entry)
+    for entry in chain.from_iterable(answers):
+        if journal.lacks(entry.file_name):
+            journal.append(entry)
+            if heard is not None:
+                heard(entry)
 
 
 def count_pixels(places: Iterable[Location]) -> int:
@@ -157,8 +156,9 @@ def _batched(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 
 def _answer(detector: ImageDetector, batch: Batch) -> list[JournalEntry]:
-    found = iter(detector.detect_images([image for _, image in batch if not isinstance(image, InputError)]))
+    read = {name: image for name, image in batch if not isinstance(image, InputError)}
+    found = dict(zip(read, detector.detect_images(list(read.values())), strict=True))
     return [
-        JournalEntry(name, None, str(image)) if isinstance(image, InputError) else JournalEntry(name, next(found))
+        JournalEntry(name, found.get(name), str(image) if isinstance(image, InputError) else None)
         for name, image in batch
     ]

@@ -21,9 +21,9 @@ from detection.claim import claim
 from detection.errors import InputError
 from detection.structures import Detections
 
-_SYNC_SECONDS = (
-    2.0  # A crash of the machine loses at most this much of what was appended, a kill of the process nothing.
-)
+# How often what was appended is forced to disk: a crash of the machine loses what came since, a kill of the process
+# nothing.
+_SYNC_SECONDS = 2.0
 _TOO_LARGE = 2**53
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -21,19 +21,32 @@ Result = TypeVar("Result")
 MOST_LANES = 4
 """More than these would wait for Python, which runs one thread at a time."""
 
+SERIAL = 0.4
+"""Share of a pass on one core that further cores do not shorten (docs/decisions.md, 54)."""
+
 CPU = torch.device("cpu")
 
 
 def count_lanes(device: torch.device = CPU) -> int:
-    """How many pieces of work a device does best at once: up to ``MOST_LANES`` that share all cores of a CPU evenly."""
+    """With how many pieces of work at once, ``MOST_LANES`` at most, a device gets most done; on a GPU with one."""
     if device.type != "cpu":
         return 1
     cores = torch.get_num_threads()
-    return max(range(1, min(cores, MOST_LANES) + 1), key=lambda lanes: (lanes > 1, lanes * (cores // lanes), lanes))
+    return max(range(1, min(cores, MOST_LANES) + 1), key=lambda lanes: lanes * _speed(cores // lanes))
+
+
+def _speed(cores: int) -> float:
+    """How much faster than on one core a pass is (Amdahl's law)."""
+    return 1 / (SERIAL + (1 - SERIAL) / cores)
 
 
 def side_by_side(
-    work: Callable[[Item], Result], items: Iterable[Item], *, lanes: int, waiting: int = 1
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    lanes: int,
+    waiting: int = 1,
+    leaving: Callable[[], object] = lambda: None,
 ) -> Generator[Result, None, None]:
     """``map(work, items)``, several at once in threads that share the cores.
 
@@ -44,12 +57,14 @@ def side_by_side(
         items: Taken one by one, a few ahead of the results; if this raises, what was taken before is answered first.
         lanes: How many at once, 1 or more; 1 works in this thread on all cores.
         waiting: How many items more are taken ahead; a slow one keeps the lanes waiting when as many are done.
+        leaving: Called at the end, also an early one, before what has begun is waited for.
 
     Yields:
         What ``work`` answers, in the order of the items; what it raises is raised at its turn.
     """
     if lanes == 1:
-        yield from map(work, items)
+        for item in items:
+            yield work(item)
         return
     cores, remaining = torch.get_num_threads(), iter(items)
     pool = ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(max(1, cores // lanes),))
@@ -68,13 +83,16 @@ def side_by_side(
             raise fault
     finally:
         try:
+            leaving()
             pool.shutdown(cancel_futures=True)
         finally:
             torch.set_num_threads(cores)  # the threads' number is in part that of the whole process
 
 
 class Room:
-    """Lets work in as long as there is room for what it holds in memory; what is too large comes in alone.
+    """Lets work in as long as there is room for what it holds in memory; nobody passes the one that waits at the door.
+
+    What is larger than the room comes in alone.
 
     Args:
         most: How much there is room for.
@@ -83,13 +101,22 @@ class Room:
     def __init__(self, most: int) -> None:
         self.most = most
         self._used = 0
+        self._is_closed = False
+        self._door = threading.Lock()
         self._changed = threading.Condition()
 
     @contextmanager
     def taken(self, amount: int) -> Iterator[None]:
-        """Waits for room, and keeps it for the time of the block."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._used or self._used + amount <= self.most)
+        """Waits for room, and keeps it for the time of the block.
+
+        Raises:
+            CancelledError: If the room was closed before.
+        """
+        # Who waits for much room stands in the door, or those who need less would go before it for ever.
+        with self._door, self._changed:
+            self._changed.wait_for(lambda: self._is_closed or not self._used or self._used + amount <= self.most)
+            if self._is_closed:
+                raise CancelledError
             self._used += amount
         try:
             yield
@@ -97,3 +124,9 @@ class Room:
             with self._changed:
                 self._used -= amount
                 self._changed.notify_all()
+
+    def close(self) -> None:
+        """Lets nothing more in: what waits ends."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()

@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Annotated
 
 import cv2
-import torch
 import typer
 from torch import Tensor
 
 from detection.atomic import atomic_path, remove_drafts, write_json
-from detection.calibration import THRESHOLDS, lowest_scores
+from detection.calibration import BEST, THRESHOLDS, lowest_scores
 from detection.data.remote import copy_out, is_uri
 from detection.errors import InputError
 from detection.exports import output_paths, write_csv, write_voc, write_yolo
-from detection.folder import count_batch_lanes
 from detection.image_detector import ImageDetector, ModelDetector
 from detection.journal import Journal, JournalEntry
 from detection.predictions import ImageDetections, write_coco
@@ -63,8 +61,14 @@ def detect(
     formats: Annotated[str, typer.Option(help="Results besides detections.json: any of csv,yolo,voc.")] = "coco",
     images: Annotated[bool, typer.Option("--images", help="Also draw the detections on the images.")] = False,
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Lowest score in csv, yolo, voc and pictures.")
-    ] = LOWEST_SCORE,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Lowest score in csv, yolo, voc and pictures.  [default: 0.3; of a calibrated model in one pass those "
+            "of --thresholds best]",
+        ),
+    ] = None,
     thresholds: Annotated[
         str | None,
         typer.Option(help="Lowest score class by class instead, as `multibox calibrate` chose it: best or precise."),
@@ -115,19 +119,13 @@ def detect(
     wanted = open_source(source)
     if images:
         wanted.check_pictures(out / PICTURES, source)
-    lanes = count_batch_lanes(wanted.total) if ray is None else 1
+    lanes = wanted.lanes if ray is None else 1
     loaded = load_models(
         console, models, engine=engine, device=device if ray is None else "cpu", cache=cache, lanes=lanes
     )
     detector = combine(loaded, tile=tile, tta=tta)
-    if thresholds is not None and detector is not loaded[0]:
-        raise InputError("--thresholds: they hold for one model in one pass; leave out --tile, --tta and other models")
-    lowest = _lowest_scores(loaded[0], threshold, thresholds)
-    if (thresholds is not None or threshold != LOWEST_SCORE) and not images and chosen <= {"coco"}:
-        console.print(
-            "note: thresholds have no effect here: detections.json holds every score; they are for csv, yolo, voc and "
-            "pictures (--formats csv, --images)"
-        )
+    for_people = images or not chosen <= {"coco"}
+    lowest = _lowest_scores(loaded[0], threshold, thresholds, alone=detector is loaded[0], needed=for_people)
     digests = [model_digest(model, engine) for model in models]
     settings = _identify(digests, source, tile=tile, tta=tta)
     work = partial(wanted.detect, detector)
@@ -213,21 +211,42 @@ def _parse_formats(text: str) -> set[str]:
     return chosen
 
 
-def _lowest_scores(detector: ModelDetector, threshold: float, kind: str | None) -> Tensor:
-    """(C,) lowest score of each class in results for people; ``threshold`` where the model has none of that kind.
+def _lowest_scores(
+    model: ModelDetector, threshold: float | None, kind: str | None, *, alone: bool, needed: bool
+) -> Tensor:
+    """(C,) lowest score of each class in results for people, and a line to the user where it is not what was asked for.
+
+    Args:
+        model: The first model.
+        threshold: What the user wants of all classes, or of those for which the model has no threshold.
+        kind: Which of the model's own the user wants; with neither, a calibrated model has its best.
+        alone: Whether this model answers by itself and in one pass: its thresholds hold for nothing else.
+        needed: Whether there will be results for people.
 
     Raises:
-        InputError: If the model was not calibrated or the kind is unknown.
+        InputError: If the kind is unknown, or the model was not calibrated, or it does not answer alone.
     """
-    if kind is None:
-        return torch.full((len(detector.class_names),), threshold, dtype=torch.float32)
-    if kind not in THRESHOLDS:
+    if kind is not None and kind not in THRESHOLDS:
         raise InputError(f"--thresholds: {kind} is not known; choose from {', '.join(THRESHOLDS)}")
-    if kind not in detector.thresholds:
+    if kind is not None and not alone:
+        raise InputError("--thresholds: they hold for one model in one pass; leave out --tile, --tta and other models")
+    if kind is not None and kind not in model.thresholds:
         raise InputError(
             f"--thresholds {kind}: this model has none; let `multibox calibrate MODEL DATA --split NAME` fit them"
         )
-    return lowest_scores(detector.thresholds[kind], missing=threshold)
+    if not needed and (threshold is not None or kind is not None):
+        console.print(
+            "note: thresholds have no effect here: detections.json holds every score; they are for csv, yolo, voc and "
+            "pictures (--formats csv, --images)"
+        )
+    if needed and threshold is None and kind is None and alone and BEST in model.thresholds:
+        kind = BEST
+        console.print(
+            "lowest score of each class: the best that `multibox calibrate` found (--threshold for one of all)"
+        )
+    missing = LOWEST_SCORE if threshold is None else threshold
+    own = [None] * len(model.class_names) if kind is None else model.thresholds[kind]
+    return lowest_scores(own, missing=missing)
 
 
 def _write_results(

@@ -12,10 +12,11 @@ from detection.data.remote import Location, is_uri, list_uri
 from detection.data.source import list_source, searched_folder
 from detection.data.video import count_frames, frame_name, is_video, missing_frames, read_frames
 from detection.errors import InputError
-from detection.folder import detect_folder, detect_video, read_or_fault
+from detection.folder import count_batch_lanes, detect_folder, detect_video, read_or_fault
 from detection.image_detector import ImageDetector
 from detection.journal import Journal, JournalEntry
 from detection.preprocess import Image
+from detection.side_by_side import count_lanes
 from detection.structures import Detections
 
 Heard = Callable[[JournalEntry], None]
@@ -32,6 +33,11 @@ class ImageFiles:
     def total(self) -> int:
         """How many there are."""
         return len(self.images)
+
+    @property
+    def lanes(self) -> int:
+        """How many threads will ask a detector at once on this machine's CPU."""
+        return count_batch_lanes(self.total)
 
     def detect(self, detector: ImageDetector, journal: Journal, heard: Heard) -> None:
         """Detects on every image that the journal does not hold yet."""
@@ -86,6 +92,11 @@ class VideoFrames:
 
     path: Path
     total: int
+
+    @property
+    def lanes(self) -> int:
+        """How many threads will ask a detector at once on this machine's CPU."""
+        return count_lanes()
 
     def detect(self, detector: ImageDetector, journal: Journal, heard: Heard) -> None:
         """Detects on every frame that the journal does not hold yet, up to the first that cannot be decoded."""

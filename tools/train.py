@@ -15,6 +15,7 @@ from detection.data.classes import UnknownClasses
 from detection.data.loader import steps_of_many, steps_per_epoch
 from detection.data.records import DetectionData
 from detection.errors import InputError
+from detection.evaluation.summary import overfull_warnings
 from detection.processes import launched_place
 from tools.cli import plain_console, run_alone
 from tools.crop_training import train_crop
@@ -77,6 +78,8 @@ def train(
         )
     validation_data = read_validation(data, val, training_data, drop_unknown) if val else None
     tell_many_epochs(settings, origins, minutes, num_images=len(training_data.images))
+    for warning in overfull_warnings(training_data, settings.postprocess.max_detections):
+        console.print(f"note: {warning}")
     start = train_crop if settings.classifier.form == "crop" else train_shared
     run_data = RunData(training_data, validation_data, note)
     start(out, settings, run_data, minutes=minutes, resume=resume, console=console)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -175,6 +177,74 @@ def test_pixels_are_counted_by_headers(tmp_path: Path) -> None:
     assert count_pixels([*images, tmp_path / "text.png", RemoteFile("s3://bucket", "a.png")]) == 30 * 30
 
 
+@pytest.mark.parametrize(("pixels_of_lane", "together"), [(BATCH * 900, 3), (BATCH * 300 - 1, 1)])
+def test_large_batches_wait_for_room(
+    pixels_of_lane: int, together: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "count_lanes", lambda device: 3)
+    monkeypatch.setattr(folder, "PIXELS_OF_LANE", pixels_of_lane)
+    images = [(f"{n}.png", save_image(tmp_path / f"{n}.png", random_pixels((30, 30), n))) for n in range(3 * BATCH)]
+    meeting = threading.Barrier(together)
+    inside = threading.Semaphore(together)
+
+    class Stub:
+        device = torch.device("cpu")
+
+        def detect_images(self, pictures: Sequence[Image]) -> list[Detections]:
+            assert inside.acquire(blocking=False)
+            meeting.wait(timeout=20)
+            time.sleep(0.01)
+            inside.release()
+            return [Detections.empty(picture.shape[:2]) for picture in pictures]
+
+    journal = Journal(tmp_path / "journal.jsonl", SETTINGS, resume=False)
+    detect_folder(cast("ImageDetector", Stub()), images, journal)
+    journal.close()
+    assert len(journal.done) == len(images)
+
+
+def test_what_waits_for_room_is_not_begun_when_a_run_ends_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "count_lanes", lambda device: 4)
+    monkeypatch.setattr(folder, "PIXELS_OF_LANE", 1)  # one batch at a time
+    images = [(f"{n}.png", save_image(tmp_path / f"{n}.png", random_pixels((30, 30), n))) for n in range(4 * BATCH)]
+    asked: list[int] = []
+    first_is_inside = threading.Event()
+
+    def pixels(places: Sequence[Path]) -> int:
+        assert places[0].name == "0.png" or first_is_inside.wait(20)
+        return 900
+
+    class Stub:
+        device = torch.device("cpu")
+
+        def detect_images(self, pictures: Sequence[Image]) -> list[Detections]:
+            asked.append(len(pictures))
+            first_is_inside.set()
+            time.sleep(0.3)  # the others come to the door
+            raise MemoryError
+
+    monkeypatch.setattr(folder, "count_pixels", pixels)
+    with pytest.raises(MemoryError):
+        detect_folder(cast("ImageDetector", Stub()), images, Journal(tmp_path / "j.jsonl", SETTINGS, resume=False))
+    assert len(asked) <= 2  # the next one went in as the first came out, two more stood at the door
+
+
+def test_a_detector_that_loses_an_image_is_told(tmp_path: Path) -> None:
+    images = [(f"{n}.png", save_image(tmp_path / f"{n}.png", random_pixels((30, 30), n))) for n in range(2)]
+
+    class Stub:
+        device = torch.device("cpu")
+
+        def detect_images(self, pictures: Sequence[Image]) -> list[Detections]:
+            return [Detections.empty(picture.shape[:2]) for picture in pictures[1:]]
+
+    journal = Journal(tmp_path / "journal.jsonl", SETTINGS, resume=False)
+    with pytest.raises(ValueError, match="zip"):
+        detect_folder(cast("ImageDetector", Stub()), images, journal)
+
+
 def test_a_short_folder_has_no_more_lanes_than_batches() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(4)
@@ -191,17 +261,27 @@ def test_a_run_of_several_cores_a_lane_goes_on_as_an_uninterrupted_one(tmp_path:
     detector = detector_of(make_lively_network(), Compute(torch.device("cpu"), torch.bfloat16))
     detector.prepare()
     before = torch.get_num_threads()
-    torch.set_num_threads(4)
+    torch.set_num_threads(6)  # three lanes of two, also for the batches that are left
+    shares: list[int] = []
+
+    class Recorder:
+        device = torch.device("cpu")
+
+        def detect_images(self, pictures: Sequence[Image]) -> list[Detections]:
+            shares.append(torch.get_num_threads())
+            return detector.detect_images(pictures)
+
     try:
-        detector.detect_images([random_patches((96, 72))] * BATCH)  # weights packed for four cores
+        detector.detect_images([random_patches((96, 72))] * BATCH)  # weights packed for six cores
         journals = [Journal(tmp_path / f"{name}.jsonl", SETTINGS, resume=False) for name in ("whole", "parts")]
         for journal, there in zip(journals, (0, BATCH + 1), strict=True):
             for entry in list(journals[0])[:there]:
                 journal.append(entry)
-            detect_folder(detector, images, journal)
+            detect_folder(cast("ImageDetector", Recorder()), images, journal)
             journal.close()
     finally:
         torch.set_num_threads(before)
+    assert shares == [2] * 5
     assert journals[0].path.read_bytes() == journals[1].path.read_bytes()
     assert all(entry.detections is not None and len(entry.detections) > 10 for entry in journals[0])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -53,10 +53,10 @@ def test_lanes_share_the_cores_and_give_them_back(lanes: int, share: int) -> Non
 
 
 @pytest.mark.usefixtures("four_cores")
-def test_lanes_share_all_cores_of_a_cpu_evenly() -> None:
+def test_as_many_lanes_as_get_most_done() -> None:
     assert count_lanes(torch.device("cuda")) == 1
-    # As many as use the most cores: of 6 all, as 3 x 2, and of 7 no more.
-    for cores, lanes in {1: 1, 2: 2, 3: 3, 4: 4, 5: 4, 6: 3, 7: 3, 8: 4, 12: 4, 16: 4}.items():
+    # 6 cores do more as 3 x 2 than as 4 x 1, 10 more as 4 x 2 than as 2 x 5.
+    for cores, lanes in {1: 1, 2: 2, 3: 3, 4: 4, 5: 4, 6: 3, 7: 3, 8: 4, 9: 4, 10: 4, 14: 4, 15: 4, 64: 4}.items():
         torch.set_num_threads(cores)
         assert count_lanes() == lanes, cores
 
@@ -92,7 +92,7 @@ def test_what_is_left_early_ends_what_has_begun_and_begins_nothing_more() -> Non
     assert next(results) == 0
     while len(begun) < 3:
         time.sleep(0.001)
-    threading.Timer(0.1, go_on.set).start()
+    threading.Timer(1.0, go_on.set).start()  # long after the pool has forgotten what waits
     results.close()
     assert sorted(begun) == sorted(ended) == [0, 1, 2]  # 3 and 4 were waiting
 
@@ -109,15 +109,14 @@ def test_what_was_taken_is_answered_before_items_fail(lanes: int) -> None:
     assert heard == [0, 1, 2, 3, 4]
 
 
-def test_work_that_needs_much_memory_waits_for_room_and_the_largest_goes_alone() -> None:
-    room, inside, most = Room(10), [0], [0]
+def test_room_holds_what_fits_and_what_is_larger_goes_alone() -> None:
+    room, inside = Room(10), [0]
     changed = threading.Lock()
 
     def work(amount: int) -> int:
         with room.taken(amount):
             with changed:
                 inside[0] += amount
-                most[0] = max(most[0], inside[0])
                 assert inside[0] <= 10 or inside[0] == amount
             time.sleep(0.005)
             with changed:
@@ -127,4 +126,41 @@ def test_work_that_needs_much_memory_waits_for_room_and_the_largest_goes_alone()
     amounts = [4, 6, 3, 25, 5, 5, 0, 9, 2, 25, 25, 1]
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(work, amounts)) == amounts
-    assert most[0] == 25
+
+
+def test_what_fits_is_inside_together() -> None:
+    room, meeting = Room(10), threading.Barrier(2, timeout=PATIENCE)
+
+    def work(amount: int) -> None:
+        with room.taken(amount):
+            meeting.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(work, [5, 5])) == [None, None]
+
+
+def test_nobody_overtakes_what_needs_much_room() -> None:
+    room, entered = Room(10), list[int]()
+
+    def work(amount: int) -> None:
+        with room.taken(amount):
+            entered.append(amount)
+
+    with room.taken(1), ThreadPoolExecutor(2) as pool, closing(room):
+        large = pool.submit(work, 10)
+        while not room._door.locked():
+            time.sleep(0.001)
+        small = pool.submit(work, 2)
+        time.sleep(0.05)
+        assert entered == []  # there is room for the second, but the first is before it
+        room.close()  # nothing more is let in
+        for waiting in (large, small):
+            with pytest.raises(CancelledError):
+                waiting.result(PATIENCE)
+    assert entered == []
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_stop_iteration_of_the_work_is_no_end_of_the_items(lanes: int) -> None:
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(side_by_side(next, [iter([1]), iter([])], lanes=lanes))

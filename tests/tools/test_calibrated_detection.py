@@ -66,8 +66,8 @@ def test_thresholds_of_each_class_cut_the_results_for_people(tmp_path: Path) -> 
     middle = float(found.scores[found.labels == 0].median())
     write_model(path, make_calibration((middle, None, 1.0)))
 
-    chosen = ("--formats", "csv", "--threshold", 0, "--device", "cpu")
-    assert run(path, photos, "--out", tmp_path / "out", *chosen, "--thresholds", "best") == 0
+    chosen = ("--formats", "csv", "--device", "cpu")
+    assert run(path, photos, "--out", tmp_path / "out", *chosen, "--threshold", 0, "--thresholds", "best") == 0
     with (tmp_path / "out" / "detections.csv").open(encoding="utf-8", newline="") as file:
         text = file.read()
     counts = [sum(name in row for row in csv.reader(text.splitlines())) for name in CLASSES]
@@ -77,6 +77,28 @@ def test_thresholds_of_each_class_cut_the_results_for_people(tmp_path: Path) -> 
     assert of_class[1] == counts[1] > 0  # no threshold of its own, so --threshold
     assert 0 < counts[0] < of_class[0]
     assert (counts[2], of_class[2] > 0) == (0, True)
+
+
+def test_a_calibrated_model_has_its_best_thresholds_by_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_image(tmp_path / "photos/a.png", random_pixels((70, 90)))
+    path = write_model(tmp_path / "m.safetensors", make_calibration((1.0, 1.0, 1.0)))
+
+    def num_rows(*options: object) -> int:
+        out = tmp_path / str(len(list(tmp_path.iterdir())))
+        assert run(path, tmp_path / "photos", "--out", out, "--formats", "csv", "--device", "cpu", *options) == 0
+        return len((out / "detections.csv").read_text(encoding="utf-8").splitlines()) - 1
+
+    told = "lowest score of each class: the best that `multibox calibrate` found"
+    assert num_rows() == 0
+    assert told in capsys.readouterr().out
+    assert num_rows("--threshold", 0.0) > 0
+    assert told not in capsys.readouterr().out
+    num_rows("--tta")
+    assert told not in capsys.readouterr().out  # they are of its own scores in one pass
+    assert run(path, tmp_path / "photos", "--out", tmp_path / "json", "--device", "cpu") == 0
+    assert told not in capsys.readouterr().out  # detections.json holds every score
 
 
 def test_thresholds_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -177,7 +177,10 @@ def _openvino_core() -> Any:
     unmaps it when the last model and core are gone. If another thread lets go of them, the first keeps the address, and
     the next signal that has a handler (an interrupt, the end of a child process) ends the process.
     """
-    return needed("openvino", "openvino").Core()
+    openvino = needed("openvino", "openvino")
+    # Makes its table of numpy's types: two threads that do so at once wait for each other for ever.
+    openvino.Type.u8.to_dtype()
+    return openvino.Core()
 
 
 def _open_openvino(path: Path, lanes: int) -> tuple[Run, str]:

@@ -100,6 +100,30 @@ def test_a_process_survives_an_interrupt_after_a_thread_let_go_of_a_detector(exp
     assert (ended.returncode, ended.stdout) == (0, "stopping\n"), ended.stderr
 
 
+FIRST_QUESTIONS_AT_ONCE = """
+import sys, threading
+from pathlib import Path
+import openvino
+from detection.export.engine import load_exported
+sys.setswitchinterval(1e-6)
+load_exported(Path(sys.argv[1]), lanes=2)
+meeting = threading.Barrier(2)
+def ask():  # what each question begins with
+    meeting.wait()
+    openvino.Type.u8.to_dtype()
+threads = [threading.Thread(target=ask) for _ in range(2)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print("answered")
+"""
+
+
+@pytest.mark.parametrize("exported", ["openvino"], indirect=True)
+def test_the_first_questions_of_a_process_may_come_at_once(exported: Path) -> None:
+    command = [sys.executable, "-c", FIRST_QUESTIONS_AT_ONCE, exported]
+    assert subprocess.run(command, capture_output=True, text=True, check=False, timeout=40).stdout == "answered\n"
+
+
 def test_a_batch_and_any_size_in_the_order_given(exported: Path) -> None:
     detector, source = load_exported(exported), detector_of(make_lively_network())
     images = [random_patches(size_hw, seed) for seed, size_hw in enumerate([*SIZES, *SIZES])]

@@ -71,9 +71,7 @@ def calibrate(
     fit = fit_calibration(classes, num_images, precision=precision, fitted_on=about)
     save_model(target, tensors, replace(header, calibration=fit.calibration.to_header(header.class_names)))
     _show(fit, precision)
-    console.print(
-        f"written: {target}; use it with multibox detect {target} SOURCE --out DIR --formats csv --thresholds best"
-    )
+    console.print(f"written: {target}; use it with multibox detect {target} SOURCE --out DIR --formats csv")
     console.print(f"judge it on other images than those of {split!r}, which its thresholds were chosen on")
 
 

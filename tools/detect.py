@@ -15,6 +15,7 @@ from torch import Tensor
 
 from detection.atomic import atomic_path, remove_drafts, write_json
 from detection.calibration import BEST, THRESHOLDS, lowest_scores
+from detection.data.raw import first_names
 from detection.data.remote import copy_out, is_uri
 from detection.errors import InputError
 from detection.exports import output_paths, write_csv, write_voc, write_yolo
@@ -239,14 +240,21 @@ def _lowest_scores(
             "note: thresholds have no effect here: detections.json holds every score; they are for csv, yolo, voc and "
             "pictures (--formats csv, --images)"
         )
-    if needed and threshold is None and kind is None and alone and BEST in model.thresholds:
-        kind = BEST
-        console.print(
-            "lowest score of each class: the best that `multibox calibrate` found (--threshold for one of all)"
-        )
     missing = LOWEST_SCORE if threshold is None else threshold
+    if needed and threshold is None and kind is None and BEST in model.thresholds:
+        kind = BEST if alone else None
+        console.print(_told_of_thresholds(model, kind))
     own = [None] * len(model.class_names) if kind is None else model.thresholds[kind]
     return lowest_scores(own, missing=missing)
+
+
+def _told_of_thresholds(model: ModelDetector, kind: str | None) -> str:
+    """Which scores a calibrated model's results for people begin at if the user says nothing."""
+    if kind is None:
+        return f"lowest score: {LOWEST_SCORE}; the thresholds of a calibrated model hold for itself alone in one pass"
+    without = [name for name, value in zip(model.class_names, model.thresholds[kind], strict=True) if value is None]
+    others = f", {LOWEST_SCORE} for {first_names(without)}" if without else ""
+    return f"lowest score of each class: the best that `multibox calibrate` found{others} (--threshold for one of all)"
 
 
 def _write_results(

@@ -78,8 +78,8 @@ def train(
         )
     validation_data = read_validation(data, val, training_data, drop_unknown) if val else None
     tell_many_epochs(settings, origins, minutes, num_images=len(training_data.images))
-    for warning in overfull_warnings(training_data, settings.postprocess.max_detections):
-        console.print(f"note: {warning}")
+    if not resume:
+        tell_overfull(settings, training_data)
     start = train_crop if settings.classifier.form == "crop" else train_shared
     run_data = RunData(training_data, validation_data, note)
     start(out, settings, run_data, minutes=minutes, resume=resume, console=console)
@@ -93,6 +93,15 @@ def tell_idle(origins: Mapping[str, str], *, minutes: float | None, val: str | N
     for name, purpose in idle.items():
         if origins[name] != DEFAULT and not origins[name].startswith("preset "):
             console.print(f"note: {name} has no effect here: it is for runs {purpose}")
+
+
+def tell_overfull(config: Config, data: DetectionData) -> None:
+    """Says so if images hold more objects than the detector can find in one: that is settled with the training."""
+    limit = config.postprocess.max_detections
+    if config.proposals.method in ("multibox", "multibox-fc"):
+        limit = min(limit, config.proposals.num_detect)  # a region gives one detection of a class, seldom more than one
+    for warning in overfull_warnings(data, limit):
+        console.print(f"note: {warning}")
 
 
 def tell_many_epochs(config: Config, origins: Mapping[str, str], minutes: float | None, *, num_images: int) -> None:

@@ -150,8 +150,7 @@ def parse_line(
     """Reads one line of a label file.
 
     Args:
-        line: ``class cx cy w h``, which a score may follow, as in the results of a detector, or a class and a polygon;
-            anything else may come.
+        line: ``class cx cy w h`` or a class and a polygon; anything else may come.
         label_of_id: The known class numbers and their labels.
         keypoint_numbers: How many numbers of keypoints follow a box; where some do, there are no polygons.
 
@@ -165,8 +164,7 @@ def parse_line(
     if class_id not in label_of_id:
         return f"has class {class_id:g}, expected one of {first_names([str(number) for number in label_of_id], 10)}"
     label = label_of_id[int(class_id)]
-    has_score = len(numbers) == _BOX_NUMBERS + 1 and 0 <= numbers[-1] <= 1 and not keypoint_numbers
-    if has_score or len(numbers) in (_BOX_NUMBERS, _BOX_NUMBERS + keypoint_numbers):
+    if len(numbers) in (_BOX_NUMBERS, _BOX_NUMBERS + keypoint_numbers):
         return label, (numbers[0], numbers[1], numbers[2], numbers[3])
     if keypoint_numbers:
         return (

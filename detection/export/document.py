@@ -82,7 +82,7 @@ class ExportDocument:
         if not (
             all(isinstance(text, str) for text in texts)
             and all(type(number) is int and number > 0 for number in counts)
-            and all(score is None or type(score) in (int, float) for score in scores)
+            and all(score is None or (type(score) in (int, float) and 0 <= score <= 1) for score in scores)
         ):
-            raise ValueError("a field of its document has another type than ours have")
+            raise ValueError("a field of its document has another type than ours have, or is no score from 0 to 1")
         return read

@@ -5,6 +5,7 @@ Legend: B images of one size.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,8 @@ from detection.structures import Detections
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 Run = Callable[[npt.NDArray[np.uint8]], Arrays]
 """(B, H, W, 3) uint8 -> the outputs of the graph by name."""
+
+_LOCK = threading.Lock()
 
 ENGINE_FILES = {"torch": MODEL_NAME, "openvino": "model.xml", "onnx": "model.onnx"}
 """Engine -> the file it reads, in a folder of a run or of an export; its suffix tells files of other names apart."""
@@ -169,8 +172,13 @@ def _open_onnx(path: Path, lanes: int) -> tuple[Run, str]:
     return run, session.get_modelmeta().custom_metadata_map[METADATA_KEY]
 
 
-@cache
 def _openvino_core() -> Any:
+    with _LOCK:
+        return _make_openvino_core()
+
+
+@cache
+def _make_openvino_core() -> Any:
     """One core for as long as the process lives.
 
     Where there is AMX, OpenVINO gives the thread that opens the first model a stack for signal handlers of its own, and

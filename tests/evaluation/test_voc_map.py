@@ -109,6 +109,9 @@ def test_equals_the_devkits_in_plain_loops(seed: int) -> None:
         voc_naive = naive.voc_curve(*naive_rows(data, detections, label))
         blacklist = {row for row, record in enumerate(data.images) if (record.image_id, label) in data.unjudged}
         ilsvrc_naive = naive.ilsvrc_curve(*naive_rows(data, detections, label), blacklist)
+        truths, _ = naive_rows(data, detections, label)
+        num_judged = sum(not truth.difficult and truth.image not in blacklist for truth in truths)
+        assert ilsvrc.num_gt == num_judged
         assert list(zip(voc.recall.tolist(), voc.precision.tolist(), strict=True)) == voc_naive
         assert list(zip(ilsvrc.recall.tolist(), ilsvrc.precision.tolist(), strict=True)) == ilsvrc_naive
         if boxes.num_gt:
@@ -116,7 +119,7 @@ def test_equals_the_devkits_in_plain_loops(seed: int) -> None:
             assert average_precision_voc12(voc) == pytest.approx(naive.area_under(voc_naive), abs=1e-12)
         else:
             assert average_precision_voc12(voc) is None
-        if ilsvrc.num_gt:
+        if num_judged:
             assert average_precision_voc12(ilsvrc) == pytest.approx(naive.area_under(ilsvrc_naive), abs=1e-12)
         else:
             assert average_precision_voc12(ilsvrc) is None

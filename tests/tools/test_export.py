@@ -96,7 +96,7 @@ signal.raise_signal(signal.SIGINT)
 def test_a_process_survives_an_interrupt_after_a_thread_let_go_of_a_detector(exported: Path) -> None:
     """Fails only where there is AMX: elsewhere OpenVINO leaves the stack of signal handlers alone."""
     command = [sys.executable, "-c", LET_GO_IN_A_THREAD, exported]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (ended.returncode, ended.stdout) == (0, "stopping\n"), ended.stderr
 
 

@@ -23,10 +23,11 @@ from detection.errors import InputError
 from detection.losses import TrainingObjective
 from detection.training_log import TrainingLog
 from tests.builders import toy_images, write_coco, write_voc
+from tests.evaluation.splits import make_record, make_split
 from tests.tools.running import run_main as run
 from tests.tools.tiny_run import TINY
 from tools.following import stopping_on_signals
-from tools.train import tell_idle, tell_many_epochs
+from tools.train import tell_idle, tell_many_epochs, tell_overfull
 
 
 def test_train_fills_the_run_folder(model: Path) -> None:
@@ -352,3 +353,22 @@ def test_signals_ask_for_a_stop_and_handlers_come_back(number: signal.Signals) -
         os.kill(os.getpid(), number)
     assert heard == ["stop"]
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit"),
+    [
+        ([], None),
+        (["postprocess.max_detections=2"], 2),
+        (["proposals.num_detect=1"], 1),
+        (["proposals.num_detect=1", "proposals.method=selective-search"], None),
+    ],
+)
+def test_images_with_more_objects_than_can_be_found_are_told_beforehand(
+    settings: list[str], limit: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = (0.0, 0.0, 9.0, 9.0)
+    tell_overfull(load_config("default", settings, schema=Config), make_split([make_record(1, [(box, 0)] * 3)]))
+    said = capsys.readouterr().out
+    assert (said == "") == (limit is None)
+    assert limit is None or f"1 image(s) hold more than {limit} objects (image1.jpg holds 3)" in " ".join(said.split())

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from detection.data.classes import check_class_table
-from detection.data.ilsvrc_blacklist import read_blacklist
+from detection.data.ilsvrc_blacklist import MAX_DIGITS, read_blacklist
 from detection.data.image import find_images
 from detection.data.raw import (
     ListedImage,
@@ -228,7 +228,8 @@ def _number_val_images(root: Path, images: Sequence[ListedImage]) -> dict[int, i
     if not image_ids or not is_file(list_file):
         return {}
     numbered = ((_SECOND_COLUMN.search(line), f"{_VAL}/{_name_in(line)}{_SUFFIX}") for line in _lines_of(list_file))
-    return {int(number[1]): image_ids[name] for number, name in numbered if number and name in image_ids}
+    short = ((number[1], name) for number, name in numbered if number and len(number[1]) <= MAX_DIGITS)
+    return {int(number): image_ids[name] for number, name in short if name in image_ids}
 
 
 def _list_folder(root: Path, split: str) -> list[str]:

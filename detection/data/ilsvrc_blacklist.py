@@ -12,6 +12,9 @@ from pathlib import Path
 
 from detection.data.records import Finding
 
+MAX_DIGITS = 9
+"""Of an image's number; Python refuses to read one of thousands."""
+
 _FILES = "devkit/data/ILSVRC*_det_validation_blacklist.txt"
 
 
@@ -35,7 +38,7 @@ def read_blacklist(
     pairs, findings = [], []
     for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         fields = line.split()
-        if len(fields) == 2 and fields[0].isdecimal():
+        if len(fields) == 2 and fields[0].isdecimal() and len(fields[0]) <= MAX_DIGITS:
             image_id, label = image_ids.get(int(fields[0])), label_of.get(fields[1])
             if image_id is not None and label is not None:
                 pairs.append((image_id, label))

@@ -259,7 +259,7 @@ def _pairs(document: Mapping[str, Any], below: tuple[int, int]) -> Ints:
     pairs = np.asarray(document.get(_UNJUDGED) or np.zeros((0, 2), np.int64))
     if pairs.dtype.kind != "i" or pairs.shape[1:] != (2,) or not ((pairs >= 0) & (pairs < below)).all():
         raise ValueError("a class that is not judged belongs to no image or is none")
-    return pairs
+    return pairs.astype(np.int64)
 
 
 def _texts(document: Mapping[str, Any], key: str) -> tuple[str, ...]:

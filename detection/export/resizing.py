@@ -41,7 +41,7 @@ def scale_pixels(pixels: Tensor, size_hw: Tensor) -> Tensor:
     """Scales (B, 3, H, W) uint8 pixels as ``detection.preprocess.resize_exactly``, to a (2,) int64 height and width.
 
     Bilinear, or averaging where the image shrinks by more than half. Pixels are chosen as bytes and weighed as floats:
-    in OpenVINO that takes half the time of its own operator, which has to be given floats of the whole image.
+    OpenVINO's own operator has to be given floats of the whole image, which takes longer (docs/decisions.md, 57).
 
     Returns:
         (B, 3, h, w) float32.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from detection.data.classes import check_class_table
-from detection.data.ilsvrc_blacklist import MAX_DIGITS, read_blacklist
+from detection.data.ilsvrc_blacklist import read_blacklist, read_number
 from detection.data.image import find_images
 from detection.data.raw import (
     ListedImage,
@@ -102,8 +102,9 @@ def read_synsets(root: Path) -> tuple[Synset, ...]:
     synsets = []
     for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         fields = line.split(maxsplit=2)
-        if len(fields) == 3 and fields[1].isdecimal():
-            synsets.append(Synset(fields[0], int(fields[1]), fields[2].strip()))
+        category_id = read_number(fields[1]) if len(fields) == 3 else None
+        if category_id is not None:
+            synsets.append(Synset(fields[0], category_id, fields[2].strip()))
         elif fields:
             expected = "a synset id, a number and a name, as in 'n02672831 1 accordion'"
             raise InputError(f"{path}: line {number} is '{line[:60]}', expected {expected}; correct it")
@@ -227,9 +228,13 @@ def _number_val_images(root: Path, images: Sequence[ListedImage]) -> dict[int, i
     list_file = root / _LISTS / f"{_VAL}.txt"
     if not image_ids or not is_file(list_file):
         return {}
-    numbered = ((_SECOND_COLUMN.search(line), f"{_VAL}/{_name_in(line)}{_SUFFIX}") for line in _lines_of(list_file))
-    short = ((number[1], name) for number, name in numbered if number and len(number[1]) <= MAX_DIGITS)
-    return {int(number): image_ids[name] for number, name in short if name in image_ids}
+    numbers = {}
+    for line in _lines_of(list_file):
+        column, name = _SECOND_COLUMN.search(line), f"{_VAL}/{_name_in(line)}{_SUFFIX}"
+        number = read_number(column[1]) if column else None
+        if number is not None and name in image_ids:
+            numbers[number] = image_ids[name]
+    return numbers
 
 
 def _list_folder(root: Path, split: str) -> list[str]:

@@ -12,9 +12,6 @@ from pathlib import Path
 
 from detection.data.records import Finding
 
-MAX_DIGITS = 9
-"""Of an image's number; Python refuses to read one of thousands."""
-
 _FILES = "devkit/data/ILSVRC*_det_validation_blacklist.txt"
 
 
@@ -38,8 +35,9 @@ def read_blacklist(
     pairs, findings = [], []
     for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         fields = line.split()
-        if len(fields) == 2 and fields[0].isdecimal() and len(fields[0]) <= MAX_DIGITS:
-            image_id, label = image_ids.get(int(fields[0])), label_of.get(fields[1])
+        image_number = read_number(fields[0]) if len(fields) == 2 else None
+        if image_number is not None:
+            image_id, label = image_ids.get(image_number), label_of.get(fields[1])
             if image_id is not None and label is not None:
                 pairs.append((image_id, label))
         elif fields:
@@ -47,3 +45,8 @@ def read_blacklist(
             file = path.relative_to(root).as_posix()
             findings.append(Finding("bad-blacklist-line", file, message, "correct or delete it; passed over"))
     return tuple(pairs), findings
+
+
+def read_number(text: str) -> int | None:
+    """A number as the devkit's files have them, from 0 and of nine digits at most; None for anything else."""
+    return int(text) if text.isdecimal() and len(text) <= 9 else None  # of thousands of digits Python reads none

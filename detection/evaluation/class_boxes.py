@@ -50,6 +50,8 @@ class ClassBoxes:
 
     def without(self, images: Ints) -> ClassBoxes:
         """The boxes that lie in no image of these, (N,) indices in the split."""
+        if not len(images):
+            return self
         gt, found = ~np.isin(self.gt_image, images), ~np.isin(self.image, images)
         truth = (self.gt_boxes[gt], self.gt_ignore[gt], self.gt_image[gt])
         return ClassBoxes(*truth, self.boxes[found], self.scores[found], self.image[found])
@@ -121,9 +123,9 @@ class SplitBoxes:
         truth = (self.gt_boxes[gt_rows], self.gt_ignore[gt_rows], self.gt_image[gt_rows])
         return ClassBoxes(*truth, self.boxes[rows], self.scores[rows], self.image[rows])
 
-    def of_ilsvrc_class(self, label: int) -> ClassBoxes:
-        """The boxes of one class on the images where ILSVRC's devkit judges it."""
-        return self.of_class(label).without(self.unjudged[self.unjudged[:, 1] == label, 0])
+    def unjudged_images(self, label: int) -> Ints:
+        """(N,) indices of the images on which ILSVRC's devkit does not judge a class."""
+        return self.unjudged[self.unjudged[:, 1] == label, 0]
 
     def by_image(self, chosen: Bools) -> Iterator[tuple[Ints, Ints]]:
         """Yields the rows (d,) of the chosen detections of each image that has any, and of its ground truths (g,).

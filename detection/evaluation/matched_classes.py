@@ -67,16 +67,15 @@ def match_split(
             order of the split.
         max_detections: Detections that COCO counts per image and class.
     """
-    labels = range(split.num_classes)
-    boxes = [split.of_class(label) for label in labels]
+    boxes = [split.of_class(label) for label in range(split.num_classes)]
     objects = [_objects_of(each) for each in boxes]
-    of_ilsvrc = [split.of_ilsvrc_class(label) for label in labels]
+    of_ilsvrc = [each.without(split.unjudged_images(label)) for label, each in enumerate(boxes)]
     return MatchedSplit(
         class_names=split.class_names,
         num_images=split.num_images,
         coco=_match_coco(split, objects, image_ids=image_ids, max_detections=max_detections),
-        voc=tuple(_of_devkit(boxes[label], match_voc(boxes[label]), objects[label]) for label in labels),
-        ilsvrc=tuple(_of_devkit(each, match_ilsvrc(each), _objects_of(each)) for each in of_ilsvrc),
+        voc=tuple(_of_devkit(each, match_voc(each)) for each in boxes),
+        ilsvrc=tuple(_of_devkit(each, match_ilsvrc(each)) for each in of_ilsvrc),
     )
 
 
@@ -85,9 +84,9 @@ def _objects_of(boxes: ClassBoxes) -> Ints:
     return boxes.gt_image[~boxes.gt_ignore]
 
 
-def _of_devkit(boxes: ClassBoxes, matches: Matches, gt_image: Ints) -> MatchedClass:
+def _of_devkit(boxes: ClassBoxes, matches: Matches) -> MatchedClass:
     """The matches of a devkit, which knows one threshold."""
-    return MatchedClass(boxes.image, matches.correct[None], matches.ignored[None], gt_image)
+    return MatchedClass(boxes.image, matches.correct[None], matches.ignored[None], _objects_of(boxes))
 
 
 def _match_coco(

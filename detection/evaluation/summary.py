@@ -263,7 +263,7 @@ def _evaluate_class(
         ap50=coco.ap50[label],
         voc07=average_precision_voc07(devkit),
         voc12=average_precision_voc12(devkit),
-        ilsvrc=average_precision_voc12(precision_recall(match_ilsvrc(split.of_ilsvrc_class(label)))),
+        ilsvrc=average_precision_voc12(precision_recall(match_ilsvrc(boxes.without(split.unjudged_images(label))))),
         num_gt=boxes.num_gt,
         num_detections=len(boxes.scores),
         ap_by_size={name: values[label] for name, values in coco.ap_by_band.items()},

@@ -115,7 +115,7 @@ def match_ilsvrc(boxes: ClassBoxes) -> Matches:
 
     The bound min(0.5, wh / ((w + 10)(h + 10))) is lower for small objects (square side below 24.1 pixels).
 
-    The devkit's blacklist is left out before (``SplitBoxes.of_ilsvrc_class``). It knows no ignored objects: a detection
+    The devkit's blacklist is left out before (``SplitBoxes.unjudged_images``). It knows no ignored objects: a detection
     that finds no free ground truth but passes the bound of an ignored one is ignored.
     """
     gt_index = np.full(len(boxes.scores), -1)

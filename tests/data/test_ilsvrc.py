@@ -134,6 +134,7 @@ def test_synset_that_the_devkit_does_not_know_is_left_out_once_told(root: Path) 
         ("", "names no class"),
         ("n1 1 cat\nn2 2\n", "line 2 is 'n2 2', expected a synset id, a number and a name, as in 'n02672831 1 accord"),
         ("n1 first cat\n", "line 1 is 'n1 first cat', expected a synset id, a number"),
+        (f"n1 {'9' * 5000} cat\n", f"line 1 is 'n1 {'9' * 57}', expected a synset id, a number"),
         ("n1 1 cat\nn2 1 dog\n", "class id 1 stands more than once"),
         ("n1 1 cat\nn2 2 cat\n", "class name cat stands more than once"),
         ("n1 1 cat\nn1 2 dog\n", "synset n1 stands more than once"),

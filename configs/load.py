@@ -156,14 +156,24 @@ def _apply(override: str, settings: _Settings) -> None:
     if faults:
         settings.faults.extend(faults)
         return
+    _write(settings, parts, value)
+
+
+def _write(settings: _Settings, path: Sequence[str], value: object) -> None:
+    """Writes a value, or those of a section in braces, whose other values stay as they are."""
     node = settings.values
-    for part in parts[:-1]:
+    for part in path[:-1]:
         child = node.setdefault(part, {})
         if not isinstance(child, dict):
             return  # the file gives this section a bare value, and the schema will say so
         node = child
-    node[parts[-1]] = value
-    settings.origins[".".join(parts)] = "--set"
+    before = node.get(path[-1], {} if value else None)
+    if isinstance(value, Mapping) and isinstance(before, Mapping):
+        for name, each in value.items():
+            _write(settings, [*path, str(name)], each)
+    else:
+        node[path[-1]] = value
+        settings.origins[".".join(path)] = "--set"
 
 
 def _leaves(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

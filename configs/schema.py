@@ -225,7 +225,10 @@ class AugmentConfig(Section):
     )
     iou_crop: Share = Field(default=0.5, description="Probability of a crop that keeps at least one object (SSD's).")
     many_epochs: int = Field(
-        default=80, ge=0, description="Passes (and 1,500 steps) from which a training has mosaics and crops; 0: any."
+        default=80,
+        ge=0,
+        description="Passes (and 1,500 steps) from which a training has mosaics and crops in full; half as many have "
+        "none, in between a part; 0: any.",
     )
 
     @field_validator("scale")

@@ -11,6 +11,11 @@ from detection.errors import InputError
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
+def precision_name(precision: torch.dtype) -> str:
+    """The inverse of ``PRECISIONS``."""
+    return str(precision).removeprefix("torch.")
+
+
 class Compute(NamedTuple):
     """Where to compute, and in which precision."""
 

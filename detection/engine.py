@@ -36,6 +36,9 @@ from detection.training_task import (
 BAD_BATCH_NAME = "bad_batch.safetensors"
 """Beside the state: the batch whose loss was not a number."""
 
+MOST_BLANKS = 8
+"""Batches in a row without an image that can be read, at which training stops."""
+
 BATCH_FORMAT = "multibox-rcnn batch 1"
 
 
@@ -79,6 +82,7 @@ class Trainer(Generic[Network]):
         self._peaks = [group["lr"] for group in task.optimizer.param_groups]
         self.step = 0
         self.unreadable: dict[str, str] = {}
+        self._blanks = 0  # batches in a row
         self._evaluated_at = -1
         self._evaluation_seconds = self._evaluation_seconds_before = 0.0
         self._seconds_before = 0.0
@@ -133,6 +137,8 @@ class Trainer(Generic[Network]):
 
         Raises:
             NonFiniteLossError: If a loss or a gradient is not finite; the weights are those of the step before.
+            InputError: If ``MOST_BLANKS`` batches in a row have no image that can be read; the state that was saved
+                last is of before.
         """
         self.budget.start(self._seconds_before)
         saved_at = time.monotonic()
@@ -141,11 +147,12 @@ class Trainer(Generic[Network]):
             progress, stop = self._agree(self.budget.progress(self.step), self._stop_requested)
             if progress >= 1 or stop:
                 break
+            self._refuse_nothing_but_blanks(batch)
             listener(self._timed_step(batch, progress))
             epoch, done = divmod(self.step, self.source.steps_per_epoch)
             if evaluate is not None and done == 0 and epoch % evaluate_every == 0 and self._can_afford_evaluation():
                 self._evaluate(evaluate)
-            if time.monotonic() - saved_at > self.settings.checkpoint_seconds:
+            if time.monotonic() - saved_at > self.settings.checkpoint_seconds and not self._blanks:
                 self.save()
                 saved_at = time.monotonic()
         finished = progress >= 1
@@ -153,6 +160,16 @@ class Trainer(Generic[Network]):
             self._evaluate(evaluate)
         self.save()
         return finished
+
+    def _refuse_nothing_but_blanks(self, batch: TrainingBatch) -> None:
+        """Stops where the images are gone (a drive, a network): blanks would undo what was learnt."""
+        self._blanks = self._blanks + 1 if batch.is_blank else 0
+        if self._blanks == MOST_BLANKS:
+            reason = next(iter(batch.errors.values()))
+            raise InputError(
+                f"{reason}: the {MOST_BLANKS} last batches had no image that could be read, so training stopped; make "
+                f"the images readable again and go on with --resume"
+            )
 
     def _agree(self, progress: float, flag: bool) -> tuple[float, bool]:
         """What all processes go by, as their clocks differ: the progress of the first, and whether any set the flag."""

@@ -39,6 +39,10 @@ class ModelDetector(ImageDetector, Protocol):
     """One trained model in one pass, whichever engine runs it."""
 
     @property
+    def precision(self) -> torch.dtype:
+        """Of the layers."""
+
+    @property
     def max_detections(self) -> int:
         """Detections of an image at most."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -67,29 +68,27 @@ def read_detections(path: Path, data: DetectionData) -> ReadDetections:
     """
     ids, where = results_ids(path, data), f"{path}: row "
     places = {record.image_id: place for place, record in enumerate(data.images)}
-    columns, num_unknown, num_again = _Columns(), 0, 0
+    columns, left_out = _Columns(), Counter[str]()
     written: dict[int, object] = {}  # of the images that the files list more than once
     repeated = set(data.other_ids.values())
     for number, row in enumerate(_iterate_rows(path), start=1):
-        image_id, numbers, label = _read_row(row, f"{where}{number}", ids)
-        if (
-            image_id in repeated
-            and isinstance(row, dict)
-            and row["image_id"] != written.setdefault(image_id, row["image_id"])
-        ):
-            num_again += 1
+        given, image_id, numbers, label = _read_row(row, f"{where}{number}", ids)
+        if image_id in repeated and given != written.setdefault(image_id, given):
+            left_out["again"] += 1
         elif image_id is not None and label is not None:
             columns.add(places[image_id], numbers, label)
         elif image_id is not None:
-            num_unknown += 1
-    warnings = ids.warnings
-    if num_unknown:
-        names = ", ".join(repr(name) for name in ids.unknown_classes)
-        warnings += (f"{num_unknown} detections were left out: '{data.split}' has none of the classes {names}",)
-    if num_again:
-        warnings += (f"{num_again} detections were left out: their images are listed, and were answered, once more",)
+            left_out["unknown"] += 1
+        elif given in ids.unreadable:
+            left_out["unreadable"] += 1
+    why = {
+        "unknown": f"'{data.split}' has none of the classes {', '.join(map(repr, ids.unknown_classes))}",
+        "again": "their images are listed, and were answered, once more",
+        "unreadable": "the files of their images are missing or broken",
+    }
+    told = (f"{left_out[kind]} detections were left out: {reason}" for kind, reason in why.items() if left_out[kind])
     found = columns.by_image([record.size_hw for record in data.images])
-    return ReadDetections({data.images[place].image_id: own for place, own in found.items()}, warnings)
+    return ReadDetections({data.images[place].image_id: own for place, own in found.items()}, (*ids.warnings, *told))
 
 
 class _Columns:
@@ -188,14 +187,18 @@ def _entry(
         return None, place, error
 
 
-def _read_row(row: object, where: str, ids: ResultIds) -> tuple[int | None, list[float], int | None]:
-    """Checks one row; returns image id and label of the split (None: not in it) around [x, y, width, height, score]."""
+def _read_row(row: object, where: str, ids: ResultIds) -> tuple[int, int | None, list[float], int | None]:
+    """Checks one row.
+
+    Returns:
+        Its image id; image id and label of the split (None: not in it) around [x, y, width, height, score].
+    """
     if not isinstance(row, dict):
         raise InputError(f"{where}: expected an object, got {brief(row)}; write one object for each detection")
     remedy = "give the split that these detections belong to, or remove the row"
-    image_id = _look_up(row, "image_id", where, ids.images, remedy)
+    given, image_id = _look_up(row, "image_id", where, ids.images, remedy)
     remedy = f"use the category ids of the data set, or those of {IMAGES_FILE} where it lies beside the results"
-    label = _look_up(row, "category_id", where, ids.labels, remedy)
+    _, label = _look_up(row, "category_id", where, ids.labels, remedy)
     bbox = row.get("bbox")
     if not isinstance(bbox, list) or len(bbox) != 4:
         raise InputError(f"{where}: bbox is {brief(bbox)}, expected four numbers [x, y, width, height]; mend the row")
@@ -205,13 +208,13 @@ def _read_row(row: object, where: str, ids: ResultIds) -> tuple[int | None, list
     score = _number(row.get("score"), where, "score")
     if not 0 <= score <= 1:
         raise InputError(f"{where}: score is {score}, expected 0 to 1; scale the scores (percentages by 1/100)")
-    return image_id, [*numbers, score], label
+    return given, image_id, [*numbers, score], label
 
 
 def _look_up(
     row: Mapping[str, object], key: str, where: str, known: Mapping[int, int | None], remedy: str
-) -> int | None:
-    """What the integer under ``key`` stands for."""
+) -> tuple[int, int | None]:
+    """The integer under ``key``, and what it stands for."""
     value = row.get(key)
     if isinstance(value, str):
         remedy = "number images and classes by integers, in the data set's json and in the results"
@@ -220,7 +223,7 @@ def _look_up(
     if value not in known:
         some = ", ".join(str(each) for each in list(known)[:10]) + (", ..." if len(known) > 10 else "")
         raise InputError(f"{where}: {key} {value} is unknown, expected one of {some or 'none'}; {remedy}")
-    return known[value]
+    return value, known[value]
 
 
 def _number(value: object, where: str, key: str) -> float:

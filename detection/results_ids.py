@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from detection.data.records import DetectionData
 from detection.errors import InputError
@@ -21,12 +21,14 @@ class ResultIds:
         images: Image id -> image id of the split, None if the split does not have the image.
         labels: Category id -> label of the split, None if the split does not have the class.
         unknown_classes: Names of those classes.
+        unreadable: Image ids of the split whose files are missing or broken; None stands for them above.
         warnings: As in ``ReadDetections`` of ``detection.results_file``.
     """
 
     images: Mapping[int, int | None]
     labels: Mapping[int, int | None]
     unknown_classes: tuple[str, ...] = ()
+    unreadable: frozenset[int] = frozenset()
     warnings: tuple[str, ...] = ()
 
 
@@ -45,13 +47,14 @@ def results_ids(path: Path, data: DetectionData) -> ResultIds:
         return _listed_ids(listing, data)
     images: dict[int, int | None] = {record.image_id: record.image_id for record in data.images}
     images |= {one: other for one, other in data.other_ids.items() if other in images}
+    images |= dict.fromkeys(data.unreadable)
     labels: dict[int, int | None] = dict.fromkeys(data.groups)
     labels |= {category_id: label for label, category_id in enumerate(data.category_ids)}
     told: tuple[str, ...] = ()
     if data.format == "voc":
         table = ", ".join(f"{number} {name}" for number, name in zip(data.category_ids, data.class_names, strict=True))
         told = (f"VOC data numbers no classes; those of {path.name} were taken for {table}, sorted by name",)
-    return ResultIds(images, labels, unknown_classes=tuple(data.groups.values()), warnings=told)
+    return ResultIds(images, labels, tuple(data.groups.values()), data.unreadable, told)
 
 
 def _listed_ids(listing: Path, data: DetectionData) -> ResultIds:
@@ -80,27 +83,34 @@ def _listed_ids(listing: Path, data: DetectionData) -> ResultIds:
     if absent := [name for name in labels if name not in classes.values()]:
         warnings.append(f"the detector does not know {brief(absent)} of '{data.split}'; such objects count as missed")
     by_id = {number: labels.get(name) for number, name in classes.items()}
-    return ResultIds(images, by_id, unknown, tuple(warnings))
+    return ResultIds(images, by_id, unknown, warnings=tuple(warnings))
 
 
 def _match_images(listed: Mapping[int, str], data: DetectionData) -> dict[int, int | None]:
     """Image id in the results -> image id of the split, None for an image that the split does not have.
 
-    Where no name is the same, base names that occur once on each side count: names of a YOLO split start at its yaml,
-    those of a run at the folder it was given.
+    Where no name is the same, the ends of names count that occur once on each side, from the base name on: names of a
+    YOLO split start at its yaml, those of a run at the folder it was given.
     """
-    names, split = dict(listed), {record.image_id: record.file_name for record in data.images}
-    if not set(names.values()) & set(split.values()):
-        names, split = _unique_base_names(names), _unique_base_names(split)
-    image_ids = {name: image_id for image_id, name in split.items()}
-    return {number: image_ids.get(names.get(number, "")) for number in listed}
+    split = {record.image_id: record.file_name for record in data.images}
+    if set(listed.values()) & set(split.values()):
+        image_ids = {name: image_id for image_id, name in split.items()}
+        return {number: image_ids.get(name) for number, name in listed.items()}
+    matched: dict[int, int] = {}
+    for parts in range(1, 1 + max((name.count("/") + 1 for name in listed.values()), default=0)):
+        ours, theirs = _by_unique_end(split, parts), _by_unique_end(listed, parts)
+        taken = set(matched.values())
+        for end in ours.keys() & theirs.keys():
+            if ours[end] not in taken:
+                matched.setdefault(theirs[end], ours[end])
+    return {number: matched.get(number) for number in listed}
 
 
-def _unique_base_names(names: Mapping[int, str]) -> dict[int, str]:
-    """Id -> name without its folders, where no other id has the same."""
-    bases = {number: PurePosixPath(name).name for number, name in names.items()}
-    uses = Counter(bases.values())
-    return {number: base for number, base in bases.items() if uses[base] == 1}
+def _by_unique_end(names: Mapping[int, str], parts: int) -> dict[str, int]:
+    """The last parts of a name, where no other one ends so -> its id."""
+    ends = {number: "/".join(name.split("/")[-parts:]) for number, name in names.items()}
+    uses = Counter(ends.values())
+    return {end: number for number, end in ends.items() if uses[end] == 1}
 
 
 def _pairs(listing: Path, content: object, table: str, key: str) -> list[tuple[int, str]]:

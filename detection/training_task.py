@@ -43,6 +43,10 @@ class TrainingBatch(Protocol):
     def errors(self) -> Mapping[str, str]:
         """File name -> reason, of those not readable."""
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether no file at all could be read."""
+
     def inputs(self, device: torch.device) -> tuple[Any, ...]:
         """What the objective takes, on a device."""
 

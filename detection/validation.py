@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -37,15 +38,15 @@ class Standing:
         self.best: float | None = None
         self.waited = 0
         for value in earlier:
-            self._count(value or 0.0)
+            self._count(_as_number(value))
 
     def hear(self, value: float | None) -> bool:
         """Takes note of a validation; tells whether its model is to be kept.
 
         It is if none before was better; of equals, the longer trained. A metric that does not exist (no objects in
-        the part) counts as 0.
+        the part) or is no number counts as 0.
         """
-        value = value or 0.0
+        value = _as_number(value)
         self._count(value)
         if self.kept is not None and value < self.kept:
             return False
@@ -62,6 +63,10 @@ class Standing:
     def exhausted(self) -> bool:
         """Whether the patience is at an end."""
         return self.patience is not None and self.waited >= self.patience
+
+
+def _as_number(value: float | None) -> float:
+    return value if value is not None and math.isfinite(value) else 0.0
 
 
 class Validation(Generic[Network]):

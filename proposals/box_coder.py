@@ -41,5 +41,5 @@ def decode(offsets: Tensor, references: Tensor) -> Tensor:
     """
     reference_centre, reference_size = _centre_size(references)
     centre = reference_centre + offsets[..., :2] * reference_size
-    half = torch.exp(offsets[..., 2:].clamp(max=MAX_LOG_RATIO)) * reference_size / 2
+    half = torch.exp(offsets[..., 2:].clamp(max=MAX_LOG_RATIO)) * (reference_size / 2)
     return torch.cat([centre - half, centre + half], dim=-1)

@@ -291,6 +291,15 @@ def test_images_that_the_listing_lacks_are_warned_of(tmp_path: Path, data: Detec
     assert read_detections(write_rows(tmp_path, [ROW]), data).warnings == ()
 
 
+def test_rows_of_images_that_cannot_be_read_are_left_out_and_counted(tmp_path: Path, data: DetectionData) -> None:
+    path = write_rows(tmp_path, [{**ROW, "image_id": 5}, ROW, {**ROW, "image_id": 5}])
+    with pytest.raises(InputError, match="row 1: image_id 5 is unknown"):
+        read_detections(path, data)
+    read = read_detections(path, replace(data, unreadable=frozenset({5, 6})))
+    assert read.warnings == ("2 detections were left out: the files of their images are missing or broken",)
+    assert {image_id: len(found) for image_id, found in read.detections.items()} == {4: 1}
+
+
 def yolo_split(*file_names: str) -> DetectionData:
     """Images 1, 2, .. with these names."""
     records = [replace(make_record(number), file_name=name) for number, name in enumerate(file_names, start=1)]
@@ -305,6 +314,9 @@ def yolo_split(*file_names: str) -> DetectionData:
         # A base name that occurs twice on a side tells nothing.
         (["x/a.jpg", "y/a.jpg", "y/b.jpg"], ["a.jpg", "b.jpg"], {3: 11}),
         (["x/a.jpg", "x/b.jpg"], ["u/a.jpg", "v/a.jpg", "v/b.jpg"], {2: 12}),
+        # But more of the names may.
+        (["images/x/a.jpg", "images/y/a.jpg", "images/y/b.jpg"], ["x/a.jpg", "y/a.jpg"], {1: 10, 2: 11}),
+        (["a.jpg", "x/a.jpg", "b.jpg"], ["up/x/a.jpg", "up/a.jpg", "up/b.jpg"], {2: 10, 3: 12}),
         # Where full names are the same, base names tell nothing.
         (["x/a.jpg", "x/b.jpg"], ["x/a.jpg", "y/b.jpg"], {1: 10}),
     ],

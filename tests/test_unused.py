@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from configs.errors import ConfigError
 from configs.load import config_origins, load_config, preset_names
 from configs.pretraining import PretrainConfig
 from configs.schema import Config
@@ -67,3 +68,26 @@ def test_rules_name_values_that_exist() -> None:
         for rule in rules:
             for name in rule.names:
                 assert any(other == name or other.startswith(f"{name}.") for other in known), name
+
+
+def test_a_section_in_braces_keeps_its_other_values_and_tells_where_each_is_from() -> None:
+    overrides = ["classifier.crop={side: 128}", "train={epochs: 3}", "augment={}"]
+    config = load_config("ilsvrc2014", overrides, schema=Config)
+    plain = load_config("ilsvrc2014", schema=Config)
+    assert (config.classifier.crop.side, config.classifier.crop.members, config.train.epochs) == (128, 6, 3)
+    assert (config.train.learning_rate, config.augment) == (plain.train.learning_rate, plain.augment)
+    origins = config_origins("ilsvrc2014", overrides, schema=Config)
+    assert [name for name, origin in origins.items() if origin == "--set"] == ["classifier.crop.side", "train.epochs"]
+    (unused,) = told(["proposals={tower_depth: 3, method: multibox-fc}"])
+    assert unused.startswith("proposals.tower_depth has no effect here")
+
+
+def test_braces_for_a_single_value_are_a_fault() -> None:
+    with pytest.raises(ConfigError, match=r"train\.epochs: got \{'a': 1\}"):
+        load_config("ilsvrc2014", ["train.epochs={a: 1}"], schema=Config)
+    with pytest.raises(ConfigError, match=r"train\.epochs: got"):
+        load_config("default", ["train.epochs={a: 1}"], schema=Config)
+    with pytest.raises(ConfigError, match=r"train\.epochs: got \{\}"):
+        load_config("default", ["train.epochs={}"], schema=Config)
+    with pytest.raises(ConfigError, match=r"augment\.mosaik"):
+        load_config("default", ["augment={mosaik: 1}"], schema=Config)

@@ -23,7 +23,7 @@ from detection.chance import StepChance
 from detection.checkpoint import model_file
 from detection.classification import build as build_classifier
 from detection.data.image import read_image
-from detection.data.loader import PLAIN, DetectionBatches, steps_of_many
+from detection.data.loader import DetectionBatches, share_of_odds, steps_of_many
 from detection.data.source import list_source
 from detection.engine import Trainer
 from detection.errors import InputError
@@ -208,10 +208,10 @@ def _benchmark_detector_training(config: Config, data: Path, steps: int) -> None
 
 
 def in_full_swing(source: DetectionBatches, config: Config) -> DetectionBatches:
-    """Batches with mosaics and crops from the first one on, if the training is long enough to have them."""
+    """Batches with as many mosaics and crops from the first one on as the training will have."""
     steps = config.train.epochs * source.steps_per_epoch
     needed = steps_of_many(source.many_epochs, source.steps_per_epoch, enough_steps=source.enough_steps)
-    return replace(source, many_epochs=0) if steps >= needed else replace(source, odds=PLAIN)
+    return replace(source, many_epochs=0, odds=source.odds.times(share_of_odds(steps, needed)))
 
 
 def late_progress(config: Config) -> float:

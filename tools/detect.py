@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import cv2
+import torch
 import typer
 from torch import Tensor
 
@@ -17,6 +18,8 @@ from detection.atomic import atomic_path, remove_drafts, write_json
 from detection.calibration import BEST, THRESHOLDS, lowest_scores
 from detection.data.raw import first_names
 from detection.data.remote import copy_out, is_uri
+from detection.detector import Detector
+from detection.device import choose_precision, precision_name
 from detection.errors import InputError
 from detection.exports import output_paths, write_csv, write_voc, write_yolo
 from detection.image_detector import ImageDetector, ModelDetector
@@ -27,6 +30,7 @@ from detection.visualize import draw_detections
 from tools.cli import plain_console, run_alone
 from tools.detectors import (
     CacheOption,
+    ComputeOption,
     EngineOption,
     TileOption,
     TtaOption,
@@ -76,6 +80,7 @@ def detect(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    compute: ComputeOption = "auto",
     engine: EngineOption = None,
     tile: TileOption = None,
     tta: TtaOption = False,
@@ -122,16 +127,22 @@ def detect(
         wanted.check_pictures(out / PICTURES, source)
     lanes = wanted.lanes if ray is None else 1
     loaded = load_models(
-        console, models, engine=engine, device=device if ray is None else "cpu", cache=cache, lanes=lanes
+        console,
+        models,
+        engine=engine,
+        device=device if ray is None else "cpu",
+        compute=compute,
+        cache=cache,
+        lanes=lanes,
     )
     detector = combine(loaded, tile=tile, tta=tta)
     for_people = images or not chosen <= {"coco"}
     lowest = _lowest_scores(loaded[0], threshold, thresholds, alone=detector is loaded[0], needed=for_people)
     digests = [model_digest(model, engine) for model in models]
-    settings = _identify(digests, source, tile=tile, tta=tta)
+    settings = _identify(digests, source, loaded[0], tile=tile, tta=tta)
     work = partial(wanted.detect, detector)
     if ray is not None:
-        shipped = ship_models(models, engine=engine, device=device, cache=cache, tile=tile, tta=tta)
+        shipped = ship_models(models, engine=engine, device=device, compute=compute, cache=cache, tile=tile, tta=tta)
         work = partial(wanted.detect_on_cluster, shipped, address=ray, device=device)
     started = time.monotonic()
     with _journal(out / "journal.jsonl", settings, resume=resume) as journal:
@@ -197,9 +208,11 @@ def _check_uri(text: str | None) -> None:
         )
 
 
-def _identify(digests: list[str], source: str, *, tile: int | None, tta: bool) -> dict[str, str]:
-    """What the detections depend on, for the journal; what is not asked for is left out."""
-    options = {"tile": str(tile or ""), "tta": "yes" if tta else ""}
+def _identify(digests: list[str], source: str, model: ModelDetector, *, tile: int | None, tta: bool) -> dict[str, str]:
+    """What the detections depend on, for the journal; what is as in the journals of all versions is left out."""
+    usual = choose_precision(model.device) if isinstance(model, Detector) else torch.float32
+    precision = "" if model.precision == usual else precision_name(model.precision)
+    options = {"tile": str(tile or ""), "tta": "yes" if tta else "", "precision": precision}
     asked = {name: value for name, value in options.items() if value}
     place = source if is_uri(source) else str(Path(source).resolve())
     return {"model": " ".join(digests), "source": place, **asked}

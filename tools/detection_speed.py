@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from torch import Tensor
 
 from detection.detector import Detector
-from detection.device import Compute
+from detection.device import Compute, precision_name
 from detection.folder import BATCH
 from detection.memory import peak_gib
 from detection.preprocess import Image, resized_size
@@ -68,7 +68,7 @@ class DetectionSpeed:
     @property
     def precision(self) -> str:
         """The name of the numbers' type."""
-        return str(self.compute.precision).removeprefix("torch.")
+        return precision_name(self.compute.precision)
 
     @property
     def total_milliseconds(self) -> float:
@@ -89,7 +89,9 @@ class DetectionSpeed:
         """One table, and below it what it was measured against."""
         whole, total_adds = self.total_milliseconds, sum(self.multiply_adds.values())
         from_pixels = self.milliseconds_from_pixels
-        table = Table("stage", "median, ms", "share", "multiply-adds, M", "of the ceiling")
+        longest_word = max(map(len, " ".join(self.peers).split()), default=0)
+        stage = Column("stage", min_width=longest_word + 1)  # the comma behind it
+        table = Table(stage, "median, ms", "share", "multiply-adds, M", "of the ceiling")
         for part, values in self.milliseconds.items():
             table.add_row(part, *self._cells(median(values), self.multiply_adds[part], of=whole))
         table.add_section()

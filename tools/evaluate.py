@@ -18,6 +18,7 @@ from detection.checkpoint import load_header, sha256_of
 from detection.data.classes import UnknownClasses
 from detection.data.records import DetectionData, ImageRecord
 from detection.detector import Detector
+from detection.device import precision_name
 from detection.evaluation.bootstrap import ApEstimates
 from detection.evaluation.coco_map import CocoSettings
 from detection.evaluation.coco_matching import MAX_DETECTIONS
@@ -39,6 +40,7 @@ from detection.tracing import Trace
 from tools.cli import plain_console, run_alone
 from tools.detectors import (
     CacheOption,
+    ComputeOption,
     EngineOption,
     TileOption,
     TtaOption,
@@ -73,6 +75,7 @@ def evaluate(
         typer.Option(help="Part to evaluate on, or a share: -20%. [default: test, else val..., else the only one]"),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = AUTO,
+    compute: ComputeOption = AUTO,
     engine: EngineOption = None,
     drop_unknown: Annotated[
         bool, typer.Option("--drop-unknown", help="Leave out objects of classes that the model does not know.")
@@ -114,11 +117,12 @@ def evaluate(
                 "--cache": cache,
                 "--drop-unknown": drop_unknown,
                 "--device": device != AUTO,
+                "--compute": compute != AUTO,
             }
         )
         judged = _judge_results(model, read_data(console, data, split), settings)
     else:
-        detector = open_model(model, engine=engine, device=device, cache=cache, lanes=count_lanes())
+        detector = open_model(model, engine=engine, device=device, compute=compute, cache=cache, lanes=count_lanes())
         unknown: UnknownClasses = "drop" if drop_unknown else "error"
         labelled = read_data(console, data, split, class_names=detector.class_names, unknown_classes=unknown)
         source = _source_of(detector) if isinstance(detector, ExportedDetector) else model
@@ -210,6 +214,7 @@ def _describe(detector: ModelDetector) -> dict[str, str]:
             "lowest score": f"{detector.document.score_threshold:g}",
             "detections an image": f"at most {detector.max_detections}",
             "input": f"longer side {detector.document.longest_side} pixels",
+            "layers computed in": precision_name(detector.precision),
             "exported from": detector.document.source,
         }
     assert isinstance(detector, Detector)
@@ -221,6 +226,7 @@ def _describe(detector: ModelDetector) -> dict[str, str]:
         "detections an image": f"at most {kept.max_detections}",
         "proposals": " and ".join([*own, *([] if detector.regions is None else ["those of selective search"])]),
         "input": f"longer side {detector.longest_side} pixels",
+        "layers computed in": precision_name(detector.precision),
         "scores": _describe_scores(detector),
     }
 

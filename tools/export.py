@@ -89,7 +89,8 @@ def export(
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export-", dir=out) as folder:
         draft = _write(source, document, to, Path(folder))
-        drift = measure_drift(source, load_exported(draft), islice(Pictures([path for _, path in pictures]), compare))
+        exported = load_exported(draft, precision="float32")
+        drift = measure_drift(source, exported, islice(Pictures([path for _, path in pictures]), compare))
         _judge(drift, target, path, named=images is not None)
         _take_over(to, draft, target)
     _remove_others(out, document.source_sha256)
@@ -162,7 +163,7 @@ def _quantize(exported: Path, path: Path, document: ExportDocument, root: Path) 
     with TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
         draft = Path(folder) / path.name
         quantize_openvino(exported, draft, document, Pictures([learnt.images[row].path for row in chosen]))
-        before, after = (_average_precision(each, judged) for each in (exported, draft))
+        before, after = _average_precision(exported, judged, "float32"), _average_precision(draft, judged, "auto")
         console.print(f"AP on {judged.split}: {before:.4f} in float32, {after:.4f} in int8")
         if after < before - MAX_DROP:
             raise InputError(f"{path}: int8 costs more than {MAX_DROP} AP, so it was not kept; use {exported}")
@@ -170,14 +171,15 @@ def _quantize(exported: Path, path: Path, document: ExportDocument, root: Path) 
     console.print(f"exported: {path}")
 
 
-def _average_precision(path: Path, data: DetectionData) -> float:
-    """COCO AP of an exported file.
+def _average_precision(path: Path, data: DetectionData, precision: str) -> float:
+    """COCO AP of an exported file, computed in a precision.
 
     Raises:
         InputError: If the part has no object.
     """
     with counting(console, len(data.images), "detecting") as advance:
-        answers = detect_records(load_exported(path, lanes=count_lanes()), data.images, heard=advance)
+        exported = load_exported(path, lanes=count_lanes(), precision=precision)
+        answers = detect_records(exported, data.images, heard=advance)
     found = evaluate_detections(data, answers.detections).coco["AP"]
     if found is None:
         raise InputError(f"{data.root}: split {data.split!r} has no object to judge int8 on; give a labelled part")

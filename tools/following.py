@@ -15,7 +15,7 @@ import typer
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from rich.console import Console
 
-from detection.device import Compute, choose_compute
+from detection.device import Compute, choose_compute, precision_name
 from detection.engine import Trainer, is_short_of_memory
 from detection.errors import InputError
 from detection.memory import peak_gib
@@ -65,7 +65,7 @@ def start_accelerator(device_name: str, precision_name: str) -> tuple[Accelerato
 def choose_budget(console: Console, compute: Compute, *, minutes: float | None, steps: int) -> Budget:
     """Minutes where they are given, else steps; prints where, in which precision and for how long the run trains."""
     budget: Budget = TimeBudget(minutes * 60) if minutes else StepBudget(steps)
-    console.print(f"{compute.device}, {str(compute.precision).removeprefix('torch.')}, {budget.describe()}")
+    console.print(f"{compute.device}, {precision_name(compute.precision)}, {budget.describe()}")
     return budget
 
 

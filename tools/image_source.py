@@ -50,8 +50,12 @@ class ImageFiles:
         detect_on_cluster(make, list(self.images.items()), journal, address=address, device=device, heard=heard)
 
     def errors(self, journal: Journal) -> list[dict[str, str]]:
-        """Name and fault of each image that could not be read."""
-        return [{"file_name": entry.file_name, "error": entry.error} for entry in journal if entry.error is not None]
+        """Name and fault of each image that could not be read; those that were taken away since are no faults."""
+        return [
+            {"file_name": entry.file_name, "error": entry.error}
+            for entry in journal
+            if entry.error is not None and entry.file_name in self.images
+        ]
 
     def drawable(self, journal: Journal) -> list[str]:
         """Names of the images that ``read`` gives; an earlier sitting may have seen some that are gone."""

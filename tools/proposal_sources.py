@@ -13,6 +13,7 @@ from torch import Tensor
 from detection.build import ENTRY_MULTIBOX, ENTRY_SUPERPIXEL_SCALE, load_detector
 from detection.data.image import read_image
 from detection.data.records import ImageRecord
+from detection.device import precision_name
 from detection.errors import InputError
 from detection.preprocess import Image
 from detection.proposing import FirstStage
@@ -126,7 +127,7 @@ def _model_source(path: Path, options: SourceOptions) -> ProposalSource:
         "proposals an image": f"at most {options.max_proposals}, before any is classified",
         **({"NMS IoU": f"{stage.settings.nms_iou_threshold:g}"} if stage.has_priors else {}),
         "input": f"longer side {detector.longest_side} pixels",
-        "device": f"{detector.device}, {str(detector.precision).removeprefix('torch.')}",
+        "device": f"{detector.device}, {precision_name(detector.precision)}",
     }
     timed = (
         "one image at a time: scaling it, backbone, pyramid, MultiBox head, decoding and suppression of all priors; "

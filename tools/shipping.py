@@ -20,6 +20,7 @@ class ShippedModels:
         models: Name -> content of the files of each model; the one to open comes first.
         engines: What runs each of them.
         device: As the option of the command.
+        compute: As the option of the command.
         cache: Folder for proposals, on every machine.
         tile: As for ``combine``.
         tta: As for ``combine``.
@@ -28,6 +29,7 @@ class ShippedModels:
     models: tuple[dict[str, bytes], ...]
     engines: tuple[str, ...]
     device: str
+    compute: str
     cache: Path | None
     tile: int | None
     tta: bool
@@ -46,14 +48,23 @@ class ShippedModels:
                 for name, content in files.items():
                     (place / name).write_bytes(content)
                 first = place / next(iter(files))
-                loaded.append(open_model(first, engine=engine, device=self.device, cache=self.cache))
+                loaded.append(
+                    open_model(first, engine=engine, device=self.device, compute=self.compute, cache=self.cache)
+                )
             return combine(loaded, tile=self.tile, tta=self.tta)
 
 
 def ship_models(
-    paths: Sequence[Path], *, engine: str | None, device: str, cache: Path | None, tile: int | None, tta: bool
+    paths: Sequence[Path],
+    *,
+    engine: str | None,
+    device: str,
+    compute: str,
+    cache: Path | None,
+    tile: int | None,
+    tta: bool,
 ) -> ShippedModels:
     """Reads the files of models; arguments as for ``load_models`` and ``combine``."""
     chosen = [engine_file(path, engine) for path in paths]
     models = tuple({file.name: file.read_bytes() for file in engine_files(*each)} for each in chosen)
-    return ShippedModels(models, tuple(name for name, _ in chosen), device, cache, tile, tta)
+    return ShippedModels(models, tuple(name for name, _ in chosen), device, compute, cache, tile, tta)

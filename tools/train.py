@@ -105,7 +105,7 @@ def tell_overfull(config: Config, data: DetectionData) -> None:
 
 
 def tell_many_epochs(config: Config, origins: Mapping[str, str], minutes: float | None, *, num_images: int) -> None:
-    """Says so if this training may be too short for the mosaics and crops that the user asked for."""
+    """Says so if this training may be too short for all the mosaics and crops that the user asked for."""
     views = config.augment
     an_epoch = steps_per_epoch(num_images, config.train.batch_size * launched_place().processes)
     needed = steps_of_many(views.many_epochs, an_epoch, enough_steps=ENOUGH_STEPS)
@@ -113,8 +113,8 @@ def tell_many_epochs(config: Config, origins: Mapping[str, str], minutes: float 
     asked = [name for name, chance in chances.items() if chance > 0 and origins.get(name, DEFAULT) != DEFAULT]
     if asked and needed > (0 if minutes is not None else config.train.epochs * an_epoch):
         console.print(
-            f"note: {' and '.join(asked)} only for trainings of {views.many_epochs} passes over the images "
-            f"(and {ENOUGH_STEPS:,} steps) and more; --set augment.many_epochs=0 for any"
+            f"note: {' and '.join(asked)} in full only for trainings of {views.many_epochs} passes over the images "
+            f"(and {ENOUGH_STEPS:,} steps) and more, with half of that none; --set augment.many_epochs=0 for any"
         )
 
 

@@ -41,6 +41,11 @@ class LabelledBatch(NamedTuple):
         """Empty: what cannot be read never entered the pack."""
         return {}
 
+    @property
+    def is_blank(self) -> bool:
+        """Never."""
+        return False
+
     def inputs(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Images and labels on a device."""
         return self.images.to(device), self.labels.to(device)

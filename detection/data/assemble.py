@@ -50,6 +50,9 @@ def assemble(raw: RawSplit, class_names: Sequence[str] | None, unknown_classes: 
         findings=(*raw.findings, *classes.findings, *image_findings, *box_findings),
         groups=raw.groups,
         other_ids=raw.other_ids,
+        unreadable=frozenset(
+            image.image_id for image, height in zip(raw.images, sizes_hw[:, 0], strict=True) if not height
+        ),
         unjudged=frozenset(
             (image_id, int(classes.label_of[label]))
             for image_id, label in raw.unjudged

@@ -70,7 +70,8 @@ def read_coco(root: Path, split: str) -> RawSplit:
     folder = find_image_folder(root, full_split, path, content.file_names())
     listed = list_images(content, folder)
     objects, object_findings = list_objects(content, listed.row_of_id)
-    is_own_folder = folder.name in (full_split, split) or len(find_split_files(root)) == 1
+    beside = find_split_files(root if root.is_dir() else root.parent)
+    is_own_folder = folder.name in (full_split, split) or len(beside) == 1
     unlisted = _unlisted(listed.images, folder) if is_own_folder else []
     return RawSplit(
         root=root,

@@ -18,7 +18,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path, PurePath
@@ -33,8 +33,11 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, PHOTOMETRIC_INTERPRETAT
 
 from detection.errors import InputError
 
-_SUFFIXES = ".jpg .jpeg .jfif .png .bmp .gif .tif .tiff .webp .ppm .pgm .jp2"
+_SUFFIXES = ".jpg .jpeg .jpe .jfif .png .bmp .gif .tif .tiff .webp .ppm .pgm .jp2"
 IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
+PICTURE_SUFFIXES = IMAGE_SUFFIXES | {".heic", ".heif", ".avif", ".jxl"}
+"""Also those of pictures that cannot be read: where all of a folder is asked for, they are faults, not passed over."""
+
 MAX_PIXELS = 178_956_970  # 0.5 GB as RGB; from here on Pillow refuses too.
 MAX_FILE_BYTES = 2**29  # Limit for a file that is read whole before it is decoded, from a zip or other storage.
 
@@ -140,12 +143,13 @@ def read_image_header(path: Path, max_pixels: int = MAX_PIXELS) -> ImageHeader:
         return _header(image)
 
 
-def find_images(folder: Path, *, recursive: bool = False) -> list[Path]:
+def find_images(folder: Path, *, recursive: bool = False, suffixes: Set[str] = IMAGE_SUFFIXES) -> list[Path]:
     """Lists the image files of a folder by their suffix, sorted by path; hidden files and folders are passed over.
 
     Args:
         folder: Where to look.
         recursive: Whether to look into sub-folders too.
+        suffixes: In lower case.
 
     Returns:
         The paths; empty if there are none.
@@ -156,7 +160,7 @@ def find_images(folder: Path, *, recursive: bool = False) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder that holds the images")
     entries = folder.rglob("*") if recursive else folder.iterdir()
-    images = (entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(entry, folder))
+    images = (entry for entry in entries if entry.suffix.lower() in suffixes and not is_hidden(entry, folder))
     return sorted((image for image in images if image.is_file()), key=Path.as_posix)
 
 
@@ -229,7 +233,10 @@ def _header(image: Image.Image) -> ImageHeader:
         tags: Mapping[int, Any] = image.tag_v2
         size_hw, orientation = (tags[IMAGELENGTH], tags[IMAGEWIDTH]), tags.get(_ORIENTATION)
     else:  # The base method: PNG's own would decode the pixels to look for a block behind them.
-        orientation = Image.Image.getexif(image).get(_ORIENTATION)
+        try:
+            orientation = Image.Image.getexif(image).get(_ORIENTATION)
+        except _DAMAGE:  # of the block that says how the image is turned; its pixels are sound
+            orientation = _UPRIGHT
     return ImageHeader(size_hw, orientation if orientation in _TURNS else _UPRIGHT)
 
 

@@ -48,6 +48,10 @@ class ViewOdds(NamedTuple):
     mosaic: float = 0.0
     iou_crop: float = 0.0
 
+    def times(self, share: float) -> ViewOdds:
+        """A share of both."""
+        return ViewOdds(self.mosaic * share, self.iou_crop * share)
+
 
 PLAIN = ViewOdds()
 """The whole of one image, always."""
@@ -71,6 +75,7 @@ class Sample(NamedTuple):
         given: Proposals of another method than the network's; None without one.
         file_name: The file it comes from; of a mosaic all four, joined by " + ".
         errors: File name -> why it could not be read; its place in the view then is blank and teaches nothing.
+        is_blank: Whether none of its files could be read.
     """
 
     image: Image
@@ -78,6 +83,7 @@ class Sample(NamedTuple):
     given: Proposals | None
     file_name: str
     errors: Mapping[str, str]
+    is_blank: bool
 
 
 class Batch(NamedTuple):
@@ -89,6 +95,7 @@ class Batch(NamedTuple):
         given: B lists of proposals; None if none are given.
         file_names: B names.
         errors: File name -> reason of those not readable.
+        is_blank: Whether no file at all could be read.
     """
 
     images: Tensor
@@ -96,6 +103,7 @@ class Batch(NamedTuple):
     given: list[Proposals] | None
     file_names: list[str]
     errors: dict[str, str]
+    is_blank: bool
 
     def inputs(self, device: torch.device) -> tuple[Tensor, list[Target], list[Proposals] | None]:
         """Images, targets and given proposals on a device."""
@@ -147,7 +155,8 @@ class TrainingSet(Dataset[Sample]):
             scene = scene.shown_in(self.augmentation(scene.image, scene.boxes, seed=key.seed))
         given = None if self.cache.regions is None else scene.proposals()
         names = " + ".join(self.records[index].file_name for index in indices)
-        return Sample(scene.image, scene.target(), given, names, errors)
+        is_blank = all(self.records[index].file_name in errors for index in indices)
+        return Sample(scene.image, scene.target(), given, names, errors, is_blank)
 
     def _scene(self, index: int, zoom: float, longest_side: int, errors: dict[str, str]) -> Scene:
         """An image with its boxes, ``zoom`` times as large as alone; blank, with its error, if it cannot be read."""
@@ -169,7 +178,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     errors = {name: reason for sample in samples for name, reason in sample.errors.items()}
     given = [sample.given for sample in samples if sample.given is not None]
     targets, names = [sample.target for sample in samples], [sample.file_name for sample in samples]
-    return Batch(images, targets, given or None, names, errors)
+    return Batch(images, targets, given or None, names, errors, all(sample.is_blank for sample in samples))
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
@@ -271,6 +280,22 @@ def steps_of_many(many_epochs: int, steps_per_epoch: int, *, enough_steps: int) 
     return max(many_epochs * steps_per_epoch, enough_steps) if many_epochs else 0
 
 
+def share_of_odds(steps: float, needed: int) -> float:
+    """How much of the odds of mosaics and crops a run has by its length.
+
+    Up to half of the steps that are needed for all of it a run has nothing, from there on in proportion: the more often
+    an image is seen, the more its views have to differ (docs/decisions.md, 49 and 59).
+
+    Args:
+        steps: Of the run.
+        needed: From ``steps_of_many``.
+
+    Returns:
+        From 0 to 1.
+    """
+    return min(1.0, max(0.0, 2 * steps / needed - 1)) if needed else 1.0
+
+
 @dataclass(frozen=True)
 class DetectionBatches:
     """The training batches of a detector.
@@ -283,7 +308,8 @@ class DetectionBatches:
         phases: Longer side of the input by progress.
         multi_scale: Each batch has a side up to this share smaller or larger than its phase's.
         odds: Of mosaics and crops, in a run of many passes.
-        many_epochs: Passes that are many; a shorter run has neither mosaics nor crops. 0: any run has them.
+        many_epochs: Passes that are many; a shorter run has less of them, one of half the passes none. 0: any run has
+            them in full.
         enough_steps: Steps that such a run has at least: with fewer there is more to learn than to forget.
         mosaic_until: Share of the run with mosaics; the rest shows single images.
         by_time: Whether the run's budget is time on a CPU, where steps at smaller inputs take less.
@@ -321,41 +347,42 @@ class DetectionBatches:
             middle = side_at(progress_at(step), self.phases)
             return draw_side(middle, self.multi_scale, seed=self.seed, step=step)
 
-        def odds(step: int) -> ViewOdds:
-            progress = progress_at(step)
-            if self.many_epochs and not self._is_long(step, progress):
-                return PLAIN
-            return self.odds if progress < self.mosaic_until else self.odds._replace(mosaic=0.0)
-
         plan = BatchPlan(
             np.array([record.size_hw[0] / record.size_hw[1] for record in records]),
             batch_size=self.step_size,
             seed=self.seed,
             first_step=first_step,
             side_at=side,
-            odds_at=odds,
+            odds_at=lambda step: self.odds_at(step, progress_at(step)),
         )
         return make_loader(self.training_set, OwnPart(plan, self.place), collate, workers=self.workers)
 
-    def _is_long(self, step: int, progress: float) -> bool:
-        """Whether the whole run, by its steps so far, will make many passes; unknown in the first pass.
+    def odds_at(self, step: int, progress: float) -> ViewOdds:
+        """Odds of mosaics and crops at a step, at which that share of the budget is spent."""
+        odds = self.odds.times(self._share_of_odds(step, progress))
+        return odds if progress < self.mosaic_until else odds._replace(mosaic=0.0)
+
+    def _share_of_odds(self, step: int, progress: float) -> float:
+        """By the steps that the whole run will make, going by those so far; unknown in the first pass.
 
         A budget of minutes shows its steps only as it goes; one of steps gives the same answer throughout.
         """
-        share = share_of_steps(progress, self.phases) if self.by_time else progress
         needed = steps_of_many(self.many_epochs, self.steps_per_epoch, enough_steps=self.enough_steps)
-        rounding = 1e-6  # A run of exactly that many steps counts as long throughout.
-        return step >= self.steps_per_epoch and step + rounding >= needed * share
+        if needed and step < self.steps_per_epoch:
+            return 0.0
+        share = share_of_steps(progress, self.phases) if self.by_time else progress
+        return share_of_odds(step / max(share, 1e-9), needed)
 
     def largest_batch(self) -> Batch:
-        """One half the squarest images, which fill the padded size most, the other those with the most objects."""
+        """One half the squarest images, which fill the padded size most, the other whole ones with the most objects."""
         records = self.training_set.records
         shape = sorted(range(len(records)), key=lambda row: -min(records[row].size_hw) / max(records[row].size_hw))
         objects = sorted(range(len(records)), key=lambda row: -len(records[row].boxes))
         half = -(-self.batch_size // 2)
-        rows = [*shape[:half], *objects[: self.batch_size - half]]
         side = sides_around(max(phase.side for phase in self.phases), self.multi_scale)[-1]
-        keys = [SampleKey(row, 0, side, ViewOdds(mosaic=float(self.odds.mosaic > 0))) for row in rows]
+        together = ViewOdds(mosaic=float(self.odds.mosaic > 0))
+        keys = [SampleKey(row, 0, side, together) for row in shape[:half]]
+        keys += [SampleKey(row, 0, side) for row in objects[: self.batch_size - half]]
         return collate([self.training_set[key] for key in keys])
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from detection.data.image import IMAGE_SUFFIXES, check_file_size, decode_image, is_hidden, read_image
+from detection.data.image import IMAGE_SUFFIXES, PICTURE_SUFFIXES, check_file_size, decode_image, is_hidden, read_image
 from detection.errors import InputError
 from detection.extras import needed
 
@@ -66,7 +66,7 @@ def list_uri(uri: str) -> list[tuple[str, RemoteFile]]:
     names = [
         name
         for name in (path.relative_to(base) for path in paths if not is_hidden(path, PurePosixPath(base)))
-        if name.suffix.lower() in IMAGE_SUFFIXES
+        if name.suffix.lower() in PICTURE_SUFFIXES
     ]
     if not names:
         raise InputError(f"{uri}: no images in this folder; known are {', '.join(sorted(IMAGE_SUFFIXES))}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from detection.data.image import IMAGE_SUFFIXES, find_images, is_hidden
+from detection.data.image import IMAGE_SUFFIXES, PICTURE_SUFFIXES, find_images, is_hidden
 from detection.data.raw import absolute_path
 from detection.errors import InputError
 
@@ -34,7 +34,7 @@ def list_source(source: Path) -> list[tuple[str, Path]]:
     """
     if source.is_dir():
         known = ", ".join(sorted(IMAGE_SUFFIXES))
-        found = _relative_to(source, find_images(source, recursive=True))
+        found = _relative_to(source, find_images(source, recursive=True, suffixes=PICTURE_SUFFIXES))
         return _not_empty(found, f"{source}: no images in this folder; known are {known}")
     if source.is_file():
         return _read_list(source) if source.suffix.lower() == LIST_SUFFIX else [(source.name, source)]
@@ -77,7 +77,7 @@ def _expand(pattern: Path) -> list[tuple[str, Path]]:
     first = _first_wildcard(pattern)
     folder = Path(*pattern.parts[:first])
     fitting = folder.glob("/".join(pattern.parts[first:])) if folder.is_dir() else iter(())
-    images = (path for path in fitting if path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path, folder))
+    images = (path for path in fitting if path.suffix.lower() in PICTURE_SUFFIXES and not is_hidden(path, folder))
     return _relative_to(folder, sorted({path for path in images if path.is_file()}, key=Path.as_posix))
 
 

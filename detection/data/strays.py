@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from detection.data.image import find_images
 from detection.data.raw import first_names, relative_name
-from detection.data.records import DetectionData, Finding
+from detection.data.records import DetectionData, Finding, ImageRecord
 from detection.data.voc_listing import names_in_line
 
 _REMEDY = "label and list them, or move them away; not used"
@@ -26,7 +26,8 @@ def find_strays(root: Path, parts: Sequence[DetectionData], findings: Sequence[F
     """
     base = root if root.is_dir() else root.parent
     told = {Path(finding.file).stem for finding in findings}
-    yield from _unlisted_images(base, parts, told)
+    if root.is_dir() or parts[0].format != "coco":  # a single json says nothing of those beside it
+        yield from _unlisted_images(base, parts, told)
     if parts[0].format == "voc":
         yield from _unlisted_labels(base, parts, told)
 
@@ -36,14 +37,22 @@ def _unlisted_images(base: Path, parts: Sequence[DetectionData], told: set[str])
     folders: dict[Path, bool] = {}
     for part in parts:
         reader_told = any(finding.kind == "unlisted-image" for finding in part.findings)
-        for folder in dict.fromkeys(image.path.parent for image in part.images):
+        for folder in dict.fromkeys(_searched_folder(image, base) for image in part.images):
             folders[folder] = folders.get(folder, False) or reader_told
     listed = {image.path for part in parts for image in part.images}
     for folder, reader_told in folders.items():
-        strays = [path.name for path in find_images(folder) if path not in listed and path.stem not in told]
+        there = find_images(folder, recursive=folder != base)  # beside the labels of all there may lie anything
+        strays = [relative_name(path, folder) for path in there if path not in listed and path.stem not in told]
         if strays and not reader_told:
             message = f"{len(strays)} images are in no split: {first_names(strays)}"
             yield Finding("unlisted-image", f"{relative_name(folder, base)}/", message, _REMEDY)
+
+
+def _searched_folder(image: ImageRecord, base: Path) -> Path:
+    """The image folder of a data set; where that is the whole of it, the folder that the image lies in."""
+    depth = len(PurePosixPath(image.file_name).parts)
+    folder = image.path.parents[depth - 1]
+    return folder if folder != base and folder / image.file_name == image.path else image.path.parent
 
 
 def _unlisted_labels(base: Path, parts: Sequence[DetectionData], told: set[str]) -> Iterator[Finding]:

@@ -18,8 +18,10 @@ import torch
 
 from backbone.weights import METADATA_KEY
 from detection.checkpoint import MODEL_NAME
+from detection.device import choose_precision
 from detection.errors import InputError
 from detection.export.document import ExportDocument
+from detection.export.exact import keep_exact
 from detection.export.files import INPUT
 from detection.extras import needed
 from detection.preprocess import Image, check_images
@@ -76,11 +78,13 @@ class ExportedDetector:
     Args:
         run: Runs the graph.
         document: What the file says of itself.
+        precision: Of the layers.
     """
 
-    def __init__(self, run: Run, document: ExportDocument) -> None:
+    def __init__(self, run: Run, document: ExportDocument, precision: torch.dtype = torch.float32) -> None:
         self.run = run
         self.document = document
+        self.precision = precision
         self.device = torch.device("cpu")
 
     @property
@@ -135,22 +139,29 @@ def _of_image(outputs: Arrays, place: int, size_hw: tuple[int, int], *, num_clas
     return Detections(boxes, scores, labels, size_hw)
 
 
-def load_exported(path: Path, *, lanes: int = 1) -> ExportedDetector:
+def load_exported(path: Path, *, lanes: int = 1, precision: str = "auto") -> ExportedDetector:
     """Opens an exported file with the engine it is for.
 
     Args:
         path: The file.
         lanes: How many threads will ask it at once. The cores are shared out among them, so that together they get
             more done, and one alone less.
+        precision: As for ``choose_precision``, of the layers; what is computed of boxes is in float32. ONNX Runtime
+            has no bfloat16 on a processor.
 
     Raises:
-        InputError: If the file is missing, damaged or no detector, or its engine is not installed.
+        InputError: If the file is missing, damaged or no detector, its engine is not installed, or the precision is
+            not known or not there.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a .onnx or .xml file that `multibox export` wrote")
+    is_onnx = path.suffix == ".onnx"
+    if is_onnx and precision == "bfloat16":
+        raise InputError(f"{path}: ONNX Runtime computes in float32; leave bfloat16 out, or export --to openvino")
+    chosen = choose_precision(torch.device("cpu"), "float32" if is_onnx and precision == "auto" else precision)
     try:
-        run, text = (_open_onnx if path.suffix == ".onnx" else _open_openvino)(path, lanes)
-        return ExportedDetector(run, ExportDocument.from_text(text))
+        run, text = _open_onnx(path, lanes) if is_onnx else _open_openvino(path, lanes, chosen)
+        return ExportedDetector(run, ExportDocument.from_text(text), chosen)
     except InputError:
         raise
     except Exception as error:  # the engines' own errors have no common type
@@ -191,11 +202,14 @@ def _make_openvino_core() -> Any:
     return openvino.Core()
 
 
-def _open_openvino(path: Path, lanes: int) -> tuple[Run, str]:
+def _open_openvino(path: Path, lanes: int, precision: torch.dtype) -> tuple[Run, str]:
     core = _openvino_core()
     model = core.read_model(str(path))
     shares = {"PERFORMANCE_HINT": "LATENCY"} if lanes == 1 else {"NUM_STREAMS": lanes}
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", **shares})
+    hint = {"INFERENCE_PRECISION_HINT": "bf16" if precision == torch.bfloat16 else "f32"}
+    if precision == torch.bfloat16:
+        keep_exact(model)  # files of earlier versions lack the marks
+    compiled = core.compile_model(model, "CPU", hint | shares)
     names = [output.get_any_name() for output in compiled.outputs]
     free: LifoQueue[Any] = LifoQueue()  # one that asks alone has one request, which keeps what it saw last
     for _ in range(lanes):

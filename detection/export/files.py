@@ -12,6 +12,7 @@ import torch
 from backbone.weights import METADATA_KEY
 from detection.atomic import atomic_path
 from detection.export.document import ExportDocument
+from detection.export.exact import keep_exact
 from detection.export.graph import DetectionGraph, GraphDetections
 from detection.extras import needed
 
@@ -77,5 +78,6 @@ def stored_source(path: Path) -> str | None:
 
 def save_openvino(model: Any, path: Path) -> None:
     """Writes an OpenVINO model as ``path`` (xml) and the weights beside it (bin), in full precision."""
+    keep_exact(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     needed("openvino", "openvino").save_model(model, str(path), compress_to_fp16=False)

@@ -18,7 +18,7 @@ from torchvision.ops import nms, roi_align
 from detection.detector import Detector
 from detection.ensemble import EnsembleOutput, mean_offsets, mean_probabilities
 from detection.errors import InputError
-from detection.export.resizing import scale_pixels
+from detection.export.pixels import prepare_pixels
 from detection.matrix_nms import decay_scores, num_candidates
 from detection.network import DetectionNetwork
 from detection.postprocess import refine_boxes
@@ -87,7 +87,7 @@ class DetectionGraph(nn.Module):
         self.multibox = network.multibox
         self.longest_side = detector.longest_side
         self.pad_colour: Tensor
-        self.register_buffer("pad_colour", torch.tensor(PAD_COLOUR, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("pad_colour", torch.tensor(PAD_COLOUR, dtype=torch.float32))
         self.score_maps: Tensor | None
         maps = None if detector.calibration is None else torch.tensor(detector.calibration.maps, dtype=torch.float32)
         self.register_buffer("score_maps", maps)
@@ -96,7 +96,7 @@ class DetectionGraph(nn.Module):
         """(B, H, W, 3) uint8 RGB -> the detections of all images."""
         original, scaled = self._sizes(images)
         pixels = self._prepare(images, scaled)
-        pyramid = self.network.extract(pixels)
+        pyramid = self.network.pyramid(self.network.backbone.features(pixels))
         boxes, objectness = self._propose(pyramid, pixels, scaled)
         regions = self._judge(pyramid, boxes, objectness, scaled)
         hard = self.network.detection_settings.nms_sigma is None
@@ -110,13 +110,11 @@ class DetectionGraph(nn.Module):
         return original, exact.round().to(torch.int64).clamp(min=1)
 
     def _prepare(self, images: Tensor, scaled: Tensor) -> Tensor:
-        """Scaled, padded pixels (B, 3, h, w) as floats from 0 to 255."""
-        pixels = scale_pixels(images.permute(0, 3, 1, 2), scaled)
-        missing = (-scaled) % PAD_MULTIPLE
-        # Zero is what an exporter can pad with, and tensors, not numbers, are what it can follow.
-        sides = [0, missing[1], 0, missing[0]]
-        moved = nn.functional.pad(pixels - self.pad_colour, sides)  # type: ignore[arg-type]
-        return moved + self.pad_colour
+        """Scaled, normalised, padded pixels (B, 3, h, w)."""
+        colours = (self.network.normalize.mean, self.network.normalize.std, self.pad_colour)
+        mean, spread, padding = (colour.view(3, 1, 1) for colour in colours)
+        pixels: Tensor = prepare_pixels(images.permute(0, 3, 1, 2), scaled, PAD_MULTIPLE, mean, spread, padding)
+        return pixels
 
     def _propose(self, pyramid: Sequence[Tensor], pixels: Tensor, scaled: Tensor) -> tuple[Tensor, Tensor]:
         """(B, P, 4) boxes in pixels of the input and (B, P) objectness; 0 marks places without a proposal."""
@@ -156,7 +154,9 @@ class DetectionGraph(nn.Module):
     def _look(self, classifier: RoiClassifier, pyramid: Sequence[Tensor], boxes: Tensor) -> EnsembleOutput:
         """(B, P, 4) boxes -> logits (M, B P, C + 1) and offsets (M, B P, C, 4)."""
         images = torch.arange(boxes.shape[0], device=boxes.device)[:, None].expand(boxes.shape[:2]).flatten()
-        seen = [self._pool(pyramid, enlarge(boxes.flatten(0, 1), context), images) for context in classifier.contexts]
+        regions = boxes.flatten(0, 1)
+        shown = [regions if context == 1 else enlarge(regions, context) for context in classifier.contexts]
+        seen = [self._pool(pyramid, each, images) for each in shown]
         described = classifier.describe(torch.cat([pooled for pooled, _ in seen]))
         rows = torch.cat([places + number * images.shape[0] for number, (_, places) in enumerate(seen)])
         return classifier.judge(described[rows])

@@ -126,6 +126,30 @@ def test_images_in_a_folder_that_coco_jsons_share(tmp_path: Path) -> None:
     assert finding.message == "1 images are in no split: stray0.jpg"
 
 
+def test_images_in_a_folder_that_no_label_names(tmp_path: Path) -> None:
+    images = [image._replace(name=f"site_a/{image.name}") for image in toy_images(2)]
+    root = write_coco(tmp_path, {"train": images})
+    write_pixels(root / "train/site_b", toy_images(4, prefix="stray"))
+    write_pixels(root / "elsewhere", toy_images(1))
+
+    finding = only_finding(audit_dataset(root).findings, "unlisted-image")
+
+    expected = "4 images are in no split: site_b/stray0.jpg, site_b/stray1.jpg, site_b/stray2.jpg and 1 more"
+    assert (finding.file, finding.message) == ("train/", expected)
+
+
+def test_one_json_of_several_says_nothing_of_the_images_of_the_others(tmp_path: Path) -> None:
+    root = write_coco(tmp_path, {"train": toy_images(2), "val": toy_images(2, prefix="val")})
+    (root / "train").rename(root / "images")
+    shutil.copytree(root / "val", root / "images", dirs_exist_ok=True)
+    shutil.rmtree(root / "val")
+
+    assert "unlisted-image" not in {f.kind for f in audit_dataset(root / "annotations/instances_val.json").findings}
+
+    (root / "annotations/instances_train.json").unlink()
+    only_finding(audit_dataset(root / "annotations/instances_val.json").findings, "unlisted-image")
+
+
 def test_images_that_a_reader_has_told_of_are_told_once(tmp_path: Path) -> None:
     root = write_coco(tmp_path, {"train": toy_images(2), "val": toy_images(2, prefix="val")})
     write_pixels(root / "train", toy_images(1, prefix="stray"))

@@ -74,6 +74,17 @@ def test_all_exif_orientations_show_the_same_picture(tmp_path: Path, orientation
     assert read_image_header(path) == (stored.shape[:2], orientation)
 
 
+@pytest.mark.parametrize("dpi", [None, (72, 72)])
+@pytest.mark.parametrize("block", [b"Exif\0\0no TIFF at all", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0"])
+def test_a_damaged_exif_block_is_no_damaged_image(tmp_path: Path, block: bytes, dpi: tuple[int, int] | None) -> None:
+    more = {} if dpi is None else {"dpi": dpi}
+    path = save_image(tmp_path / "a.jpg", blocks(), exif=block, quality=100, subsampling=0, **more)
+    plain = read_image(save_image(tmp_path / "b.jpg", blocks(), quality=100, subsampling=0))
+
+    np.testing.assert_array_equal(read_image(path), plain)
+    assert read_image_header(path) == (SIZE_HW, 1)
+
+
 @pytest.mark.parametrize("orientation", [0, 9, 77])
 def test_orientation_outside_the_standard_means_upright(tmp_path: Path, orientation: int) -> None:
     path = save_image(tmp_path / "a.jpg", blocks(), exif=exif(orientation), subsampling=0, quality=100)
@@ -273,7 +284,7 @@ def test_text_with_an_image_name(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_text("<html>not found</html>", encoding="utf-8")
 
-    message = "not an image: starts with b'<html>not found<'; expected one of bmp, gif, jfif, jp2, jpeg"
+    message = "not an image: starts with b'<html>not found<'; expected one of bmp, gif, jfif, jp2, jpe, jpeg"
     assert message in read_error(path)
 
 

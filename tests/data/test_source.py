@@ -30,6 +30,13 @@ def test_file_and_folder(photos: Path) -> None:
     assert names(photos) == ["a.jpg", "b.png", "day/c.jpg", "day/late/d.JPG"]
 
 
+def test_pictures_that_cannot_be_read_are_not_passed_over(photos: Path) -> None:
+    for name in ("day/e.HEIC", "f.avif"):
+        (photos / name).write_bytes(b"\0\0\0 ftyp")
+    assert names(photos) == ["a.jpg", "b.png", "day/c.jpg", "day/e.HEIC", "day/late/d.JPG", "f.avif"]
+    assert names(photos / "**/*.HEIC") == ["day/e.HEIC"]
+
+
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from backbone.normalization import ColourNormalization
 from configs.load import config_from_dict
 from configs.schema import Config
 from detection import build
@@ -17,9 +18,9 @@ from detection.detector import Detector
 from detection.device import Compute
 from detection.errors import InputError
 from detection.export.graph import DetectionGraph, GraphDetections
-from detection.export.resizing import scale_pixels
+from detection.export.pixels import prepare_pixels
 from detection.network import DetectionNetwork
-from detection.preprocess import Image, resize_exactly
+from detection.preprocess import PAD_COLOUR, PAD_MULTIPLE, Image, scale_and_stack
 from detection.structures import Detections
 from tests.builders import random_patches
 from tests.crop.small import crop_config
@@ -116,12 +117,17 @@ def test_nothing_found_and_few_allowed(lively_network: DetectionNetwork) -> None
         lively_network.detection_settings = settings
 
 
-@pytest.mark.parametrize("scaled_hw", [(40, 60), (30, 45), (21, 70), (200, 100), (100, 150)])
-def test_scaling_is_opencvs(scaled_hw: tuple[int, int]) -> None:
-    image = random_patches((100, 150))
+@pytest.mark.parametrize("scaled_hw", [(40, 60), (30, 45), (21, 70), (200, 100), (100, 150), (64, 96)])
+def test_pixels_are_prepared_as_for_the_detector(scaled_hw: tuple[int, int]) -> None:
+    """Scaled as OpenCV does, padded with the same colour, normalised alike."""
+    image, normalize = random_patches((100, 150)), ColourNormalization()
+    mean, spread, padding = (
+        colour.view(3, 1, 1) for colour in (normalize.mean, normalize.std, torch.tensor(PAD_COLOUR).float())
+    )
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
-    scaled = scale_pixels(pixels, torch.tensor(scaled_hw))[0].permute(1, 2, 0).numpy()
-    np.testing.assert_allclose(scaled, resize_exactly(image, scaled_hw), atol=0.01)
+    prepared = prepare_pixels(pixels, torch.tensor(scaled_hw), PAD_MULTIPLE, mean, spread, padding)
+    expected = normalize(scale_and_stack([image], [scaled_hw]), torch.float32)
+    torch.testing.assert_close(prepared, expected, atol=0.01 / float(spread.min()), rtol=0)
 
 
 def test_what_no_graph_can_hold_is_refused() -> None:

@@ -19,7 +19,7 @@ from detection.build_training import PRETRAINED_RATE
 from detection.data.augment import Augmentation, AugmentSettings
 from detection.data.colour import ColourSettings
 from detection.data.discover import load_dataset
-from detection.data.loader import Batch
+from detection.data.loader import PLAIN, Batch, share_of_odds
 from detection.data.records import DetectionData
 from detection.preprocess import Image
 from detection.roi_sampling import RoiSamplingSettings
@@ -165,11 +165,28 @@ def mosaics_of(
 
 def test_a_run_of_many_passes_has_mosaics_after_its_first(data: DetectionData) -> None:
     assert mosaics_of(data, StepBudget(24), many_epochs=8) == [False] * 3 + [True] * 19
-    assert mosaics_of(data, StepBudget(23), many_epochs=8) == [False] * 22
+    assert mosaics_of(data, StepBudget(24), many_epochs=16) == [False] * 22
     assert mosaics_of(data, StepBudget(23), many_epochs=0) == [True] * 22
-    assert mosaics_of(data, StepBudget(24), many_epochs=8, enough_steps=25) == [False] * 22
+    assert mosaics_of(data, StepBudget(24), many_epochs=8, enough_steps=48) == [False] * 22
     assert mosaics_of(data, StepBudget(24), many_epochs=8, enough_steps=24) == [False] * 3 + [True] * 19
     assert build_training.build_batches(tiny_config(), data.images).enough_steps == build_training.ENOUGH_STEPS
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"), [(0, 0.0), (60, 0.0), (61, 0.0167), (90, 0.5), (119, 0.9833), (120, 1.0), (600, 1.0)]
+)
+def test_between_half_of_many_passes_and_all_of_them_the_odds_rise(steps: int, expected: float) -> None:
+    assert share_of_odds(steps, 120) == pytest.approx(expected, abs=1e-4)
+    assert share_of_odds(steps, 0) == 1.0
+
+
+def test_a_run_of_three_quarters_of_many_passes_has_half_of_the_mosaics(data: DetectionData) -> None:
+    config = with_options({"augment": {"mosaic": 1.0, "iou_crop": 0.4, "mosaic_until": 0.9, "many_epochs": 8}})
+    source = replace(build_training.build_batches(config, data.images), enough_steps=0)
+    odds = [source.odds_at(step, StepBudget(18).progress(step)) for step in range(18)]
+    assert odds[:3] == [PLAIN] * 3
+    for step, each in enumerate(odds[3:], start=3):
+        assert each == pytest.approx((0.5 if step < 0.9 * 18 else 0.0, 0.2))
 
 
 def test_passes_of_a_budget_of_minutes_are_told_by_its_pace(data: DetectionData) -> None:
@@ -179,10 +196,13 @@ def test_passes_of_a_budget_of_minutes_are_told_by_its_pace(data: DetectionData)
         def progress(self, step: int) -> float:
             return step / 18 if step <= 6 else 1 / 3 + (step - 6) / 63
 
-    mosaics = mosaics_of(data, SlowAtFirst(), many_epochs=8)
-    begun = mosaics.index(True)
-    assert 6 < begun < 15
-    assert all(mosaics[begun:])
+    config = with_options({"augment": {"mosaic": 1.0, "mosaic_until": 1.0, "many_epochs": 8}})
+    source = replace(build_training.build_batches(config, data.images), enough_steps=0)
+    odds = [source.odds_at(step, SlowAtFirst().progress(step)).mosaic for step in range(22)]
+    assert odds[:7] == pytest.approx([0.0] * 3 + [0.5] * 4)
+    assert 6 < odds.index(1.0) < 15
+    assert all(odd == 1.0 for odd in odds[odds.index(1.0) :])
+    assert odds[6:] == sorted(odds[6:])
 
 
 def test_a_pace_that_small_inputs_make_is_not_kept_up(data: DetectionData) -> None:
@@ -193,9 +213,9 @@ def test_a_pace_that_small_inputs_make_is_not_kept_up(data: DetectionData) -> No
             return step / 32 if step <= 16 else 0.5 + (step - 16) / 16
 
     by_time = partial(mosaics_of, data, FastAtFirst(), by_time=True)
-    assert any(by_time(many_epochs=7))
-    assert not any(by_time(many_epochs=9))
-    assert any(mosaics_of(data, FastAtFirst(), many_epochs=9))  # as if all steps took as long
+    assert any(by_time(many_epochs=14))
+    assert not any(by_time(many_epochs=18))
+    assert any(mosaics_of(data, FastAtFirst(), many_epochs=18))  # as if all steps took as long
 
 
 @pytest.mark.parametrize(

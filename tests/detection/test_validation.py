@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from tests.builders import ToyImage, ToyObject, write_voc
     [
         ([], [], 0),
         ([None], [True], 0),  # no number counts as 0
+        ([math.nan, 0.1], [True, True], 0),
+        ([0.1, math.nan], [True, False], 1),
         ([0.1, 0.3, 0.2], [True, True, False], 1),
         ([0.5, 0.5], [True, True], 1),  # of equals the later is kept, yet it is no new best
         ([0.0, 0.0, 0.0], [True, True, True], 2),

@@ -72,7 +72,7 @@ def test_int8_that_costs_more_than_half_a_point_is_not_kept(
 
     precisions = iter([0.6, after])
     monkeypatch.setattr("tools.export.quantize_openvino", quantize)
-    monkeypatch.setattr("tools.export._average_precision", lambda path, data: next(precisions))
+    monkeypatch.setattr("tools.export._average_precision", lambda path, data, precision: next(precisions))
     parts = {"train": toy_images(2, class_names=CLASSES), "test": toy_images(1, prefix="test", class_names=CLASSES)}
     data = write_voc(tmp_path / "toy", parts)
     document = ExportDocument.of(detector_of(make_lively_network()), save_lively_model(tmp_path))

@@ -178,3 +178,19 @@ def test_pattern_and_list(model: Path, tmp_path: Path) -> None:
     assert listed(tmp_path / "listed") == ["photos/b.png", "photos/a.png"]
     assert [error["file_name"] for error in faults(tmp_path / "listed")] == ["photos/gone.png"]
     assert (tmp_path / "listed/images/photos/a.jpg").is_file()
+
+
+def test_a_file_that_was_taken_away_is_no_fault_any_more(model: Path, tmp_path: Path) -> None:
+    out, photos = tmp_path / "out", tmp_path / "photos"
+    save_image(photos / "a.jpg", random_pixels((30, 40)))
+    for name in ("b.jpg", "c.HEIC"):
+        (photos / name).write_bytes(b"no image")
+    assert run(model, photos, "--out", out) == 1
+    assert [fault["file_name"] for fault in faults(out)] == ["b.jpg", "c.HEIC"]
+    (photos / "b.jpg").unlink()
+    assert run(model, photos, "--out", out, "--resume") == 1
+    assert [fault["file_name"] for fault in faults(out)] == ["c.HEIC"]
+    (photos / "c.HEIC").unlink()
+    assert run(model, photos, "--out", out, "--resume") == 0
+    assert faults(out) == []
+    assert listed(out) == ["a.jpg"]

@@ -202,12 +202,17 @@ def test_train_with_validation_tells_what_it_took(
     ("settings", "minutes", "num_images", "told"),
     [
         ([], None, 300, None),
-        (["augment.mosaic=0.3", "augment.iou_crop=0.3"], None, 300, "augment.mosaic and augment.iou_crop only for"),
+        (
+            ["augment.mosaic=0.3", "augment.iou_crop=0.3"],
+            None,
+            300,
+            "augment.mosaic and augment.iou_crop in full only",
+        ),
         (["augment.mosaic=0.3", "augment.many_epochs=40", "train.epochs=40"], None, 300, None),
-        (["augment.mosaic=0.3", "train.epochs=100"], None, 25, "augment.mosaic only for"),  # 700 steps
+        (["augment.mosaic=0.3", "train.epochs=100"], None, 25, "augment.mosaic in full only for"),  # 700 steps
         (["augment.mosaic=0.3", "augment.many_epochs=0"], None, 25, None),
         (["augment.mosaic=0"], None, 300, None),
-        (["augment.iou_crop=0.3"], 5.0, 300, "augment.iou_crop only for trainings of 80 passes"),
+        (["augment.iou_crop=0.3"], 5.0, 300, "augment.iou_crop in full only for trainings of 80 passes"),
         (["augment.iou_crop=0.3", "augment.many_epochs=0"], 5.0, 300, None),
     ],
 )

@@ -219,11 +219,15 @@ class AugmentConfig(Section):
     contrast: Share = Field(default=0.2, description="Largest relative change of contrast.")
     saturation: Share = Field(default=0.3, description="Largest relative change of saturation.")
     hue: float = Field(default=0.02, ge=0.0, le=0.5, description="Largest turn of the hue, in turns of the circle.")
-    mosaic: Share = Field(default=0.5, description="Probability that four images are put together into one.")
+    mosaic: Share = Field(
+        default=0.5, description="Probability that four images are put together into one; see many_epochs."
+    )
     mosaic_until: float = Field(
         default=0.9, gt=0.0, le=1.0, description="First part of the training with mosaics; the rest has none."
     )
-    iou_crop: Share = Field(default=0.5, description="Probability of a crop that keeps at least one object (SSD's).")
+    iou_crop: Share = Field(
+        default=0.5, description="Probability of a crop that keeps at least one object (SSD's); see many_epochs."
+    )
     many_epochs: int = Field(
         default=80,
         ge=0,

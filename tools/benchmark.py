@@ -133,9 +133,15 @@ def _measure_detector(path: Path, source: Path | None, most: int, device: str, p
     def read() -> Iterator[Image]:
         assert source is not None
         for _, file in islice(list_source(source), most):
-            image, seconds = timed(read_image, file)
+            try:
+                image, seconds = timed(read_image, file)
+            except InputError as error:
+                console.print(f"passed over: {error}")
+                continue
             read_seconds.append(seconds)
             yield image
+        if not read_seconds:
+            raise InputError(f"{source}: none of its images can be read; name a folder with some that can")
 
     return measure_detection(
         detector,

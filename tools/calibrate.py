@@ -41,7 +41,7 @@ def calibrate(
     precision: Annotated[
         float, typer.Option(min=0, max=1, help="Share that shall be right above the threshold `precise`.")
     ] = 0.9,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     drop_unknown: Annotated[
         bool, typer.Option("--drop-unknown", help="Leave out objects of classes that the model does not know.")
     ] = False,

@@ -47,7 +47,7 @@ def classify(
     limit: Annotated[int | None, typer.Option(min=1, help="Classify only N images, evenly spread.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Keep the decoded images in this folder, for later calls.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
 ) -> None:
     """Measures classifiers as the GoogLeNet paper does (1409.4842, section 7): crops averaged, then models.

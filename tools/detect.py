@@ -79,7 +79,7 @@ def detect(
         typer.Option(help="Lowest score class by class instead, as `multibox calibrate` chose it: best or precise."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run stopped.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     compute: ComputeOption = "auto",
     engine: EngineOption = None,
     tile: TileOption = None,

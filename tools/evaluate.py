@@ -74,7 +74,7 @@ def evaluate(
         str | None,
         typer.Option(help="Part to evaluate on, or a share: -20%. [default: test, else val..., else the only one]"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = AUTO,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = AUTO,
     compute: ComputeOption = AUTO,
     engine: EngineOption = None,
     drop_unknown: Annotated[

@@ -42,7 +42,7 @@ def proposals(
         float | None, typer.Option(min=0.01, help="Size of selective search's superpixels. [default: 1, combined: 2]")
     ] = None,
     model: Annotated[Path | None, typer.Option(help="Model whose 200 best boxes `combined` adds.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
 ) -> None:
     """Measures proposals before any is classified: recall, AR, MABO, coverage, time, and what they miss.
 

@@ -51,6 +51,19 @@ def test_it_tells_the_stages_of_a_model(
     assert "resnet: no such file" in capsys.readouterr().err
 
 
+def test_images_that_cannot_be_read_are_passed_over(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"no image")
+    assert run("benchmark", model, tmp_path, "--device", "cpu") == 2
+    assert "none of its images can be read" in capsys.readouterr().err
+    save_image(tmp_path / "b.png", random_pixels((60, 96)))
+    assert run("benchmark", model, tmp_path, "--device", "cpu") == 0
+    told = capsys.readouterr().out
+    assert f"passed over: {tmp_path / 'a.png'}: not an image" in told
+    assert "1 images" in told
+
+
 def test_files_are_read_and_the_peer_stands_beside(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

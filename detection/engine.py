@@ -7,6 +7,7 @@ hears what happens. Legend: B images of a batch.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from typing import Generic
 
@@ -36,8 +37,11 @@ from detection.training_task import (
 BAD_BATCH_NAME = "bad_batch.safetensors"
 """Beside the state: the batch whose loss was not a number."""
 
-MOST_BLANKS = 8
-"""Batches in a row without an image that can be read, at which training stops."""
+MOST_LOST = 16
+"""Batches in a row of which half of the files could not be read, at which training stops."""
+
+_FEW_LOST = 4
+"""Such batches in a row, from which on the state is no longer saved."""
 
 BATCH_FORMAT = "multibox-rcnn batch 1"
 
@@ -82,7 +86,7 @@ class Trainer(Generic[Network]):
         self._peaks = [group["lr"] for group in task.optimizer.param_groups]
         self.step = 0
         self.unreadable: dict[str, str] = {}
-        self._blanks = 0  # batches in a row
+        self._reads: deque[tuple[int, int]] = deque(maxlen=MOST_LOST)  # files not readable, and all, of a batch
         self._evaluated_at = -1
         self._evaluation_seconds = self._evaluation_seconds_before = 0.0
         self._seconds_before = 0.0
@@ -133,12 +137,13 @@ class Trainer(Generic[Network]):
             evaluate_every: Epochs between evaluations; more pass where they would take over a tenth of the time.
 
         Returns:
-            True if the budget is spent; False if a stop was requested before. The state is saved either way.
+            True if the budget is spent; False if a stop was requested before. The state is saved either way, unless the
+            images are being lost.
 
         Raises:
             NonFiniteLossError: If a loss or a gradient is not finite; the weights are those of the step before.
-            InputError: If ``MOST_BLANKS`` batches in a row have no image that can be read; the state that was saved
-                last is of before.
+            InputError: If half of the files of the last ``MOST_LOST`` batches could not be read; the state that was
+                saved last is of before.
         """
         self.budget.start(self._seconds_before)
         saved_at = time.monotonic()
@@ -147,29 +152,36 @@ class Trainer(Generic[Network]):
             progress, stop = self._agree(self.budget.progress(self.step), self._stop_requested)
             if progress >= 1 or stop:
                 break
-            self._refuse_nothing_but_blanks(batch)
+            self._refuse_lost_images(batch)
             listener(self._timed_step(batch, progress))
             epoch, done = divmod(self.step, self.source.steps_per_epoch)
             if evaluate is not None and done == 0 and epoch % evaluate_every == 0 and self._can_afford_evaluation():
                 self._evaluate(evaluate)
-            if time.monotonic() - saved_at > self.settings.checkpoint_seconds and not self._blanks:
+            if time.monotonic() - saved_at > self.settings.checkpoint_seconds and not self._is_lost(_FEW_LOST):
                 self.save()
                 saved_at = time.monotonic()
         finished = progress >= 1
         if finished and evaluate is not None and self._evaluated_at != self.step:
             self._evaluate(evaluate)
-        self.save()
+        if not self._is_lost(_FEW_LOST):
+            self.save()
         return finished
 
-    def _refuse_nothing_but_blanks(self, batch: TrainingBatch) -> None:
+    def _refuse_lost_images(self, batch: TrainingBatch) -> None:
         """Stops where the images are gone (a drive, a network): blanks would undo what was learnt."""
-        self._blanks = self._blanks + 1 if batch.is_blank else 0
-        if self._blanks == MOST_BLANKS:
-            reason = next(iter(batch.errors.values()))
+        self._reads.append((len(batch.errors), batch.num_files))
+        if self._is_lost(MOST_LOST):
+            lost, files = map(sum, zip(*self._reads, strict=True))
+            reason = next(iter(batch.errors.values()), "")
             raise InputError(
-                f"{reason}: the {MOST_BLANKS} last batches had no image that could be read, so training stopped; make "
-                f"the images readable again and go on with --resume"
+                f"{lost} of the last {files} images could not be read, so training stopped ({reason}); make them "
+                f"readable again and go on with --resume"
             )
+
+    def _is_lost(self, batches: int) -> bool:
+        """Whether half of the files of the last ones could not be read."""
+        last = list(self._reads)[-batches:]
+        return len(last) == batches and 2 * sum(lost for lost, _ in last) >= sum(files for _, files in last)
 
     def _agree(self, progress: float, flag: bool) -> tuple[float, bool]:
         """What all processes go by, as their clocks differ: the progress of the first, and whether any set the flag."""

@@ -47,14 +47,15 @@ def results_ids(path: Path, data: DetectionData) -> ResultIds:
         return _listed_ids(listing, data)
     images: dict[int, int | None] = {record.image_id: record.image_id for record in data.images}
     images |= {one: other for one, other in data.other_ids.items() if other in images}
-    images |= dict.fromkeys(data.unreadable)
+    unreadable = data.unreadable | {one for one, other in data.other_ids.items() if other in data.unreadable}
+    images |= dict.fromkeys(unreadable)
     labels: dict[int, int | None] = dict.fromkeys(data.groups)
     labels |= {category_id: label for label, category_id in enumerate(data.category_ids)}
     told: tuple[str, ...] = ()
     if data.format == "voc":
         table = ", ".join(f"{number} {name}" for number, name in zip(data.category_ids, data.class_names, strict=True))
         told = (f"VOC data numbers no classes; those of {path.name} were taken for {table}, sorted by name",)
-    return ResultIds(images, labels, tuple(data.groups.values()), data.unreadable, told)
+    return ResultIds(images, labels, tuple(data.groups.values()), unreadable, told)
 
 
 def _listed_ids(listing: Path, data: DetectionData) -> ResultIds:

@@ -44,8 +44,8 @@ class TrainingBatch(Protocol):
         """File name -> reason, of those not readable."""
 
     @property
-    def is_blank(self) -> bool:
-        """Whether no file at all could be read."""
+    def num_files(self) -> int:
+        """How many files its images are made of."""
 
     def inputs(self, device: torch.device) -> tuple[Any, ...]:
         """What the objective takes, on a device."""

@@ -295,6 +295,8 @@ def test_rows_of_images_that_cannot_be_read_are_left_out_and_counted(tmp_path: P
     path = write_rows(tmp_path, [{**ROW, "image_id": 5}, ROW, {**ROW, "image_id": 5}])
     with pytest.raises(InputError, match="row 1: image_id 5 is unknown"):
         read_detections(path, data)
+    again = replace(data, unreadable=frozenset({4000}), other_ids={5: 4000})  # listed once more, and as unreadable
+    assert read_detections(path, again).warnings[-1].startswith("2 detections were left out: the files of their images")
     read = read_detections(path, replace(data, unreadable=frozenset({5, 6})))
     assert read.warnings == ("2 detections were left out: the files of their images are missing or broken",)
     assert {image_id: len(found) for image_id, found in read.detections.items()} == {4: 1}

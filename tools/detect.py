@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -139,7 +139,7 @@ def detect(
     for_people = images or not chosen <= {"coco"}
     lowest = _lowest_scores(loaded[0], threshold, thresholds, alone=detector is loaded[0], needed=for_people)
     digests = [model_digest(model, engine) for model in models]
-    settings = _identify(digests, source, loaded[0], tile=tile, tta=tta)
+    settings = _identify(digests, source, loaded, tile=tile, tta=tta)
     work = partial(wanted.detect, detector)
     if ray is not None:
         shipped = ship_models(models, engine=engine, device=device, compute=compute, cache=cache, tile=tile, tta=tta)
@@ -208,10 +208,13 @@ def _check_uri(text: str | None) -> None:
         )
 
 
-def _identify(digests: list[str], source: str, model: ModelDetector, *, tile: int | None, tta: bool) -> dict[str, str]:
+def _identify(
+    digests: list[str], source: str, models: Sequence[ModelDetector], *, tile: int | None, tta: bool
+) -> dict[str, str]:
     """What the detections depend on, for the journal; what is as in the journals of all versions is left out."""
-    usual = choose_precision(model.device) if isinstance(model, Detector) else torch.float32
-    precision = "" if model.precision == usual else precision_name(model.precision)
+    usual = [choose_precision(model.device) if isinstance(model, Detector) else torch.float32 for model in models]
+    chosen = [model.precision for model in models]
+    precision = "" if chosen == usual else " ".join(map(precision_name, chosen))
     options = {"tile": str(tile or ""), "tta": "yes" if tta else "", "precision": precision}
     asked = {name: value for name, value in options.items() if value}
     place = source if is_uri(source) else str(Path(source).resolve())

@@ -42,9 +42,9 @@ class LabelledBatch(NamedTuple):
         return {}
 
     @property
-    def is_blank(self) -> bool:
-        """Never."""
-        return False
+    def num_files(self) -> int:
+        """B."""
+        return len(self.file_names)
 
     def inputs(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Images and labels on a device."""

@@ -50,7 +50,7 @@ def assemble(raw: RawSplit, class_names: Sequence[str] | None, unknown_classes: 
         findings=(*raw.findings, *classes.findings, *image_findings, *box_findings),
         groups=raw.groups,
         other_ids=raw.other_ids,
-        unreadable=frozenset(
+        unreadable=frozenset(raw.left_out).union(
             image.image_id for image, height in zip(raw.images, sizes_hw[:, 0], strict=True) if not height
         ),
         unjudged=frozenset(

@@ -72,7 +72,7 @@ def read_coco(root: Path, split: str) -> RawSplit:
     objects, object_findings = list_objects(content, listed.row_of_id)
     beside = find_split_files(root if root.is_dir() else root.parent)
     is_own_folder = folder.name in (full_split, split) or len(beside) == 1
-    unlisted = _unlisted(listed.images, folder) if is_own_folder else []
+    unlisted = _unlisted(listed.images, folder, recursive=folder != root) if is_own_folder else []
     return RawSplit(
         root=root,
         split=split,
@@ -89,11 +89,11 @@ def read_coco(root: Path, split: str) -> RawSplit:
     )
 
 
-def _unlisted(images: Sequence[ListedImage], folder: Path) -> list[Finding]:
+def _unlisted(images: Sequence[ListedImage], folder: Path, *, recursive: bool) -> list[Finding]:
     """One finding for the images that lie beside the listed ones; a folder that splits share tells nothing."""
     listed = {image.path for image in images}
-    there = find_images(folder) if folder.is_dir() else []  # A json without images may have no folder either.
-    names = [path.name for path in there if path not in listed]
+    there = find_images(folder, recursive=recursive) if folder.is_dir() else []  # A json without images may have none.
+    names = [relative_name(path, folder) for path in there if path not in listed]
     if not names:
         return []
     message = f"{len(names)} images of {folder.name}/ are not listed: {first_names(names)}"

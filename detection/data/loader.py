@@ -75,7 +75,7 @@ class Sample(NamedTuple):
         given: Proposals of another method than the network's; None without one.
         file_name: The file it comes from; of a mosaic all four, joined by " + ".
         errors: File name -> why it could not be read; its place in the view then is blank and teaches nothing.
-        is_blank: Whether none of its files could be read.
+        num_files: How many it is made of.
     """
 
     image: Image
@@ -83,7 +83,7 @@ class Sample(NamedTuple):
     given: Proposals | None
     file_name: str
     errors: Mapping[str, str]
-    is_blank: bool
+    num_files: int
 
 
 class Batch(NamedTuple):
@@ -95,7 +95,7 @@ class Batch(NamedTuple):
         given: B lists of proposals; None if none are given.
         file_names: B names.
         errors: File name -> reason of those not readable.
-        is_blank: Whether no file at all could be read.
+        num_files: How many files the views are made of.
     """
 
     images: Tensor
@@ -103,7 +103,7 @@ class Batch(NamedTuple):
     given: list[Proposals] | None
     file_names: list[str]
     errors: dict[str, str]
-    is_blank: bool
+    num_files: int
 
     def inputs(self, device: torch.device) -> tuple[Tensor, list[Target], list[Proposals] | None]:
         """Images, targets and given proposals on a device."""
@@ -155,8 +155,7 @@ class TrainingSet(Dataset[Sample]):
             scene = scene.shown_in(self.augmentation(scene.image, scene.boxes, seed=key.seed))
         given = None if self.cache.regions is None else scene.proposals()
         names = " + ".join(self.records[index].file_name for index in indices)
-        is_blank = all(self.records[index].file_name in errors for index in indices)
-        return Sample(scene.image, scene.target(), given, names, errors, is_blank)
+        return Sample(scene.image, scene.target(), given, names, errors, len(indices))
 
     def _scene(self, index: int, zoom: float, longest_side: int, errors: dict[str, str]) -> Scene:
         """An image with its boxes, ``zoom`` times as large as alone; blank, with its error, if it cannot be read."""
@@ -178,7 +177,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     errors = {name: reason for sample in samples for name, reason in sample.errors.items()}
     given = [sample.given for sample in samples if sample.given is not None]
     targets, names = [sample.target for sample in samples], [sample.file_name for sample in samples]
-    return Batch(images, targets, given or None, names, errors, all(sample.is_blank for sample in samples))
+    return Batch(images, targets, given or None, names, errors, sum(sample.num_files for sample in samples))
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:

@@ -98,6 +98,7 @@ class RawSplit:
         findings: The faults that the reader met.
         groups: Id -> name of categories that are no classes and only group others.
         other_ids: Id of a further entry of an image file -> the id of its image.
+        left_out: Ids of images that were left out, as they are nowhere or their label file cannot be read.
         unjudged: (image id, raw label) of the classes that ILSVRC's devkit does not judge on an image.
     """
 
@@ -113,6 +114,7 @@ class RawSplit:
     findings: Sequence[Finding]
     groups: Mapping[int, str] = field(default_factory=dict)
     other_ids: Mapping[int, int] = field(default_factory=dict)
+    left_out: Sequence[int] = ()
     unjudged: Sequence[tuple[int, int]] = ()
 
     def locate(self, row: RawObject) -> str:

@@ -74,7 +74,7 @@ class DetectionData:
         findings: Everything that was wrong; faulty boxes are mended (clipped) or left out and named here.
         groups: Category id -> name of what the files call a category, but only groups others; no label stands for it.
         other_ids: Id under which the files list an image once more -> its image id.
-        unreadable: Ids of images that were left out, as their files are missing or broken.
+        unreadable: Ids of images that were left out, as they are missing or broken, or their label files are.
         unjudged: (image id, label) of the classes that ILSVRC's devkit does not judge on an image: its blacklist.
     """
 

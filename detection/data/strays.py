@@ -37,7 +37,7 @@ def _unlisted_images(base: Path, parts: Sequence[DetectionData], told: set[str])
     folders: dict[Path, bool] = {}
     for part in parts:
         reader_told = any(finding.kind == "unlisted-image" for finding in part.findings)
-        for folder in dict.fromkeys(_searched_folder(image, base) for image in part.images):
+        for folder in dict.fromkeys(_searched_folder(image, part.format, base) for image in part.images):
             folders[folder] = folders.get(folder, False) or reader_told
     listed = {image.path for part in parts for image in part.images}
     for folder, reader_told in folders.items():
@@ -48,11 +48,16 @@ def _unlisted_images(base: Path, parts: Sequence[DetectionData], told: set[str])
             yield Finding("unlisted-image", f"{relative_name(folder, base)}/", message, _REMEDY)
 
 
-def _searched_folder(image: ImageRecord, base: Path) -> Path:
-    """The image folder of a data set; where that is the whole of it, the folder that the image lies in."""
-    depth = len(PurePosixPath(image.file_name).parts)
-    folder = image.path.parents[depth - 1]
-    return folder if folder != base and folder / image.file_name == image.path else image.path.parent
+def _searched_folder(image: ImageRecord, format_name: str, base: Path) -> Path:
+    """The image folder of a data set; where that is the whole of it, the folder that the image lies in.
+
+    A YOLO data set has no image folder: its names start at the yaml or are whole paths.
+    """
+    name = PurePosixPath(image.file_name)
+    if format_name == "yolo" or name.is_absolute() or len(name.parts) > len(image.path.parents):
+        return image.path.parent
+    folder = image.path.parents[len(name.parts) - 1]
+    return folder if folder != base and folder / name == image.path else image.path.parent
 
 
 def _unlisted_labels(base: Path, parts: Sequence[DetectionData], told: set[str]) -> Iterator[Finding]:

@@ -89,6 +89,7 @@ def read_voc(root: Path, split: str) -> RawSplit:
         images=listing.images,
         objects=objects,
         findings=listing.findings,
+        left_out=listing.left_out,
     )
 
 
@@ -137,11 +138,13 @@ def _list_images(root: Path, split: str) -> VocListing:
         label_file = relative_name(label_path, root)
         annotation = read_annotation(label_path, label_file, listing.findings)
         if annotation is None:
+            listing.left_out.append(position)
             continue
         path = _find_image(name, annotation.file_name, path_of)
         if path is None:
             place = "the data folder" if folders.images == root else f"{relative_name(folders.images, root)}/"
             listing.findings.append(_missing_image(name, annotation.file_name, label_file, place))
+            listing.left_out.append(position)
             continue
         if not is_file(label_path):
             remedy = "label the image or take it from the split; counted as an image without objects"

@@ -54,12 +54,14 @@ class VocListing:
         objects: Their objects, with label 0.
         object_names: The class name of each object, as written.
         findings: What was wrong so far.
+        left_out: Ids of the images that were left out.
     """
 
     images: list[ListedImage] = field(default_factory=list)
     objects: list[RawObject] = field(default_factory=list)
     object_names: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    left_out: list[int] = field(default_factory=list)
 
     def add(self, image: ListedImage, annotation: VocAnnotation) -> None:
         """Appends an image and its objects."""

@@ -21,7 +21,7 @@ from detection.checkpoint import MODEL_NAME
 from detection.device import choose_precision
 from detection.errors import InputError
 from detection.export.document import ExportDocument
-from detection.export.exact import keep_exact
+from detection.export.exact import bears_marks
 from detection.export.files import INPUT
 from detection.extras import needed
 from detection.preprocess import Image, check_images
@@ -146,8 +146,8 @@ def load_exported(path: Path, *, lanes: int = 1, precision: str = "auto") -> Exp
         path: The file.
         lanes: How many threads will ask it at once. The cores are shared out among them, so that together they get
             more done, and one alone less.
-        precision: As for ``choose_precision``, of the layers; what is computed of boxes is in float32. ONNX Runtime
-            has no bfloat16 on a processor.
+        precision: As for ``choose_precision``, of the layers; what is computed of boxes is in float32. ``auto`` takes
+            float32 for files of earlier versions, which do not say what that is. ONNX Runtime has no bfloat16.
 
     Raises:
         InputError: If the file is missing, damaged or no detector, its engine is not installed, or the precision is
@@ -158,9 +158,9 @@ def load_exported(path: Path, *, lanes: int = 1, precision: str = "auto") -> Exp
     is_onnx = path.suffix == ".onnx"
     if is_onnx and precision == "bfloat16":
         raise InputError(f"{path}: ONNX Runtime computes in float32; leave bfloat16 out, or export --to openvino")
-    chosen = choose_precision(torch.device("cpu"), "float32" if is_onnx and precision == "auto" else precision)
+    choose_precision(torch.device("cpu"), precision)  # a wrong name is told before the file is opened
     try:
-        run, text = _open_onnx(path, lanes) if is_onnx else _open_openvino(path, lanes, chosen)
+        run, text, chosen = _open_onnx(path, lanes) if is_onnx else _open_openvino(path, lanes, precision)
         return ExportedDetector(run, ExportDocument.from_text(text), chosen)
     except InputError:
         raise
@@ -168,7 +168,7 @@ def load_exported(path: Path, *, lanes: int = 1, precision: str = "auto") -> Exp
         raise InputError(f"{path}: cannot be opened ({error}); export the model again") from error
 
 
-def _open_onnx(path: Path, lanes: int) -> tuple[Run, str]:
+def _open_onnx(path: Path, lanes: int) -> tuple[Run, str, torch.dtype]:
     runtime = needed("onnxruntime", "onnx")
     options = runtime.SessionOptions()
     if lanes > 1:
@@ -180,7 +180,7 @@ def _open_onnx(path: Path, lanes: int) -> tuple[Run, str]:
     def run(images: npt.NDArray[np.uint8]) -> Arrays:
         return dict(zip(names, session.run(names, {INPUT: images}), strict=True))
 
-    return run, session.get_modelmeta().custom_metadata_map[METADATA_KEY]
+    return run, session.get_modelmeta().custom_metadata_map[METADATA_KEY], torch.float32
 
 
 def _openvino_core() -> Any:
@@ -202,13 +202,13 @@ def _make_openvino_core() -> Any:
     return openvino.Core()
 
 
-def _open_openvino(path: Path, lanes: int, precision: torch.dtype) -> tuple[Run, str]:
+def _open_openvino(path: Path, lanes: int, precision: str) -> tuple[Run, str, torch.dtype]:
     core = _openvino_core()
     model = core.read_model(str(path))
     shares = {"PERFORMANCE_HINT": "LATENCY"} if lanes == 1 else {"NUM_STREAMS": lanes}
-    hint = {"INFERENCE_PRECISION_HINT": "bf16" if precision == torch.bfloat16 else "f32"}
-    if precision == torch.bfloat16:
-        keep_exact(model)  # files of earlier versions lack the marks
+    wanted = "float32" if precision == "auto" and not bears_marks(model) else precision
+    chosen = choose_precision(torch.device("cpu"), wanted)
+    hint = {"INFERENCE_PRECISION_HINT": "bf16" if chosen == torch.bfloat16 else "f32"}
     compiled = core.compile_model(model, "CPU", hint | shares)
     names = [output.get_any_name() for output in compiled.outputs]
     free: LifoQueue[Any] = LifoQueue()  # one that asks alone has one request, which keeps what it saw last
@@ -223,4 +223,4 @@ def _open_openvino(path: Path, lanes: int, precision: torch.dtype) -> tuple[Run,
             free.put(request)
         return {name: results[place] for place, name in enumerate(names)}
 
-    return run, model.get_rt_info([METADATA_KEY]).astype(str)
+    return run, model.get_rt_info([METADATA_KEY]).astype(str), chosen

@@ -14,6 +14,9 @@ from detection.extras import needed
 _MARK = "precise_0"
 """OpenVINO's own, of an operation that keeps its precision."""
 
+_MARKS = {_MARK, "DisablePrecisionConversion_0"}
+"""Its names in older and newer versions."""
+
 _POOLING = "ROIAlign"
 """Takes features in any precision and boxes in float32."""
 
@@ -29,6 +32,11 @@ def keep_exact(model: Any) -> None:
         _reword(op)
     for op in _find_exact(model):
         op.get_rt_info()[_MARK] = ""
+
+
+def bears_marks(model: Any) -> bool:
+    """Whether ``keep_exact`` has seen this model."""
+    return any(_MARKS & set(op.get_rt_info().keys()) for op in model.get_ops())
 
 
 def _find_exact(model: Any) -> list[Any]:

@@ -6,10 +6,21 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from detection.data.audit import audit_dataset
 from detection.errors import InputError
-from tests.builders import ToyImage, ToyObject, toy_images, voc_xml, write_coco, write_pixels, write_voc
+from tests.builders import (
+    CLASS_NAMES,
+    ToyImage,
+    ToyObject,
+    toy_images,
+    voc_xml,
+    write_coco,
+    write_pixels,
+    write_voc,
+    write_yolo,
+)
 from tests.data.contracts import only_finding
 
 IMAGE = ToyImage("a", (40, 60), (ToyObject("cat", (0, 0, 10, 20)), ToyObject("dog", (5, 5, 45, 35), ignore=True)))
@@ -127,15 +138,33 @@ def test_images_in_a_folder_that_coco_jsons_share(tmp_path: Path) -> None:
 
 
 def test_images_in_a_folder_that_no_label_names(tmp_path: Path) -> None:
-    images = [image._replace(name=f"site_a/{image.name}") for image in toy_images(2)]
-    root = write_coco(tmp_path, {"train": images})
-    write_pixels(root / "train/site_b", toy_images(4, prefix="stray"))
+    parts = {split: toy_images(2, prefix=split) for split in ("train", "val")}
+    named = {s: [image._replace(name=f"site_a/{image.name}") for image in images] for s, images in parts.items()}
+    root = write_coco(tmp_path, named)
+    (root / "train").rename(root / "images")
+    shutil.copytree(root / "val", root / "images", dirs_exist_ok=True)
+    shutil.rmtree(root / "val")
+    write_pixels(root / "images/site_b", toy_images(4, prefix="stray"))
     write_pixels(root / "elsewhere", toy_images(1))
 
     finding = only_finding(audit_dataset(root).findings, "unlisted-image")
 
     expected = "4 images are in no split: site_b/stray0.jpg, site_b/stray1.jpg, site_b/stray2.jpg and 1 more"
-    assert (finding.file, finding.message) == ("train/", expected)
+    assert (finding.file, finding.message) == ("images/", expected)
+
+
+def test_a_yolo_set_that_lies_elsewhere_is_searched_only_where_its_images_are(tmp_path: Path) -> None:
+    """Its images are named by whole paths, or from a folder in which there may lie anything."""
+    images = write_yolo(tmp_path / "elsewhere", {"train": toy_images(2)})
+    write_pixels(images / "previews", toy_images(2))
+    names = {"names": list(CLASS_NAMES)}
+    for number, places in enumerate(
+        ({"path": "../elsewhere", "train": "images/train"}, {"train": str(images / "images/train")})
+    ):
+        yaml_file = tmp_path / f"{number}/data.yaml"
+        yaml_file.parent.mkdir()
+        yaml_file.write_text(yaml.safe_dump({**places, **names}), encoding="utf-8")
+        assert "unlisted-image" not in {finding.kind for finding in audit_dataset(yaml_file.parent).findings}
 
 
 def test_one_json_of_several_says_nothing_of_the_images_of_the_others(tmp_path: Path) -> None:
@@ -157,6 +186,8 @@ def test_images_that_a_reader_has_told_of_are_told_once(tmp_path: Path) -> None:
     finding = only_finding(audit_dataset(root).findings, "unlisted-image")
 
     assert finding.message == "1 images of train/ are not listed: stray0.jpg"
+    write_pixels(root / "train/deeper", toy_images(1, prefix="stray"))
+    assert only_finding(audit_dataset(root).findings, "unlisted-image").message.startswith("2 images of train/")
 
 
 def test_findings_of_the_readers_are_told_once(tmp_path: Path) -> None:

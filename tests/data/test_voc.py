@@ -220,6 +220,7 @@ def test_listed_name_with_neither_image_nor_annotation(tmp_path: Path) -> None:
     data = read_train(root)
 
     assert [image.image_id for image in data.images] == [1, 3]
+    assert data.unreadable == {2}
     finding = only_finding(data.findings, "missing-image")
     assert finding.message == "its image is missing: in JPEGImages/ there is no 'nothing' with an image suffix"
 

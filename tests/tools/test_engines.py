@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 import torch
 
 from detection.data.image import read_image
-from detection.device import has_fast_bfloat16
+from detection.device import choose_precision, has_fast_bfloat16
 from detection.errors import InputError
 from detection.export.engine import load_exported
+from detection.export.exact import _MARKS
 from detection.extras import needed
 from detection.side_by_side import side_by_side
 from tests.builders import random_patches, save_image
@@ -63,6 +65,31 @@ def test_layers_are_in_bfloat16_and_boxes_in_float32(exported: Path) -> None:
     assert "bf16" in results["layer"]
     assert "f32" in results["boxes"]
     assert "bf16" not in results["boxes"]
+
+
+@pytest.mark.parametrize("exported", ["openvino"], indirect=True)
+def test_a_file_says_what_stays_in_float32_and_one_that_does_not_is_run_in_it(exported: Path, tmp_path: Path) -> None:
+    openvino = needed("openvino", "openvino")
+    model = openvino.Core().read_model(exported)
+    marked = {op.get_friendly_name(): bool(_MARKS & set(op.get_rt_info().keys())) for op in model.get_ordered_ops()}
+    kinds = {op.get_friendly_name(): op.get_type_name() for op in model.get_ordered_ops()}
+    of_boxes = [name for name, kind in kinds.items() if kind in ("Exp", "Softmax", "GatherElements")]
+    assert of_boxes
+    assert all(marked[name] for name in of_boxes)
+    assert not any(marked[name] for name, kind in kinds.items() if kind in ("Convolution", "ROIAlign"))
+    assert not [
+        op
+        for op in model.get_ordered_ops()
+        if op.get_type_name() == "Subtract" and op.get_output_element_type(0) == openvino.Type.f32
+    ]
+
+    before = tmp_path / "model.xml"  # as an earlier version wrote it
+    lines = exported.read_text(encoding="utf-8").splitlines()
+    before.write_text("\n".join(line for line in lines if "DisablePrecisionConversion" not in line), encoding="utf-8")
+    shutil.copy(exported.with_suffix(".bin"), before.with_suffix(".bin"))
+    assert load_exported(before).precision == torch.float32
+    assert load_exported(exported).precision == choose_precision(torch.device("cpu"))
+    assert load_exported(before, precision="bfloat16").precision == torch.bfloat16
 
 
 def test_the_precision_is_the_users_choice(exported: Path, work: Path, tmp_path: Path) -> None:

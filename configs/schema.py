@@ -231,8 +231,8 @@ class AugmentConfig(Section):
     many_epochs: int = Field(
         default=80,
         ge=0,
-        description="Passes (and 1,500 steps) from which a training has mosaics and crops in full; half as many have "
-        "none, in between a part; 0: any.",
+        description="Passes (and 1,500 steps) from which a training has mosaics and crops in full; up to three eighths "
+        "of them none, in between a part; 0: any.",
     )
 
     @field_validator("scale")

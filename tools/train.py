@@ -114,7 +114,8 @@ def tell_many_epochs(config: Config, origins: Mapping[str, str], minutes: float 
     if asked and needed > (0 if minutes is not None else config.train.epochs * an_epoch):
         console.print(
             f"note: {' and '.join(asked)} in full only for trainings of {views.many_epochs} passes over the images "
-            f"(and {ENOUGH_STEPS:,} steps) and more, with half of that none; --set augment.many_epochs=0 for any"
+            f"(and {ENOUGH_STEPS:,} steps) and more, up to three eighths of that none; --set augment.many_epochs=0 for "
+            "any"
         )
 
 

@@ -279,11 +279,15 @@ def steps_of_many(many_epochs: int, steps_per_epoch: int, *, enough_steps: int) 
     return max(many_epochs * steps_per_epoch, enough_steps) if many_epochs else 0
 
 
+NONE_UNTIL = 3 / 8
+"""30 of 80 passes: where cells stand still if they see the same views."""
+
+
 def share_of_odds(steps: float, needed: int) -> float:
     """How much of the odds of mosaics and crops a run has by its length.
 
-    Up to half of the steps that are needed for all of it a run has nothing, from there on in proportion: the more often
-    an image is seen, the more its views have to differ (docs/decisions.md, 49 and 59).
+    Up to ``NONE_UNTIL`` of the steps that are needed for all of it a run has nothing, from there on in proportion: the
+    more often an image is seen, the more its views have to differ (docs/decisions.md, 49 and 59).
 
     Args:
         steps: Of the run.
@@ -292,7 +296,7 @@ def share_of_odds(steps: float, needed: int) -> float:
     Returns:
         From 0 to 1.
     """
-    return min(1.0, max(0.0, 2 * steps / needed - 1)) if needed else 1.0
+    return min(1.0, max(0.0, (steps / needed - NONE_UNTIL) / (1 - NONE_UNTIL))) if needed else 1.0
 
 
 @dataclass(frozen=True)
@@ -307,8 +311,8 @@ class DetectionBatches:
         phases: Longer side of the input by progress.
         multi_scale: Each batch has a side up to this share smaller or larger than its phase's.
         odds: Of mosaics and crops, in a run of many passes.
-        many_epochs: Passes that are many; a shorter run has less of them, one of half the passes none. 0: any run has
-            them in full.
+        many_epochs: Passes that are many; a shorter run has less of them, one of ``NONE_UNTIL`` of the passes none.
+            0: any run has them in full.
         enough_steps: Steps that such a run has at least: with fewer there is more to learn than to forget.
         mosaic_until: Share of the run with mosaics; the rest shows single images.
         by_time: Whether the run's budget is time on a CPU, where steps at smaller inputs take less.

@@ -53,7 +53,7 @@ def _find_exact(model: Any) -> list[Any]:
 
 
 def _reword(op: Any) -> None:
-    """A - b as a + (-1) b, and the only row of an axis as row 0 of it."""
+    """Writes a difference as a sum with -1 times what is taken away, and a squeeze as row 0 of its axis."""
     openvino = needed("openvino", "openvino")
     words = openvino.opset13
     if op.get_type_name() == "Subtract" and op.get_output_element_type(0) == openvino.Type.f32:

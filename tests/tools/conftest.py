@@ -24,3 +24,12 @@ def model(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
     assert run_main("train", toy, "--out", out, "--epochs", 1, *TINY) == 0
     return out / "model.safetensors"
+
+
+@pytest.fixture(scope="module", params=["onnx", "openvino"])
+def exported(request: pytest.FixtureRequest, work: Path) -> Path:
+    """The file of each engine, made of the model in a module's ``work`` and compared on the photos there."""
+    out = work / request.param
+    options = ["--to", request.param, "--out", out, "--images", work / "photos"]
+    assert run_main("export", work / "model.safetensors", *options) == 0
+    return out / {"onnx": "model.onnx", "openvino": "model.xml"}[request.param]

@@ -26,7 +26,6 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 
-FILES = {"onnx": "model.onnx", "openvino": "model.xml"}
 SIZES = [(96, 72), (60, 96), (96, 96)]
 MOVING = {"Input", "Const", "Output", "Reorder", "ROIAlign", "Concatenation", "Reshape", "Gather", "Transpose"}
 """Kinds of operations that hand on numbers as they are, or pool features."""
@@ -39,14 +38,6 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_lively_model(folder)
     save_image(folder / "photos/0.png", random_patches((96, 72)))
     return folder
-
-
-@pytest.fixture(scope="module", params=["onnx", "openvino"])
-def exported(request: pytest.FixtureRequest, work: Path) -> Path:
-    out = work / request.param
-    options = ["--to", request.param, "--out", out, "--images", work / "photos"]
-    assert run("export", work / "model.safetensors", *options) == 0
-    return out / FILES[request.param]
 
 
 @pytest.mark.skipif(not has_fast_bfloat16(torch.device("cpu")), reason="bfloat16 would be computed as float32")

@@ -32,7 +32,6 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 
-FILES = {"onnx": "model.onnx", "openvino": "model.xml"}
 SIZES = [(96, 72), (60, 96), (96, 96)]  # not scaled: OpenCV does that in fixed point, a hair otherwise than a graph
 
 
@@ -44,14 +43,6 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, size_hw in enumerate(SIZES):
         save_image(folder / f"photos/{number}.png", random_patches(size_hw, seed=number))
     return folder
-
-
-@pytest.fixture(scope="module", params=["onnx", "openvino"])
-def exported(request: pytest.FixtureRequest, work: Path) -> Path:
-    out = work / request.param
-    options = ["--to", request.param, "--out", out, "--images", work / "photos"]
-    assert run("export", work / "model.safetensors", *options) == 0
-    return out / FILES[request.param]
 
 
 def test_only_the_files_of_the_format_are_there(exported: Path) -> None:
@@ -82,7 +73,7 @@ def test_members_that_see_other_surroundings_and_any_number_of_images(tmp_path: 
     for number, size_hw in enumerate(SIZES):
         save_image(tmp_path / f"photos/{number}.png", random_patches(size_hw, seed=number))
     assert run("export", path, "--to", "onnx", "--out", tmp_path, "--images", tmp_path / "photos") == 0
-    detector, source = load_exported(tmp_path / FILES["onnx"]), load_detector(path, device="cpu", precision="float32")
+    detector, source = load_exported(tmp_path / "model.onnx"), load_detector(path, device="cpu", precision="float32")
     for batch in (1, 3):
         images = [random_patches((96, 72), seed) for seed in range(batch)]
         for found, expected in zip(detector.detect_images(images), source.detect_images(images), strict=True):

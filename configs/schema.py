@@ -211,7 +211,11 @@ class AugmentConfig(Section):
     """Random changes of the training images."""
 
     horizontal_flip: Share = Field(default=0.5, description="Probability of a left-right flip.")
-    vertical_flip: Share = Field(default=0.0, description="Probability of an upside-down flip.")
+    vertical_flip: Share | None = Field(
+        default=None,
+        description="Probability of an upside-down flip; null = 0.5 where the training objects are told as surely that "
+        "way as upright, else 0.",
+    )
     scale: tuple[float, float] = Field(
         default=(0.8, 1.3), strict=False, description="Lowest and highest zoom, each in [0.1, 4]; [1, 1] = none."
     )

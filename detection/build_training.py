@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
+from backbone.googlenet import GoogLeNet
 from backbone.rescaling import rescale_like_fresh
 from configs.schema import Config
 from detection import start_weights
-from detection.build_parts import proposal_settings
+from detection.build_parts import build_variant, proposal_settings
 from detection.crop.classifier import CropClassifier
 from detection.data.augment import Augmentation, AugmentSettings
 from detection.data.colour import ColourSettings
@@ -66,7 +67,7 @@ def build_batches(
     largest_side = sides_around(config.input.longest_side, t.multi_scale)[-1]
     cache = ImageCache(largest_side, t.cache_mb * 2**20 // readers, regions)
     colour = ColourSettings(a.brightness, a.contrast, a.saturation, a.hue)
-    augmentation = Augmentation(AugmentSettings(a.horizontal_flip, a.vertical_flip, a.scale, colour))
+    augmentation = Augmentation(AugmentSettings(a.horizontal_flip, a.vertical_flip or 0.0, a.scale, colour))
     phases = low_resolution_phases(
         config.input.longest_side, fraction=t.low_resolution.fraction, scale=t.low_resolution.scale
     )
@@ -132,6 +133,17 @@ def training_settings(config: Config, memory_options: tuple[str, ...] = MEMORY_O
         checkpoint_seconds=t.checkpoint_seconds,
         memory_options=memory_options,
     )
+
+
+def build_start_backbone(config: Config) -> GoogLeNet:
+    """The backbone alone with the weights that a training starts from, in evaluation mode.
+
+    Raises:
+        InputError: If the weights cannot be had or do not fit.
+    """
+    backbone = GoogLeNet(variant=build_variant(config.backbone))
+    start_weights.load_start_weights(backbone, config.backbone.weights, option="backbone.weights")
+    return backbone.eval()
 
 
 def load_start_weights(config: Config, network: DetectionNetwork | CropClassifier) -> None:

@@ -71,37 +71,45 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Updates every parameter that has a gradient; ``closure`` is not supported."""
         for group in self.param_groups:
-            update = self._orthogonal_step if group["orthogonal"] else self._adam_step
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    update(parameter, parameter.grad, group["lr"])
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if parameters:
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+                update = self._orthogonal_step if group["orthogonal"] else self._adam_step
+                update(parameters, [parameter.grad for parameter in parameters], group["lr"])
 
-    def _orthogonal_step(self, parameter: Tensor, gradient: Tensor, learning_rate: float) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["average"] = torch.zeros_like(parameter)
-        average = state["average"]
-        average.lerp_(gradient, 1 - self.momentum)
-        ahead = gradient.lerp(average, self.momentum)  # Nesterov's momentum
-        # The order of the columns does not matter: channels last is how the weights lie in memory, no copy.
-        channels_last = ahead.permute(0, 2, 3, 1)
-        matrix = channels_last.flatten(1)
-        scale = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
-        update = orthogonalize(matrix, self.dtype).reshape(channels_last.shape).permute(0, 3, 1, 2)
-        parameter.add_(update, alpha=-learning_rate * scale)
+    def _orthogonal_step(self, parameters: list[Tensor], gradients: list[Tensor], learning_rate: float) -> None:
+        averages = self._kept("average", parameters)
+        torch._foreach_lerp_(averages, gradients, 1 - self.momentum)
+        ahead = torch._foreach_lerp(gradients, averages, self.momentum)  # Nesterov's momentum
+        for parameter, direction in zip(parameters, ahead, strict=True):
+            # The order of the columns does not matter: channels last is how the weights lie in memory, no copy.
+            channels_last = direction.permute(0, 2, 3, 1)
+            matrix = channels_last.flatten(1)
+            scale = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
+            update = orthogonalize(matrix, self.dtype).reshape(channels_last.shape).permute(0, 3, 1, 2)
+            parameter.add_(update, alpha=-learning_rate * scale)
 
-    def _adam_step(self, parameter: Tensor, gradient: Tensor, learning_rate: float) -> None:
-        state = self.state[parameter]
-        if not state:
-            # torch leaves a state of this name on the CPU when it loads one: no waiting for a device to read it.
-            state["step"] = torch.zeros(())
-            state["first"], state["second"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        first, second, count = state["first"], state["second"], state["step"]
-        count.add_(1)
-        first.lerp_(gradient, 1 - _ADAM_BETAS[0])
-        second.mul_(_ADAM_BETAS[1]).addcmul_(gradient, gradient, value=1 - _ADAM_BETAS[1])
-        steps = float(count)
-        mean = first / (1 - _ADAM_BETAS[0] ** steps)
-        spread = (second / (1 - _ADAM_BETAS[1] ** steps)).sqrt_().add_(_ADAM_EPS)
-        parameter.addcdiv_(mean, spread, value=-learning_rate)
+    def _adam_step(self, parameters: list[Tensor], gradients: list[Tensor], learning_rate: float) -> None:
+        firsts, seconds = self._kept("first", parameters), self._kept("second", parameters)
+        steps = [self._count(parameter) for parameter in parameters]
+        torch._foreach_lerp_(firsts, gradients, 1 - _ADAM_BETAS[0])
+        torch._foreach_mul_(seconds, _ADAM_BETAS[1])
+        torch._foreach_addcmul_(seconds, gradients, gradients, value=1 - _ADAM_BETAS[1])
+        means = torch._foreach_div(firsts, [1 - _ADAM_BETAS[0] ** count for count in steps])
+        spreads = torch._foreach_div(seconds, [1 - _ADAM_BETAS[1] ** count for count in steps])
+        torch._foreach_sqrt_(spreads)
+        torch._foreach_add_(spreads, _ADAM_EPS)
+        torch._foreach_addcdiv_(parameters, means, spreads, value=-learning_rate)
+
+    def _kept(self, name: str, parameters: Iterable[Tensor]) -> list[Tensor]:
+        """What is kept of each parameter under a name; zeros at first."""
+        for parameter in parameters:
+            if name not in self.state[parameter]:
+                self.state[parameter][name] = torch.zeros_like(parameter)
+        return [self.state[parameter][name] for parameter in parameters]
+
+    def _count(self, parameter: Tensor) -> float:
+        """How often a parameter has been updated, this time included."""
+        # torch leaves a state of this name on the CPU when it loads one: no waiting for a device to read it.
+        count = self.state[parameter].setdefault("step", torch.zeros(()))
+        return float(count.add_(1))

@@ -26,8 +26,8 @@ def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def make_adamw(network: nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW with decoupled decay."""
-    return torch.optim.AdamW(_groups(network, weight_decay), lr=learning_rate)
+    """AdamW with decoupled decay; fused, a step takes a quarter of the time on a CPU (docs/decisions.md, 61)."""
+    return torch.optim.AdamW(_groups(network, weight_decay), lr=learning_rate, fused=True)
 
 
 def make_sgd(network: nn.Module, *, learning_rate: float, weight_decay: float, momentum: float) -> torch.optim.SGD:

@@ -3,9 +3,12 @@
 Averaged bilinear sampling on a regular grid is separable: along each axis a bin reads a few cells. Training multiplies
 by them as matrices, ``Wy @ features @ Wx^T``, where each row of ``Wy`` (``Wx``) holds the weights that one bin gives to
 the rows (columns) of the map: matrix products use all cores and bfloat16 units and are deterministic on every device.
-Detection on a CPU sums up the cells that a bin reads, whose number does not grow with the map. torchvision's kernel,
-whose values these are, runs on one core in float32 (measured in docs/decisions.md, 3 and 40).
-Legend: L levels, F channels, R RoIs, S bins per side, H/W size of a map, N cells that a bin reads along one axis.
+Detection on a CPU sums up the cells that a bin reads, whose number does not grow with the map. A GPU, which waits for
+the next small operation rather than for a large one to end, sums up those of all images and levels at once (measured in
+docs/decisions.md, 3, 40 and 61). torchvision's kernel, whose values these are, runs on one core of a CPU, in float32,
+and adds up its gradient on a GPU in no fixed order.
+Legend: B images, L levels, F channels, R RoIs, S bins per side, H/W size of a map, N cells that a bin reads along one
+axis.
 """
 
 from __future__ import annotations
@@ -38,27 +41,25 @@ class AxisBins(NamedTuple):
     Attributes:
         cells: (R, S, N) int64.
         shares: (R, S, N) float32, what each cell gives to the mean of the bin.
-        num_cells: Cells of the axis.
     """
 
     cells: Tensor
     shares: Tensor
-    num_cells: int
 
-    def as_matrix(self) -> Tensor:
+    def as_matrix(self, num_cells: int) -> Tensor:
         """What every cell of the axis gives to each bin, (R, S, num_cells) float32."""
-        empty = self.shares.new_zeros(*self.shares.shape[:2], self.num_cells)
+        empty = self.shares.new_zeros(*self.shares.shape[:2], num_cells)
         return empty.scatter_add_(2, self.cells, self.shares)
 
 
-def sample_axis(starts: Tensor, lengths: Tensor, *, bins: int, num_cells: int) -> AxisBins:
+def sample_axis(starts: Tensor, lengths: Tensor, *, bins: int, num_cells: int | Tensor) -> AxisBins:
     """Lays the sampling points of one axis.
 
     Args:
         starts: (R,) where the RoI starts, in cells; cell i's centre is at i.
         lengths: (R,) how long it is, in cells.
         bins: S.
-        num_cells: Cells of the axis.
+        num_cells: Cells of the axis, for all or (R, 1).
 
     Returns:
         The two cells beside each sampling point of each bin. Points more than a cell outside the map count as 0, as in
@@ -68,12 +69,12 @@ def sample_axis(starts: Tensor, lengths: Tensor, *, bins: int, num_cells: int) -
     steps = (torch.arange(num_samples, device=starts.device) + 0.5) / num_samples
     positions = starts[:, None] + steps * lengths[:, None]  # (R, samples)
     inside = ((positions >= -1) & (positions <= num_cells)).to(starts.dtype)
-    positions = positions.clamp(0, num_cells - 1)
-    below = positions.floor().clamp(max=max(num_cells - 2, 0))
+    positions = positions.clamp(min=0).clamp(max=num_cells - 1)
+    below = positions.floor().clamp(max=num_cells - 2).clamp(min=0)
     share_above = (positions - below) * inside
     cells = torch.stack([below, (below + 1).clamp(max=num_cells - 1)], dim=-1).to(torch.int64)
     shares = torch.stack([inside - share_above, share_above], dim=-1) / SAMPLES_PER_BIN
-    return AxisBins(cells.reshape(len(starts), bins, -1), shares.reshape(len(starts), bins, -1), num_cells)
+    return AxisBins(cells.reshape(len(starts), bins, -1), shares.reshape(len(starts), bins, -1))
 
 
 def pool_map(features: Tensor, boxes: Tensor, *, stride: int, pool_size: int) -> Tensor:
@@ -84,29 +85,71 @@ def pool_map(features: Tensor, boxes: Tensor, *, stride: int, pool_size: int) ->
     x = sample_axis(starts[:, 0], lengths[:, 0], bins=pool_size, num_cells=width)
     y = sample_axis(starts[:, 1], lengths[:, 1], bins=pool_size, num_cells=height)
     by_place = features.permute(1, 2, 0)  # (H, W, F), no copy below when channels are last in memory
-    return _sum_cells(by_place, x, y) if features.is_cpu and not features.requires_grad else _multiply(by_place, x, y)
+    if features.is_cpu and not features.requires_grad:
+        return _sum_cells(by_place.flatten(0, 1), x, y._replace(cells=y.cells * width))
+    return _multiply(by_place, x, y)
 
 
 def _multiply(features: Tensor, x: AxisBins, y: AxisBins) -> Tensor:
     """The bins as matrix products: (H, W, F) -> (R, S, S, F)."""
     height, width, num_channels = features.shape
     bins = x.cells.shape[1]
-    strips = y.as_matrix().flatten(0, 1).to(features.dtype) @ features.reshape(height, -1)  # (R S, W F)
-    return x.as_matrix()[:, None].to(features.dtype) @ strips.view(-1, bins, width, num_channels)
+    strips = y.as_matrix(height).flatten(0, 1).to(features.dtype) @ features.reshape(height, -1)  # (R S, W F)
+    return x.as_matrix(width)[:, None].to(features.dtype) @ strips.view(-1, bins, width, num_channels)
 
 
-def _sum_cells(features: Tensor, x: AxisBins, y: AxisBins) -> Tensor:
-    """The bins as weighted sums of the N x N cells that each reads: (H, W, F) -> (R, S, S, F)."""
+def _sum_cells(table: Tensor, x: AxisBins, y: AxisBins) -> Tensor:
+    """The bins as weighted sums of the N x N cells that each reads.
+
+    Args:
+        table: (cells, F).
+        x: Of the columns.
+        y: Of the rows, whose cells are told by where in the table their row of the map begins.
+
+    Returns:
+        (R, S, S, F).
+    """
     bins, reads = x.cells.shape[1:]
-    cells = y.cells[:, :, None, :, None] * x.num_cells + x.cells[:, None, :, None, :]  # (R, S, S, N, N)
+    cells = y.cells[:, :, None, :, None] + x.cells[:, None, :, None, :]  # (R, S, S, N, N)
     shares = y.shares[:, :, None, :, None] * x.shares[:, None, :, None, :]
     pooled = embedding_bag(
         cells.reshape(-1, reads * reads),
-        features.reshape(-1, features.shape[-1]),
-        per_sample_weights=shares.reshape(-1, reads * reads).to(features.dtype),
+        table,
+        per_sample_weights=shares.reshape(-1, reads * reads).to(table.dtype),
         mode="sum",
     )
-    return pooled.view(-1, bins, bins, features.shape[-1])
+    return pooled.view(-1, bins, bins, table.shape[-1])
+
+
+def pool_at_once(
+    pyramid: Sequence[Tensor], boxes_per_image: Sequence[Tensor], *, strides: Sequence[int], pool_size: int
+) -> Tensor:
+    """Pools every RoI of a batch from the level that fits it, by the same few operations for all.
+
+    Args:
+        pyramid: L maps (B, F, H, W), channels last in memory.
+        boxes_per_image: B tensors (Ri, 4) float32 xyxy, pixels of the input; they may leave the image.
+        strides: L strides.
+        pool_size: S.
+
+    Returns:
+        (R, S, S, F) in the order of the boxes. Differentiable in the maps, not in the boxes.
+    """
+    boxes = torch.cat(list(boxes_per_image))
+    levels = assign_levels(boxes, strides)
+    table = torch.cat([features.permute(0, 2, 3, 1).flatten(0, 2) for features in pyramid])  # every cell of the batch
+    sizes = torch.tensor([features.shape[-2:] for features in pyramid])
+    cells_before = torch.cat([sizes.new_zeros(1), (len(boxes_per_image) * sizes.prod(dim=1)).cumsum(dim=0)[:-1]])
+    shapes = torch.cat([sizes, torch.tensor(strides)[:, None], cells_before[:, None]], dim=1).to(boxes.device)
+    height, width, stride, first = shapes[levels].split(1, dim=1)  # (R, 1) each
+    counts = torch.tensor([len(each) for each in boxes_per_image])
+    image = torch.arange(len(counts)).repeat_interleave(counts).to(boxes.device)[:, None]
+    cells = boxes / stride - 0.5
+    starts, lengths = cells[:, :2], cells[:, 2:] - cells[:, :2]
+    x = sample_axis(starts[:, 0], lengths[:, 0], bins=pool_size, num_cells=width)
+    y = sample_axis(starts[:, 1], lengths[:, 1], bins=pool_size, num_cells=height)
+    begin = (first + image * height * width)[..., None]
+    return _sum_cells(table, x, y._replace(cells=begin + y.cells * width[..., None]))
 
 
 def pool_rois(
@@ -132,8 +175,11 @@ def pool_rois(
     """
     num_rois = sum(len(boxes) for boxes in boxes_per_image)
     filler = -num_rois % filled_to
-    pooled = [pyramid[0].new_zeros(filler, pool_size, pool_size, pyramid[0].shape[1])]
-    order = [torch.arange(num_rois, num_rois + filler, device=pyramid[0].device)]
+    empty = pyramid[0].new_zeros(filler, pool_size, pool_size, pyramid[0].shape[1])
+    if pyramid[0].is_cuda and num_rois:
+        at_once = pool_at_once(pyramid, boxes_per_image, strides=strides, pool_size=pool_size)
+        return torch.cat([at_once, empty]).permute(0, 3, 1, 2)
+    pooled, order = [empty], [torch.arange(num_rois, num_rois + filler, device=pyramid[0].device)]
     offset = 0
     for image, boxes in enumerate(boxes_per_image):
         levels = assign_levels(boxes, strides)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from configs.load import dump_config, flatten_config, load_config
+from configs.load import Schema, dump_config, flatten_config, load_config
 from configs.sections import RootConfig
 from detection.atomic import atomic_path
 from detection.checkpoint import MODEL_NAME
@@ -66,6 +66,16 @@ def check_run_folder(out: Path, config: RootConfig, *, resume: bool) -> list[str
     if set(changed) - set(RATES):
         raise InputError(f"{path}: {'; '.join(changed.values())}; resume with the same options, or give another --out")
     return list(changed.values())
+
+
+def read_config(out: Path, schema: type[Schema]) -> Schema | None:
+    """The configuration that a run's folder holds; None without a run.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    path = out / _CONFIG_NAME
+    return load_config(str(path), schema=schema) if path.exists() else None
 
 
 def tell_changes(console: Console, changes: Sequence[str]) -> None:

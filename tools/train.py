@@ -19,6 +19,7 @@ from detection.evaluation.summary import overfull_warnings
 from detection.processes import launched_place
 from tools.cli import plain_console, run_alone
 from tools.crop_training import train_crop
+from tools.flips import settle_flip
 from tools.reading import read_data, tell_settings, tell_unused, training_split
 from tools.run_folder import is_first
 from tools.training_run import RunData, train_shared
@@ -80,6 +81,7 @@ def train(
     tell_many_epochs(settings, origins, minutes, num_images=len(training_data.images))
     if not resume:
         tell_overfull(settings, training_data)
+    settings = settle_flip(settings, training_data, out, console)
     start = train_crop if settings.classifier.form == "crop" else train_shared
     run_data = RunData(training_data, validation_data, note)
     start(out, settings, run_data, minutes=minutes, resume=resume, console=console)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
-from detection.roi_pooling import assign_levels, pool_map, pool_rois
+from detection.roi_pooling import assign_levels, pool_at_once, pool_map, pool_rois
 
 
 def random_rois(count: int, low: float, high: float, seed: int = 0) -> torch.Tensor:
@@ -74,6 +74,28 @@ def test_order_is_kept_over_images_and_levels() -> None:
     boxes = [torch.tensor([large, small]), torch.tensor([small, large, small])]
     pooled = pool_rois(pyramid, boxes, strides=(8, 16, 32), pool_size=1)
     assert pooled.flatten().tolist() == [4.0, 1.0, 101.0, 104.0, 101.0]
+
+
+def test_all_images_and_levels_at_once_equal_torchvision() -> None:
+    generator = torch.Generator().manual_seed(2)
+    shapes, strides = [(18, 26), (9, 13), (5, 7), (1, 1)], (4, 8, 16, 64)
+    pyramid = [torch.randn(3, 6, *shape, generator=generator).requires_grad_() for shape in shapes]
+    boxes = [random_rois(count, -40.0, 300.0, seed) for seed, count in enumerate((30, 0, 25))]
+    boxes[0][0], boxes[2][3] = torch.tensor([0.0, 0.0, 9.0, 9.0]), torch.tensor([-5000.0, 0.0, 5000.0, 90.0])
+    weight = torch.randn(55, 6, 7, 7, generator=generator)
+    rows = torch.cat([torch.full((len(each), 1), float(image)) for image, each in enumerate(boxes)])
+    rois, levels = torch.cat([rows, torch.cat(boxes)], dim=1), assign_levels(torch.cat(boxes), strides)
+    assert set(levels.tolist()) == {0, 1, 2, 3}
+    expected = torch.zeros(55, 6, 7, 7)
+    for level, (features, stride) in enumerate(zip(pyramid, strides, strict=True)):
+        here = (levels == level).nonzero().squeeze(1)
+        aligned = roi_align(features, rois[here], 7, 1 / stride, sampling_ratio=2, aligned=True)
+        expected = expected.index_put((here,), aligned)
+    pooled = pool_at_once(pyramid, boxes, strides=strides, pool_size=7).permute(0, 3, 1, 2)
+    torch.testing.assert_close(pooled, expected, atol=1e-5, rtol=1e-5)
+    gradients = torch.autograd.grad((pooled * weight).sum(), pyramid)
+    for ours, theirs in zip(gradients, torch.autograd.grad((expected * weight).sum(), pyramid), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("rois", "rows"), [(0, 0), (1, 4), (3, 4), (4, 4), (5, 8)])

@@ -1,0 +1,71 @@
+"""``augment.vertical_flip`` left open: settled before the first step, told, and kept with the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from configs.load import load_config
+from configs.schema import Config
+from detection.checkpoint import load_header
+from detection.data.records import DetectionData
+from tests.detection.test_flip_trial import disk, downwards, draw_records, square, upwards
+from tests.evaluation.splits import make_split
+from tests.tools.running import run_main as run
+from tests.tools.tiny_run import TINY
+from tools.flips import settle_flip
+from tools.run_folder import write_config
+
+
+def make_config(**values: object) -> Config:
+    return load_config(
+        "default", [f"{name.replace('__', '.')}={value}" for name, value in values.items()], schema=Config
+    )
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DetectionData]:
+    kinds = {"bear": [disk, square], "turn": [upwards, downwards]}
+    folder = tmp_path_factory.mktemp("shapes")
+    return {name: make_split(draw_records(folder / name, kind)) for name, kind in kinds.items()}
+
+
+def settle(config: Config, data: DetectionData, out: Path) -> tuple[float | None, str]:
+    console = Console(record=True, width=300, quiet=False)
+    with console.capture() as shown:
+        settled = settle_flip(config, data, out, console)
+    return settled.augment.vertical_flip, shown.get()
+
+
+def test_left_open_it_follows_the_objects(shapes: dict[str, DetectionData], tmp_path: Path) -> None:
+    probability, told = settle(make_config(), shapes["bear"], tmp_path)
+    assert probability == 0.5
+    assert "48 objects are told" in told
+    assert "half of the views are flipped (--set augment.vertical_flip=0 for none)" in told
+    probability, told = settle(make_config(), shapes["turn"], tmp_path)
+    assert probability == 0
+    assert "no view is flipped" in told
+
+
+def test_a_number_stays(shapes: dict[str, DetectionData], tmp_path: Path) -> None:
+    assert settle(make_config(augment__vertical_flip=0.2), shapes["bear"], tmp_path) == (0.2, "")
+    assert settle(make_config(augment__vertical_flip=0), shapes["bear"], tmp_path) == (0, "")
+
+
+def test_random_weights_tell_nothing(shapes: dict[str, DetectionData], tmp_path: Path) -> None:
+    assert settle(make_config(backbone__weights="none"), shapes["bear"], tmp_path) == (0, "")
+
+
+def test_a_run_keeps_its_number(shapes: dict[str, DetectionData], tmp_path: Path) -> None:
+    write_config(tmp_path, make_config(augment__vertical_flip=0.3))
+    assert settle(make_config(), shapes["bear"], tmp_path) == (0.3, "")
+
+
+def test_a_training_writes_it_down_and_goes_on_with_it(toy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert run("train", toy, "--out", out, "--epochs", 1, *TINY) == 0
+    assert load_config(str(out / "config.yaml"), schema=Config).augment.vertical_flip == 0  # four images tell nothing
+    assert load_header(out).config["augment"]["vertical_flip"] == 0
+    assert run("train", toy, "--out", out, "--epochs", 1, "--resume", *TINY) == 0

@@ -25,15 +25,19 @@ from detection.data.image import read_image
 from detection.data.records import ImageRecord
 from detection.errors import InputError
 from detection.preprocess import Image, resize
-from proposals.box_ops import box_iou
+from proposals.box_ops import coverage
 
 AS_SURE = 0.9
 """Share of the certainty that must be left upside down."""
 
 MOST_IMAGES = 200
 MOST_OBJECTS = 600
+MOST_PIXELS = 400_000_000
+"""Of all images together, where they are large: about ten seconds of reading."""
+
 FEWEST_OBJECTS = 30
-"""Of fewer nothing can be said."""
+FEWEST_IMAGES = 10
+"""Of fewer, nothing can be said."""
 
 _SIDE = 64  # of a crop, the size of the pictures that the shipped weights learnt from
 _CONTEXT = 1.25
@@ -64,8 +68,8 @@ class ObjectCrops(NamedTuple):
 
     @property
     def say_something(self) -> bool:
-        """Whether there are ``FEWEST_OBJECTS``, and of two images at least."""
-        return self.num_objects >= FEWEST_OBJECTS and len(np.unique(self.images)) > 1
+        """Whether there are enough objects, of enough images."""
+        return self.num_objects >= FEWEST_OBJECTS and len(np.unique(self.images)) >= FEWEST_IMAGES
 
 
 class FlipTrial(NamedTuple):
@@ -73,18 +77,19 @@ class FlipTrial(NamedTuple):
 
     Attributes:
         num_objects: How many were asked about.
-        share: Mean margin of the right answer upside down, in units of the one upright; 0 where none is right.
+        share: Mean margin of the right answer upside down, in units of the one upright; None where they are not told
+            apart even upright.
         spared: By how many standard errors, over images, the margins upside down exceed ``AS_SURE`` of those upright.
     """
 
     num_objects: int
-    share: float
+    share: float | None
     spared: float
 
     @property
     def is_passed(self) -> bool:
-        """Whether flipping is safe beyond doubt."""
-        return self.spared > 2
+        """Whether objects bear the flip, by two standard errors."""
+        return self.share is not None and self.spared > 2
 
 
 def try_upside_down(backbone: GoogLeNet, crops: ObjectCrops) -> FlipTrial:
@@ -96,7 +101,10 @@ def try_upside_down(backbone: GoogLeNet, crops: ObjectCrops) -> FlipTrial:
     """
     upright, flipped = (describe(backbone, pixels) for pixels in (crops.pixels, crops.pixels[:, ::-1]))
     targets = one_hot(torch.from_numpy(crops.labels), crops.num_classes + 1).float()
-    return judge_margins(*held_out_margins(upright, flipped, targets, crops.images), crops.images, crops.num_objects)
+    margins = held_out_margins(upright, flipped, targets, crops.images)
+    objects = crops.labels < crops.num_classes
+    of_upright, of_flipped = (each.double().numpy()[objects] for each in margins)
+    return judge_margins(of_upright, of_flipped, crops.labels[objects], crops.images[objects])
 
 
 def cut_objects(
@@ -107,20 +115,20 @@ def cut_objects(
     Args:
         records: What there is to learn from; images that cannot be read are passed over.
         num_classes: C.
-        heard: Called after each of up to ``MOST_IMAGES`` images, for progress.
+        heard: Called after each image, of up to ``MOST_IMAGES``, for progress.
 
     Returns:
         Of some ``MOST_OBJECTS`` objects, from as many images as there may be; the same for the same images.
     """
     chance = np.random.default_rng(0)
-    rows = chance.permutation(len(records))[:MOST_IMAGES]
+    rows = _choose_images(records, chance)
     pixels: list[Image] = []
     labels: list[int] = []
     images: list[int] = []
     for row in rows:
         record = records[row]
         objects = chance.permutation(np.flatnonzero(~record.ignore))[: -(-MOST_OBJECTS // len(rows))]
-        image = _read_or_none(record) if len(objects) else None
+        image = _read_or_none(record)
         heard()
         if image is None:
             continue
@@ -138,6 +146,13 @@ def cut_objects(
     )
 
 
+def _choose_images(records: Sequence[ImageRecord], chance: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Rows of images with objects, in any order, the first always; of large images fewer."""
+    rows = chance.permutation([row for row, record in enumerate(records) if not record.ignore.all()])[:MOST_IMAGES]
+    pixels = np.cumsum([math.prod(records[row].size_hw) for row in rows])
+    return rows[: max(1, int((pixels <= MOST_PIXELS).sum()))].astype(np.int64)
+
+
 def _read_or_none(record: ImageRecord) -> Image | None:
     try:
         return read_image(record.path)
@@ -148,13 +163,13 @@ def _read_or_none(record: ImageRecord) -> Image | None:
 def _background_like(
     box: npt.NDArray[np.float32], record: ImageRecord, chance: np.random.Generator
 ) -> npt.NDArray[np.float32] | None:
-    """A box of the same size on no object; None where ten random places are all on one."""
+    """A box of the same size of which objects cover little; None where they cover much of ten random places."""
     height, width = record.size_hw
     size = box[2:] - box[:2]
     for _ in range(10):
         corner = chance.uniform(0, np.maximum([width, height] - size, 1))
         place = np.concatenate([corner, corner + size]).astype(np.float32)
-        if box_iou(torch.from_numpy(place[None]), torch.from_numpy(record.boxes)).amax() < 0.3:
+        if coverage(torch.from_numpy(place[None]), torch.from_numpy(record.boxes)).amax() < 0.3:
             return place
     return None
 
@@ -199,24 +214,45 @@ def held_out_margins(
     scores = upright.new_zeros(2, *targets.shape)
     for held_out in range(_FOLDS):
         inside, outside = fold != held_out, fold == held_out
-        mean, spread = upright[inside].mean(dim=0), upright[inside].std(dim=0).clamp(min=1e-4)
-        known, offset = (upright[inside] - mean) / spread, targets[inside].mean(dim=0)
-        # Ridge regression in its dual form: there are fewer crops than pairs of features.
+        mean = upright[inside].mean(dim=0)
+        spread = upright[inside].std(dim=0, correction=0).clamp(min=1e-4)
+        known = (upright[inside] - mean) / spread
+        # Ridge regression in its dual form. How frequent a class is is left out: a flip cannot change it.
         products = known @ known.T / known.shape[1] + _RIDGE * torch.eye(len(known), dtype=known.dtype)
-        weights = known.T @ torch.linalg.solve(products, targets[inside] - offset) / known.shape[1]
+        wanted = targets[inside] - targets[inside].mean(dim=0)
+        weights = known.T @ torch.linalg.solve(products, wanted) / known.shape[1]
         for row, features in enumerate((upright, flipped)):
-            scores[row, outside] = (features[outside] - mean) / spread @ weights + offset
+            scores[row, outside] = (features[outside] - mean) / spread @ weights
     right = (scores * targets).sum(dim=-1)
     others = scores.masked_fill(targets.bool(), -math.inf).amax(dim=-1)
     upright_margins, flipped_margins = right - others
     return upright_margins, flipped_margins
 
 
-def judge_margins(upright: Tensor, flipped: Tensor, images: npt.NDArray[np.int64], num_objects: int) -> FlipTrial:
-    """The verdict on (N,) margins; crops of one image count as one witness."""
-    left = (flipped - AS_SURE * upright).numpy()
+def judge_margins(
+    upright: npt.NDArray[np.float64],
+    flipped: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+    images: npt.NDArray[np.int64],
+) -> FlipTrial:
+    """The verdict on the margins of N objects.
+
+    Every class counts the same, lest many that bear the flip hide a few that do not, and the objects of an image count
+    as one witness.
+
+    Args:
+        upright: (N,).
+        flipped: (N,).
+        labels: (N,).
+        images: (N,), two different ones at least.
+    """
+    weight = 1 / np.bincount(labels)[labels]
+    weight /= weight.sum()
+    certainty, left = float(weight @ upright), flipped - AS_SURE * upright
+    if certainty <= 0:
+        return FlipTrial(len(labels), None, -math.inf)
+    mean = float(weight @ left)
     _, image = np.unique(images, return_inverse=True)
-    by_image = np.bincount(image, weights=left - left.mean())
-    error = max(float(np.sqrt((by_image**2).sum())) / len(left), 1e-9)
-    share = float(flipped.mean() / upright.mean()) if upright.mean() > 0 else 0.0
-    return FlipTrial(num_objects, share, float(left.mean()) / error if upright.mean() > 0 else -math.inf)
+    by_image = np.bincount(image, weights=weight * (left - mean))
+    error = math.sqrt(float((by_image**2).sum()) * len(by_image) / (len(by_image) - 1))
+    return FlipTrial(len(labels), float(weight @ flipped) / certainty, mean / max(error, 1e-9))

@@ -139,7 +139,7 @@ def pool_at_once(
     levels = assign_levels(boxes, strides)
     table = torch.cat([features.permute(0, 2, 3, 1).flatten(0, 2) for features in pyramid])  # every cell of the batch
     sizes = torch.tensor([features.shape[-2:] for features in pyramid])
-    cells_before = torch.cat([sizes.new_zeros(1), (len(boxes_per_image) * sizes.prod(dim=1)).cumsum(dim=0)[:-1]])
+    cells_before = torch.cat([sizes.new_zeros(1), (len(pyramid[0]) * sizes.prod(dim=1)).cumsum(dim=0)[:-1]])
     shapes = torch.cat([sizes, torch.tensor(strides)[:, None], cells_before[:, None]], dim=1).to(boxes.device)
     height, width, stride, first = shapes[levels].split(1, dim=1)  # (R, 1) each
     counts = torch.tensor([len(each) for each in boxes_per_image])

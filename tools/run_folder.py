@@ -54,12 +54,9 @@ def check_run_folder(out: Path, config: RootConfig, *, resume: bool) -> list[str
     path = out / _CONFIG_NAME
     if not is_first():  # it looks for all, before it writes
         return []
+    refuse_used(out, resume=resume)
     if not path.exists():
-        if (out / MODEL_NAME).exists():
-            raise InputError(f"{out}: holds a {MODEL_NAME} and no run; give another --out")
         return []
-    if not resume:
-        raise InputError(f"{out}: holds a run already; add --resume to go on, or give another --out")
     refuse_running(out)
     before, now = flatten_config(load_config(str(path), schema=type(config))), flatten_config(config)
     changed = {k: f"{k} was {before[k]}, is {now[k]}" for k in now if before[k] != now[k] and k not in FREE_TO_CHANGE}
@@ -68,11 +65,24 @@ def check_run_folder(out: Path, config: RootConfig, *, resume: bool) -> list[str
     return list(changed.values())
 
 
+def refuse_used(out: Path, *, resume: bool) -> None:
+    """Refuses a folder that holds something which a run would overwrite.
+
+    Raises:
+        InputError: If it holds a run that does not go on, or a model from elsewhere.
+    """
+    if (out / _CONFIG_NAME).exists():
+        if not resume:
+            raise InputError(f"{out}: holds a run already; add --resume to go on, or give another --out")
+    elif (out / MODEL_NAME).exists():
+        raise InputError(f"{out}: holds a {MODEL_NAME} and no run; give another --out")
+
+
 def read_config(out: Path, schema: type[Schema]) -> Schema | None:
     """The configuration that a run's folder holds; None without a run.
 
     Raises:
-        InputError: If it cannot be read.
+        ConfigError: If it cannot be read or is of another kind.
     """
     path = out / _CONFIG_NAME
     return load_config(str(path), schema=schema) if path.exists() else None

@@ -81,7 +81,7 @@ def train(
     tell_many_epochs(settings, origins, minutes, num_images=len(training_data.images))
     if not resume:
         tell_overfull(settings, training_data)
-    settings = settle_flip(settings, training_data, out, console)
+    settings = settle_flip(settings, training_data, out, console, resume=resume)
     start = train_crop if settings.classifier.form == "crop" else train_shared
     run_data = RunData(training_data, validation_data, note)
     start(out, settings, run_data, minutes=minutes, resume=resume, console=console)

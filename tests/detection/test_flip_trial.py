@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,9 @@ from detection.build_training import build_start_backbone
 from detection.data.records import ImageRecord
 from detection.flip_trial import (
     AS_SURE,
+    FEWEST_IMAGES,
     FEWEST_OBJECTS,
+    FlipTrial,
     cut_objects,
     held_out_margins,
     judge_margins,
@@ -72,6 +75,7 @@ def test_shapes_that_are_the_same_upside_down_pass(tmp_path: Path) -> None:
     records = draw_records(tmp_path, [disk, square])
     trial = try_upside_down(build_start_backbone(tiny_config()), cut_objects(records, 2))
     assert trial.num_objects == 48
+    assert trial.share is not None
     assert trial.share > 0.95
     assert trial.is_passed
 
@@ -79,6 +83,7 @@ def test_shapes_that_are_the_same_upside_down_pass(tmp_path: Path) -> None:
 def test_shapes_that_a_flip_turns_into_each_other_fail(tmp_path: Path) -> None:
     records = draw_records(tmp_path, [upwards, downwards])
     trial = try_upside_down(build_start_backbone(tiny_config()), cut_objects(records, 2))
+    assert trial.share is not None
     assert trial.share < 0.5
     assert not trial.is_passed
 
@@ -90,16 +95,40 @@ def test_the_same_images_give_the_same_answer(tmp_path: Path) -> None:
     assert first == again
 
 
-def test_few_objects_or_one_image_say_nothing(tmp_path: Path) -> None:
-    records = draw_records(tmp_path, [disk, square], num_images=-(-FEWEST_OBJECTS // 4))
+def test_few_objects_or_images_say_nothing(tmp_path: Path) -> None:
+    records = draw_records(tmp_path, [disk, square], num_images=FEWEST_IMAGES)
     assert cut_objects(records, 2).say_something
     assert not cut_objects(records[1:], 2).say_something
-    boxes = [((x, y, x + 20, y + 20), 0) for x in range(0, 280, 28) for y in range(0, 180, 45)]
-    assert len(boxes) >= FEWEST_OBJECTS
-    alone = make_record(1, boxes, path=save_image(tmp_path / "alone.png", np.zeros((200, 300, 3), np.uint8)))
-    assert cut_objects([alone], 1).num_objects == len(boxes)
-    assert not cut_objects([alone], 1).say_something
+    singles = [replace(each, boxes=each.boxes[:2], labels=each.labels[:2], ignore=each.ignore[:2]) for each in records]
+    assert cut_objects(singles, 2).num_objects < FEWEST_OBJECTS
+    assert not cut_objects(singles, 2).say_something
     assert not cut_objects([], 1).say_something
+
+
+def test_images_without_objects_take_no_place(tmp_path: Path) -> None:
+    records = draw_records(tmp_path, [disk, square])
+    empty = [make_record(100 + number, path=records[0].path) for number in range(1000)]
+    assert cut_objects([*empty, *records, *empty], 2).num_objects == 48
+
+
+def test_of_huge_images_fewer_are_read(tmp_path: Path) -> None:
+    records = draw_records(tmp_path, [disk, square])
+    huge = [replace(each, size_hw=(10_000, 9_000)) for each in records]
+    assert len(np.unique(cut_objects(huge, 2).images)) == 4  # of 90 million pixels each
+    beyond = [replace(each, size_hw=(30_000, 20_000)) for each in records]
+    assert len(np.unique(cut_objects(beyond, 2).images)) == 1
+
+
+def test_one_class_without_background_tells_nothing(tmp_path: Path) -> None:
+    records = draw_records(tmp_path, [disk])
+    whole = np.array([[5, 5, 295, 195]], np.float32)
+    close = [replace(each, boxes=whole, labels=each.labels[:1], ignore=each.ignore[:1]) for each in records * 3]
+    crops = cut_objects(close, 1)
+    assert crops.say_something
+    assert crops.num_objects == len(crops.labels) == 36
+    trial = try_upside_down(build_start_backbone(tiny_config()), crops)
+    assert trial.share is None
+    assert not trial.is_passed
 
 
 def test_what_is_cut_at_the_edge_or_has_no_size_is_a_crop_all_the_same(tmp_path: Path) -> None:
@@ -117,7 +146,7 @@ def test_crops_are_objects_and_background_of_their_size(tmp_path: Path) -> None:
     broken = make_record(8, [((0, 0, 30, 30), 1)], path=tmp_path / "broken.png")
     heard: list[int] = []
     crops = cut_objects([*records, ignored, broken], 2, lambda: heard.append(1))
-    assert len(heard) == 5
+    assert len(heard) == 4  # the ignored object is none
     assert set(crops.images.tolist()) == {0, 1, 2}
     assert crops.pixels.shape == (len(crops.labels), 64, 64, 3)
     objects, background = crops.labels < 2, crops.labels == 2
@@ -137,39 +166,55 @@ def test_margins_are_those_of_ridge_regression_on_other_images() -> None:
     images = np.repeat(np.arange(20), 3)
     upright, flipped = held_out_margins(features, -features, targets, images)
     inside = torch.from_numpy(images % 5 != 2)
-    mean, spread = features[inside].mean(dim=0), features[inside].std(dim=0)
+    mean, spread = features[inside].mean(dim=0), features[inside].std(dim=0, correction=0)
     known = (features[inside] - mean) / spread
-    offset = targets[inside].mean(dim=0)
+    wanted = targets[inside] - targets[inside].mean(dim=0)
     # The primal normal equations, of features instead of crops.
-    weights = torch.linalg.solve(
-        known.T @ known + 7 * 0.1 * torch.eye(7).double(), known.T @ (targets[inside] - offset)
-    )
+    weights = torch.linalg.solve(known.T @ known + 7 * 0.1 * torch.eye(7).double(), known.T @ wanted)
     for margins, seen in ((upright, features), (flipped, -features)):
-        scores = (seen[~inside] - mean) / spread @ weights + offset
+        scores = (seen[~inside] - mean) / spread @ weights
         for score, label, margin in zip(scores, labels[~inside], margins[~inside], strict=True):
             others = [float(value) for index, value in enumerate(score) if index != label]
             assert float(margin) == pytest.approx(float(score[label]) - max(others), abs=1e-4)
 
 
+def judge(upright: float, flipped: npt.NDArray[np.float64] | float, labels: int = 1) -> FlipTrial:
+    """The verdict on 200 objects of 50 images, of classes in turn."""
+    margins = np.full(200, upright)
+    return judge_margins(
+        margins, np.broadcast_to(flipped, 200).astype(float), np.arange(200) % labels, np.repeat(np.arange(50), 4)
+    )
+
+
 def test_the_verdict_in_numbers() -> None:
-    images = np.repeat(np.arange(50), 4)
-    upright = torch.full((200,), 0.5)
-    same = judge_margins(upright, upright, images, 100)
-    assert same.share == 1
+    same = judge(0.5, 0.5)
+    assert same.num_objects == 200
+    assert same.share == pytest.approx(1)
     assert same.is_passed
-    assert not judge_margins(upright, upright * (AS_SURE - 0.01), images, 100).is_passed
-    assert not judge_margins(-upright, -upright, images, 100).is_passed
+    assert not judge(0.5, 0.5 * (AS_SURE - 0.01)).is_passed
+    assert judge(-0.5, -0.5).share is None
+    assert not judge(-0.5, 0.5).is_passed
     # On average they pass, but the images contradict each other.
-    swings = upright * torch.from_numpy(np.where(np.arange(50) % 2, 2.0, 0.0).repeat(4)).float()
-    assert judge_margins(upright, swings, images, 100).share == pytest.approx(1)
-    assert not judge_margins(upright, swings, images, 100).is_passed
+    swings = judge(0.5, np.where(np.arange(50) % 2, 1.0, 0.0).repeat(4))
+    assert swings.share == pytest.approx(1)
+    assert not swings.is_passed
 
 
-def test_crops_of_one_image_are_one_witness() -> None:
-    chance = np.random.default_rng(0)
-    of_images = torch.from_numpy(chance.normal(0.47, 0.1, 10)).float()
-    upright = torch.full((400,), 0.5)
-    alike = judge_margins(upright, of_images.repeat_interleave(40), np.repeat(np.arange(10), 40), 400)
-    apart = judge_margins(upright, of_images.repeat_interleave(40), np.arange(400), 400)
+def test_many_that_bear_it_do_not_hide_a_class_that_does_not() -> None:
+    labels = (np.arange(200) % 20 == 0).astype(np.int64)  # one in twenty is of the second class
+    flipped = np.where(labels == 1, -0.3, 0.5)
+    trial = judge_margins(np.full(200, 0.5), flipped, labels, np.repeat(np.arange(50), 4))
+    assert trial.share == pytest.approx((1 - 0.6) / 2)
+    assert not trial.is_passed
+
+
+def test_objects_of_one_image_are_one_witness() -> None:
+    of_images = np.random.default_rng(0).normal(0.47, 0.1, 10)
+    upright, flipped, labels = np.full(400, 0.5), of_images.repeat(40), np.zeros(400, np.int64)
+    alike = judge_margins(upright, flipped, labels, np.repeat(np.arange(10), 40))
+    apart = judge_margins(upright, flipped, labels, np.arange(400))
     assert alike.share == apart.share
-    assert apart.spared == pytest.approx(alike.spared * 40**0.5, rel=1e-3)
+    assert apart.spared == pytest.approx(alike.spared * 40**0.5 * (10 / 9 * 399 / 400) ** 0.5)
+    # Second source: the mean of ten numbers in units of its standard error.
+    left = of_images - AS_SURE * 0.5
+    assert alike.spared == pytest.approx(left.mean() / (left.std(ddof=1) / 10**0.5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ from configs.load import load_config
 from configs.schema import Config
 from detection.checkpoint import load_header
 from detection.data.records import DetectionData
+from detection.errors import InputError
+from detection.flip_trial import FlipTrial
 from tests.detection.test_flip_trial import disk, downwards, draw_records, square, upwards
 from tests.evaluation.splits import make_split
 from tests.tools.running import run_main as run
 from tests.tools.tiny_run import TINY
-from tools.flips import settle_flip
+from tools.flips import describe_trial, settle_flip
 from tools.run_folder import write_config
 
 
@@ -35,7 +38,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DetectionData]
 def settle(config: Config, data: DetectionData, out: Path) -> tuple[float | None, str]:
     console = Console(record=True, width=300, quiet=False)
     with console.capture() as shown:
-        settled = settle_flip(config, data, out, console)
+        settled = settle_flip(config, data, out, console, resume=True)
     return settled.augment.vertical_flip, shown.get()
 
 
@@ -58,14 +61,33 @@ def test_random_weights_tell_nothing(shapes: dict[str, DetectionData], tmp_path:
     assert settle(make_config(backbone__weights="none"), shapes["bear"], tmp_path) == (0, "")
 
 
+def test_who_wants_no_mirror_images_gets_none_upside_down(shapes: dict[str, DetectionData], tmp_path: Path) -> None:
+    assert settle(make_config(augment__horizontal_flip=0), shapes["bear"], tmp_path) == (0, "")
+
+
+def test_few_objects_are_told_of(shapes: dict[str, DetectionData], tmp_path: Path) -> None:
+    probability, told = settle(make_config(), replace(shapes["bear"], images=shapes["bear"].images[:5]), tmp_path)
+    assert probability == 0
+    assert "too few objects or images to try them upside down" in told
+
+
+def test_a_verdict_that_says_nothing_is_told_as_such() -> None:
+    assert "do not tell 40 objects apart" in describe_trial(FlipTrial(40, None, -1.0))
+
+
 def test_a_run_keeps_its_number(shapes: dict[str, DetectionData], tmp_path: Path) -> None:
     write_config(tmp_path, make_config(augment__vertical_flip=0.3))
     assert settle(make_config(), shapes["bear"], tmp_path) == (0.3, "")
+    with pytest.raises(InputError, match="holds a run already; add --resume"):
+        settle_flip(make_config(), shapes["bear"], tmp_path, Console(quiet=True), resume=False)
 
 
 def test_a_training_writes_it_down_and_goes_on_with_it(toy: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    assert run("train", toy, "--out", out, "--epochs", 1, *TINY) == 0
-    assert load_config(str(out / "config.yaml"), schema=Config).augment.vertical_flip == 0  # four images tell nothing
-    assert load_header(out).config["augment"]["vertical_flip"] == 0
+    asked = "--set=augment.vertical_flip=0.4"
+    assert run("train", toy, "--out", out, "--epochs", 1, *TINY, asked) == 0
+    assert load_config(str(out / "config.yaml"), schema=Config).augment.vertical_flip == 0.4
+    assert load_header(out).config["augment"]["vertical_flip"] == 0.4
     assert run("train", toy, "--out", out, "--epochs", 1, "--resume", *TINY) == 0
+    assert load_config(str(out / "config.yaml"), schema=Config).augment.vertical_flip == 0.4
+    assert run("train", toy, "--out", out, "--epochs", 1, "--resume", *TINY, "--set=augment.vertical_flip=0.1") == 2

@@ -3,7 +3,7 @@
 Cells, parts and roofs are what they are any way up, and flipping them doubles what there is to learn from; people, cars
 and digits are not. Whether a picture has been flipped is no guide, as shading gives it away even in cells. So a linear
 classifier learns from upright objects, by features of the start weights, to tell them from each other and from
-background, and is then asked about objects of other images, upright and upside down (docs/decisions.md, 61).
+background, and is then asked about objects of other images, upright and upside down (docs/decisions.md, 62).
 Legend: N crops, F features, C classes, H/W size of an image.
 """
 
@@ -33,7 +33,7 @@ AS_SURE = 0.9
 MOST_IMAGES = 200
 MOST_OBJECTS = 600
 MOST_PIXELS = 400_000_000
-"""Of all images together, where they are large: about ten seconds of reading."""
+"""Of all images together: where they are large, fewer are read."""
 
 FEWEST_OBJECTS = 30
 FEWEST_IMAGES = 10

@@ -214,7 +214,7 @@ class AugmentConfig(Section):
     vertical_flip: Share | None = Field(
         default=None,
         description="Probability of an upside-down flip; null = 0.5 where the training objects are told as surely that "
-        "way as upright, else 0.",
+        "way as upright, else 0; 0 too without start weights or with horizontal_flip 0.",
     )
     scale: tuple[float, float] = Field(
         default=(0.8, 1.3), strict=False, description="Lowest and highest zoom, each in [0.1, 4]; [1, 1] = none."

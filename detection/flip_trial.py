@@ -169,7 +169,7 @@ def _background_like(
     for _ in range(10):
         corner = chance.uniform(0, np.maximum([width, height] - size, 1))
         place = np.concatenate([corner, corner + size]).astype(np.float32)
-        if coverage(torch.from_numpy(place[None]), torch.from_numpy(record.boxes)).amax() < 0.3:
+        if coverage(torch.from_numpy(place[None]), torch.from_numpy(record.boxes)).sum() < 0.3:
             return place
     return None
 
@@ -237,8 +237,8 @@ def judge_margins(
 ) -> FlipTrial:
     """The verdict on the margins of N objects.
 
-    Every class counts the same, lest many that bear the flip hide a few that do not, and the objects of an image count
-    as one witness.
+    Every class that ``_FOLDS`` images or more have counts the same, none may be worse than half as sure, lest many that
+    bear the flip hide a few that do not, and the objects of an image count as one witness.
 
     Args:
         upright: (N,).
@@ -246,13 +246,23 @@ def judge_margins(
         labels: (N,).
         images: (N,), two different ones at least.
     """
-    weight = 1 / np.bincount(labels)[labels]
+    num_objects = len(labels)
+    spread = np.array([len(np.unique(images[labels == label])) for label in range(labels.max() + 1)])
+    judged = spread[labels] >= _FOLDS
+    if not judged.any():
+        return FlipTrial(num_objects, None, -math.inf)
+    upright, flipped, labels, images = upright[judged], flipped[judged], labels[judged], images[judged]
+    counts = np.maximum(np.bincount(labels), 1)
+    of_upright, of_flipped = (np.bincount(labels, each) / counts for each in (upright, flipped))  # means by class
+    weight = 1 / counts[labels]
     weight /= weight.sum()
     certainty, left = float(weight @ upright), flipped - AS_SURE * upright
     if certainty <= 0:
-        return FlipTrial(len(labels), None, -math.inf)
-    mean = float(weight @ left)
+        return FlipTrial(num_objects, None, -math.inf)
+    share, mean = float(weight @ flipped) / certainty, float(weight @ left)
+    if ((of_upright > 0) & (of_flipped < 0.5 * of_upright)).any():
+        return FlipTrial(num_objects, share, -math.inf)
     _, image = np.unique(images, return_inverse=True)
     by_image = np.bincount(image, weights=weight * (left - mean))
     error = math.sqrt(float((by_image**2).sum()) * len(by_image) / (len(by_image) - 1))
-    return FlipTrial(len(labels), float(weight @ flipped) / certainty, mean / max(error, 1e-9))
+    return FlipTrial(num_objects, share, mean / max(error, 1e-9))

@@ -9,7 +9,7 @@ from rich.console import Console
 from configs.schema import Config
 from detection.build_training import build_start_backbone
 from detection.data.records import DetectionData
-from detection.flip_trial import MOST_IMAGES, FlipTrial, cut_objects, try_upside_down
+from detection.flip_trial import AS_SURE, MOST_IMAGES, FlipTrial, cut_objects, try_upside_down
 from detection.processes import first_and_any
 from tools.following import start_accelerator
 from tools.progress import counting
@@ -63,6 +63,8 @@ def describe_trial(trial: FlipTrial) -> str:
     if trial.share is None:
         return f"the start weights do not tell {trial.num_objects} objects apart: no view is flipped upside down"
     found = f"upside down, {trial.num_objects} objects are told {max(trial.share, 0):.0%} as surely as upright"
+    if not trial.is_passed and trial.share >= AS_SURE:
+        found += ", but too few or not all of them to be sure"
     if trial.is_passed:
         return f"{found}: half of the views are flipped (--set augment.vertical_flip=0 for none)"
     return f"{found}: no view is flipped (--set augment.vertical_flip=0.5 for half of them)"

@@ -208,6 +208,26 @@ def test_many_that_bear_it_do_not_hide_a_class_that_does_not() -> None:
     assert not trial.is_passed
 
 
+def test_one_class_in_many_that_a_flip_turns_into_another_is_enough() -> None:
+    labels = np.arange(400) % 80
+    flipped = np.where(labels == 7, -0.5, 0.5)
+    images = np.arange(400) // 8
+    trial = judge_margins(np.full(400, 0.5), flipped, labels, images)
+    assert trial.share is not None
+    assert trial.share > AS_SURE
+    assert not trial.is_passed
+    assert judge_margins(np.full(400, 0.5), np.full(400, 0.5), labels, images).is_passed
+
+
+def test_a_class_of_few_images_has_no_say() -> None:
+    labels, images = (np.arange(200) >= 190).astype(np.int64), np.minimum(np.arange(200) // 4, 46)
+    upright = np.where(labels == 1, -0.5, 0.5)
+    trial = judge_margins(upright, upright, labels, images)
+    assert trial.share == pytest.approx(1)
+    assert trial.is_passed
+    assert judge_margins(upright[190:], upright[190:], labels[190:], images[190:]).share is None
+
+
 def test_objects_of_one_image_are_one_witness() -> None:
     of_images = np.random.default_rng(0).normal(0.47, 0.1, 10)
     upright, flipped, labels = np.full(400, 0.5), of_images.repeat(40), np.zeros(400, np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from detection.network import DetectionNetwork
-from detection.optimizers import make_optimizer, scale_learning_rate
+from detection.optimizers import make_adamw, make_optimizer, scale_learning_rate
 from tests.detection.tiny import tiny_network
 
 Make = Callable[[DetectionNetwork], torch.optim.Optimizer]
@@ -70,3 +71,28 @@ def test_a_factor_of_0_keeps_the_backbone(make: Make) -> None:
     optimizer.step()
     for name, parameter in network.named_parameters():
         assert torch.equal(parameter, before[name]) == name.startswith("backbone."), name
+
+
+def test_a_fused_step_is_that_of_adamw_whatever_the_memory_layout() -> None:
+    ours = torch.nn.Sequential(torch.nn.Conv2d(4, 6, 3), torch.nn.Conv2d(6, 3, 3)).to(memory_format=torch.channels_last)
+    theirs = copy.deepcopy(ours)
+    optimizers = (make_adamw(ours, learning_rate=0.01, weight_decay=0.1), plain_adamw(theirs))
+    images = torch.randn(2, 4, 9, 9, generator=torch.Generator().manual_seed(0)).contiguous(
+        memory_format=torch.channels_last
+    )
+    for _ in range(4):
+        for network, optimizer in zip((ours, theirs), optimizers, strict=True):
+            optimizer.zero_grad()
+            network(images).square().mean().backward()
+            optimizer.step()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def plain_adamw(network: torch.nn.Module) -> torch.optim.AdamW:
+    """Operation by operation; weights decay, biases do not."""
+    groups = [
+        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": 0.1},
+        {"params": [p for p in network.parameters() if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=0.01, foreach=False, fused=False)

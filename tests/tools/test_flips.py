@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from accelerate.state import AcceleratorState, GradientState
 from rich.console import Console
 
 from configs.load import load_config
@@ -36,7 +37,9 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DetectionData]
 
 
 def settle(config: Config, data: DetectionData, out: Path) -> tuple[float | None, str]:
-    console = Console(record=True, width=300, quiet=False)
+    AcceleratorState._reset_state(reset_partial_state=True)  # of earlier runs in this process
+    GradientState._reset_state()
+    console = Console(width=300)
     with console.capture() as shown:
         settled = settle_flip(config, data, out, console, resume=True)
     return settled.augment.vertical_flip, shown.get()
@@ -73,6 +76,9 @@ def test_few_objects_are_told_of(shapes: dict[str, DetectionData], tmp_path: Pat
 
 def test_a_verdict_that_says_nothing_is_told_as_such() -> None:
     assert "do not tell 40 objects apart" in describe_trial(FlipTrial(40, None, -1.0))
+    assert "99% as surely as upright, but too few or not all of them to be sure" in describe_trial(
+        FlipTrial(40, 0.99, 0.2)
+    )
 
 
 def test_a_run_keeps_its_number(shapes: dict[str, DetectionData], tmp_path: Path) -> None:

@@ -77,13 +77,21 @@ def sample_axis(starts: Tensor, lengths: Tensor, *, bins: int, num_cells: int | 
     return AxisBins(cells.reshape(len(starts), bins, -1), shares.reshape(len(starts), bins, -1))
 
 
+def _sample_boxes(
+    cells: Tensor, size_hw: tuple[int, int] | tuple[Tensor, Tensor], *, bins: int
+) -> tuple[AxisBins, AxisBins]:
+    """Both axes of boxes (R, 4) in cells, x first; the size of their maps as ``sample_axis`` takes it."""
+    starts, lengths = cells[:, :2], cells[:, 2:] - cells[:, :2]
+    height, width = size_hw
+    x = sample_axis(starts[:, 0], lengths[:, 0], bins=bins, num_cells=width)
+    y = sample_axis(starts[:, 1], lengths[:, 1], bins=bins, num_cells=height)
+    return x, y
+
+
 def pool_map(features: Tensor, boxes: Tensor, *, stride: int, pool_size: int) -> Tensor:
     """Pools the RoIs of one image from one map: (F, H, W), (R, 4) xyxy pixels -> (R, S, S, F). Differentiable."""
     _, height, width = features.shape
-    cells = boxes / stride - 0.5
-    starts, lengths = cells[:, :2], cells[:, 2:] - cells[:, :2]
-    x = sample_axis(starts[:, 0], lengths[:, 0], bins=pool_size, num_cells=width)
-    y = sample_axis(starts[:, 1], lengths[:, 1], bins=pool_size, num_cells=height)
+    x, y = _sample_boxes(boxes / stride - 0.5, (height, width), bins=pool_size)
     by_place = features.permute(1, 2, 0)  # (H, W, F), no copy below when channels are last in memory
     if features.is_cpu and not features.requires_grad:
         return _sum_cells(by_place.flatten(0, 1), x, y._replace(cells=y.cells * width))
@@ -124,17 +132,7 @@ def _sum_cells(table: Tensor, x: AxisBins, y: AxisBins) -> Tensor:
 def pool_at_once(
     pyramid: Sequence[Tensor], boxes_per_image: Sequence[Tensor], *, strides: Sequence[int], pool_size: int
 ) -> Tensor:
-    """Pools every RoI of a batch from the level that fits it, by the same few operations for all.
-
-    Args:
-        pyramid: L maps (B, F, H, W), channels last in memory.
-        boxes_per_image: B tensors (Ri, 4) float32 xyxy, pixels of the input; they may leave the image.
-        strides: L strides.
-        pool_size: S.
-
-    Returns:
-        (R, S, S, F) in the order of the boxes. Differentiable in the maps, not in the boxes.
-    """
+    """What ``pool_rois`` gives, unfilled and as (R, S, S, F), by the same few operations for all; R is not 0."""
     boxes = torch.cat(list(boxes_per_image))
     levels = assign_levels(boxes, strides)
     table = torch.cat([features.permute(0, 2, 3, 1).flatten(0, 2) for features in pyramid])  # every cell of the batch
@@ -144,10 +142,7 @@ def pool_at_once(
     height, width, stride, first = shapes[levels].split(1, dim=1)  # (R, 1) each
     counts = torch.tensor([len(each) for each in boxes_per_image])
     image = torch.arange(len(counts)).repeat_interleave(counts).to(boxes.device)[:, None]
-    cells = boxes / stride - 0.5
-    starts, lengths = cells[:, :2], cells[:, 2:] - cells[:, :2]
-    x = sample_axis(starts[:, 0], lengths[:, 0], bins=pool_size, num_cells=width)
-    y = sample_axis(starts[:, 1], lengths[:, 1], bins=pool_size, num_cells=height)
+    x, y = _sample_boxes(boxes / stride - 0.5, (height, width), bins=pool_size)
     begin = (first + image * height * width)[..., None]
     return _sum_cells(table, x, y._replace(cells=begin + y.cells * width[..., None]))
 

@@ -63,10 +63,10 @@ def describe_trial(trial: FlipTrial) -> str:
     if trial.share is None:
         return f"the start weights do not tell {trial.num_objects} objects apart: no view is flipped upside down"
     found = f"upside down, {trial.num_objects} objects are told {max(trial.share, 0):.0%} as surely as upright"
-    if not trial.is_passed and trial.share >= AS_SURE:
-        found += ", but too few or not all of them to be sure"
     if trial.is_passed:
         return f"{found}: half of the views are flipped (--set augment.vertical_flip=0 for none)"
+    if trial.share >= AS_SURE:
+        found += ", but too few or not all of them to be sure"
     return f"{found}: no view is flipped (--set augment.vertical_flip=0.5 for half of them)"
 
 

@@ -178,12 +178,10 @@ def test_margins_are_those_of_ridge_regression_on_other_images() -> None:
             assert float(margin) == pytest.approx(float(score[label]) - max(others), abs=1e-4)
 
 
-def judge(upright: float, flipped: npt.NDArray[np.float64] | float, labels: int = 1) -> FlipTrial:
-    """The verdict on 200 objects of 50 images, of classes in turn."""
-    margins = np.full(200, upright)
-    return judge_margins(
-        margins, np.broadcast_to(flipped, 200).astype(float), np.arange(200) % labels, np.repeat(np.arange(50), 4)
-    )
+def judge(upright: float, flipped: npt.NDArray[np.float64] | float) -> FlipTrial:
+    """The verdict on 200 objects of one class, of 50 images."""
+    upside_down = np.broadcast_to(flipped, 200).astype(float)
+    return judge_margins(np.full(200, upright), upside_down, np.zeros(200, np.int64), np.repeat(np.arange(50), 4))
 
 
 def test_the_verdict_in_numbers() -> None:

@@ -255,6 +255,13 @@ class LowResolutionConfig(Section):
     scale: float = Field(default=0.6, ge=0.25, le=1.0, description="Image size then, relative to input.longest_side.")
 
 
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl", "F1")
+"""Numbers of a validation, of all classes together."""
+
+CLASS_METRICS = ("AP", "AP50", "F1")
+"""Those of each class for itself."""
+
+
 class LossWeightsConfig(Section):
     """What each part of the objective weighs."""
 
@@ -293,8 +300,9 @@ class TrainConfig(Section):
         default="auto", description="auto = bfloat16 where the processor is fast at it."
     )
     device: Device = Field(default="auto", description="auto, cpu, mps, cuda or cuda:N.")
-    best_metric: Literal["AP", "AP50", "AP75", "AR100"] = Field(
-        default="AP", description="Which number of the validation decides what the best model is."
+    best_metric: str = Field(
+        default="AP",
+        description="Number of the validation that chooses the best model: COCO's, F1, or AP:NAME, AP50:NAME, F1:NAME.",
     )
     low_resolution: LowResolutionConfig = Field(
         default=LowResolutionConfig(), description="Smaller images at the start of the training."
@@ -306,7 +314,7 @@ class TrainConfig(Section):
         default=2,
         ge=1,
         le=100_000,
-        description="Epochs between validations, with --val; more with --minutes where they would take over a tenth.",
+        description="Epochs between validations, with --val; more with --minutes once they took over a tenth.",
     )
     patience: int | None = Field(
         default=None, ge=1, le=100_000, description="Validations without a new best that end the run; null = never."
@@ -315,6 +323,15 @@ class TrainConfig(Section):
         default=LossWeightsConfig(), description="Weight of each part of the objective."
     )
     checkpoint_seconds: int = Field(default=120, ge=1, le=86_400, description="Seconds between saved states.")
+
+    @field_validator("best_metric")
+    @classmethod
+    def _known_metric(cls, metric: str) -> str:
+        number, colon, class_name = metric.partition(":")
+        if number not in (CLASS_METRICS if colon else METRICS) or (colon and not class_name):
+            of_class = " or ".join(f"{name}:NAME" for name in CLASS_METRICS)
+            raise ValueError(f"one of {', '.join(METRICS)}, or {of_class} of the class NAME")
+        return metric
 
 
 class Config(RootConfig):

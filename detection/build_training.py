@@ -86,6 +86,14 @@ def build_batches(
     )
 
 
+def build_plain_views(
+    config: Config, records: Sequence[ImageRecord], regions: RegionSource | None = None
+) -> TrainingSet:
+    """Images as they are, read anew each time: what a validation part is learnt about, never from."""
+    still = Augmentation(AugmentSettings(0.0, 0.0, (1.0, 1.0), ColourSettings(0.0, 0.0, 0.0)))
+    return TrainingSet(records, still, ImageCache(config.input.longest_side, 0, regions))
+
+
 def build_task(
     config: Config, network: DetectionNetwork, source: DetectionBatches, precision: torch.dtype
 ) -> TrainingTask[DetectionNetwork]:

@@ -20,8 +20,7 @@ from torch import Tensor
 
 from detection.structures import Detections
 
-BEST = "best"
-THRESHOLDS = (BEST, "precise")
+BEST, PRECISE = THRESHOLDS = ("best", "precise")
 """The thresholds of a class: that of the greatest F1, and the lowest at which the wanted precision is reached."""
 
 

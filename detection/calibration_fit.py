@@ -36,6 +36,8 @@ class FittedClass:
         ece_unseen: The same with maps fitted on other images; None without detections or with a single image.
         f1: Greatest F1, at the threshold chosen on the same images; None if there is nothing to be found.
         f1_unseen: F1 with thresholds chosen on other images; None also with a single image.
+        precision_unseen: Share of right ones among those kept by thresholds chosen on other images for the wanted
+            precision; None where none is kept, and with a single image.
         has_own_map: Whether there were enough detections for a map of its own.
     """
 
@@ -46,6 +48,7 @@ class FittedClass:
     ece_unseen: float | None
     f1: float | None
     f1_unseen: float | None
+    precision_unseen: float | None
     has_own_map: bool
 
 
@@ -56,7 +59,7 @@ class CalibrationFit:
     Attributes:
         calibration: Maps and thresholds.
         per_class: Class name -> its numbers.
-        overall: The same of all detections; its F1 are means over the classes that have one.
+        overall: The same of all detections; its F1 and precision are means over the classes that have one.
     """
 
     calibration: Calibration
@@ -83,7 +86,7 @@ def fit_calibration(
     mapped = [_with_map(each, score_map) for each, score_map in zip(judged, maps, strict=True)]
     curves = [precision_recall(each.matches) for each in mapped]
     best = [best_f1(curve) for curve in curves]
-    unseen = _cross_fit(judged, num_images)
+    unseen = _cross_fit(judged, num_images, precision)
     columns = zip(judged, mapped, best, unseen, strict=True)
     rows = dict(zip(classes, (_describe(*column) for column in columns), strict=True))
     overall = _summarize(list(rows.values()), judged, mapped, unseen)
@@ -120,13 +123,15 @@ class _Unseen:
     Attributes:
         scores: (N,) calibrated, in the order of the class's detections.
         f1: With thresholds of the other images; None if there is nothing to be found.
+        precision: With their thresholds for the wanted precision; None if those keep nothing.
     """
 
     scores: Floats
     f1: float | None
+    precision: float | None
 
 
-def _cross_fit(classes: Sequence[JudgedClass], num_images: int) -> list[_Unseen | None]:
+def _cross_fit(classes: Sequence[JudgedClass], num_images: int, precision: float) -> list[_Unseen | None]:
     """Fits without a part of the images and looks at that part, part by part; Nones with a single image.
 
     Parts are runs of neighbours: images taken one after the other look alike, and split up they would flatter the fit.
@@ -137,15 +142,20 @@ def _cross_fit(classes: Sequence[JudgedClass], num_images: int) -> list[_Unseen 
     fold = np.arange(num_images) * num_folds // num_images
     scores = [np.zeros_like(each.scores) for each in classes]
     kept = [np.zeros_like(each.correct) for each in classes]
+    kept_precise = [np.zeros_like(each.correct) for each in classes]
     for number in range(num_folds):
         others = [each.of_images(fold != number) for each in classes]
         for label, score_map in enumerate(fit_score_maps(others)):
             inside = fold[classes[label].image] == number
             scores[label][inside] = map_scores(classes[label].scores[inside], score_map)
             # Maps keep the order, so a threshold may be chosen and used on the scores as they were.
-            point = best_f1(precision_recall(others[label].matches))
-            kept[label] |= inside & _reaches(classes[label].scores, point)
-    return [_Unseen(mapped, _f1(chosen, each)) for mapped, chosen, each in zip(scores, kept, classes, strict=True)]
+            curve = precision_recall(others[label].matches)
+            kept[label] |= inside & _reaches(classes[label].scores, best_f1(curve))
+            kept_precise[label] |= inside & _reaches(classes[label].scores, precise_point(curve, precision))
+    return [
+        _Unseen(mapped, _f1(best, each), _precision(precise, each))
+        for mapped, best, precise, each in zip(scores, kept, kept_precise, classes, strict=True)
+    ]
 
 
 def _reaches(scores: Floats, point: OperatingPoint | None) -> Bools:
@@ -161,6 +171,11 @@ def _f1(kept: Bools, judged: JudgedClass) -> float | None:
     return 2 * int(np.count_nonzero(kept & judged.correct)) / total if num_gt else None
 
 
+def _precision(kept: Bools, judged: JudgedClass) -> float | None:
+    """The share of the kept ones that are right; None of none."""
+    return float(judged.correct[kept].mean()) if kept.any() else None
+
+
 def _describe(
     before: JudgedClass, after: JudgedClass, point: OperatingPoint | None, unseen: _Unseen | None
 ) -> FittedClass:
@@ -173,6 +188,7 @@ def _describe(
         ece_unseen=reliability(unseen.scores, before.correct).ece if unseen else None,
         f1=_f1(_reaches(after.scores, point), after),
         f1_unseen=unseen.f1 if unseen else None,
+        precision_unseen=unseen.precision if unseen else None,
         has_own_map=has_own_map(before),
     )
 
@@ -194,5 +210,6 @@ def _summarize(
         ece_unseen=reliability(np.concatenate(others), correct).ece if others else None,
         f1=mean_of_present(row.f1 for row in rows),
         f1_unseen=mean_of_present(row.f1_unseen for row in rows),
+        precision_unseen=mean_of_present(row.precision_unseen for row in rows),
         has_own_map=True,
     )

@@ -48,13 +48,22 @@ class ModelHeader:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], file_format: str, header: Mapping[str, Any]) -> None:
-    """Writes tensors and a JSON header, whole or not at all."""
+    """Writes tensors and a JSON header, whole or not at all.
+
+    Raises:
+        InputError: If there is no room, or no leave to write.
+    """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # One key only: the order of several would differ from write to write, and equal models have equal bytes. ASCII,
     # as names of files that are not UTF-8 cannot be written otherwise.
     metadata = {METADATA_KEY: json.dumps({"format": file_format, **header})}
     with atomic_path(path) as draft:
-        save_file(contiguous, draft, metadata=metadata)
+        try:
+            save_file(contiguous, draft, metadata=metadata)
+        except SafetensorError as error:
+            raise InputError(
+                f"{path}: cannot be written ({error}); make room, or name another folder; what was there before is kept"
+            ) from error
 
 
 def load_tensors(
@@ -174,4 +183,4 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         InputError: If the file is missing, damaged, or not a training state.
     """
-    return load_tensors(path, STATE_FORMAT, "start without --resume")
+    return load_tensors(path, STATE_FORMAT, "it cannot go on; start anew in another --out")

@@ -20,6 +20,7 @@ from detection.averaging import AveragedWeights
 from detection.chance import StepChance, dropout_seed
 from detection.checkpoint import save_tensors
 from detection.errors import InputError, NonFiniteLossError
+from detection.memory import is_short_of_memory
 from detection.processes import first_and_any, mean_of_all, place
 from detection.schedule import Budget
 from detection.synced_norm import sync_batch_norms
@@ -44,11 +45,6 @@ _FEW_LOST = 4
 """Such batches in a row, from which on the state is no longer saved."""
 
 BATCH_FORMAT = "multibox-rcnn batch 1"
-
-
-def is_short_of_memory(error: Exception) -> bool:
-    """Whether an error means that there was no memory, of the processor or of a GPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
 
 
 class Trainer(Generic[Network]):

@@ -1,13 +1,7 @@
 """Detections written for other tools: CSV, YOLO txt and VOC xml.
 
-Boxes leave in the geometry of each format; the internal form is float32 xyxy, half-open, pixels of the original image:
-
-====  ===================================================================
-CSV   ``xmin, ymin, xmax, ymax`` as here, exact
-YOLO  ``cx cy width height``, divided by image width and height, exact
-VOC   1-based inclusive: ``(x1 + 1, y1 + 1, x2, y2)``, exact
-====  ===================================================================
-
+Boxes leave in the geometry of each format, exact: CSV has ``xmin, ymin, xmax, ymax`` as they are here (xyxy, half-open,
+pixels of the original image), for YOLO and VOC see ``detection.data.label_files``.
 The same detections always give the same bytes, and a file is complete or not there at all.
 """
 
@@ -16,22 +10,18 @@ from __future__ import annotations
 import csv
 import os
 import re
-import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from detection.atomic import atomic_path
+from detection.data.label_files import NamedBox, shortest, write_voc_xml, yolo_line
 from detection.predictions import ImageDetections, detection_rows
 
 _LONGEST_NAME = 255
 """Bytes of a file's name that nearly every file system bears."""
 
 CSV_HEADER = ("file_name", "class", "score", "xmin", "ymin", "xmax", "ymax")
-
-_FORBIDDEN_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_csv(path: Path, images: Iterable[ImageDetections], *, class_names: Sequence[str]) -> None:
@@ -50,7 +40,7 @@ def write_csv(path: Path, images: Iterable[ImageDetections], *, class_names: Seq
         writer.writerow(CSV_HEADER)
         for image in images:
             for box, score, label in detection_rows(image.detections):
-                numbers = [_shortest(value) for value in (score, *box)]
+                numbers = [shortest(value) for value in (score, *box)]
                 writer.writerow([image.file_name, class_names[label], *numbers])
 
 
@@ -67,11 +57,8 @@ def write_yolo(
     """
     paths = output_paths(out, file_names, suffix=".txt", reserved="classes.txt")
     for image, path in _with_paths(images, file_names, paths):
-        height, width = image.detections.image_size_hw
-        lines = []
-        for (x1, y1, x2, y2), score, label in detection_rows(image.detections):
-            numbers = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
-            lines.append(" ".join([str(label), *map(_decimal, numbers), _shortest(score)]) + "\n")
+        size_hw, rows = image.detections.image_size_hw, detection_rows(image.detections)
+        lines = [f"{yolo_line(label, box, size_hw)} {shortest(score)}\n" for box, score, label in rows]
         with atomic_path(path) as draft:
             draft.write_bytes("".join(lines).encode("ascii"))
     with atomic_path(out / "classes.txt") as draft:
@@ -92,10 +79,10 @@ def write_voc(
         class_names: Names by label.
     """
     for image, path in _with_paths(images, file_names, output_paths(out, file_names, suffix=".xml")):
-        tree = ET.ElementTree(_voc_element(image, class_names))
-        ET.indent(tree)
+        rows = detection_rows(image.detections)
+        objects = (NamedBox(class_names[label], box, score=score) for box, score, label in rows)
         with atomic_path(path) as draft:
-            tree.write(draft, encoding="utf-8")
+            write_voc_xml(draft, image.file_name, image.detections.image_size_hw, objects)
 
 
 def _with_paths(
@@ -106,40 +93,6 @@ def _with_paths(
         if image.file_name != file_name:
             raise ValueError(f"expected image {file_name!r} as listed in file_names, got {image.file_name!r}")
         yield image, path
-
-
-def _voc_element(image: ImageDetections, class_names: Sequence[str]) -> ET.Element:
-    """The ``annotation`` element of one image."""
-    root = ET.Element("annotation")
-    height, width = image.detections.image_size_hw
-    _add(root, "filename", image.file_name)
-    size = ET.SubElement(root, "size")
-    for tag, number in (("width", width), ("height", height), ("depth", 3)):
-        _add(size, tag, str(number))
-    for (x1, y1, x2, y2), score, label in detection_rows(image.detections):
-        item = ET.SubElement(root, "object")
-        _add(item, "name", class_names[label])
-        _add(item, "difficult", "0")
-        _add(item, "score", _shortest(score))
-        corners = ET.SubElement(item, "bndbox")
-        for tag, edge in (("xmin", x1 + 1), ("ymin", y1 + 1), ("xmax", x2), ("ymax", y2)):
-            _add(corners, tag, str(int(edge)) if edge.is_integer() else repr(edge))
-    return root
-
-
-def _add(parent: ET.Element, tag: str, text: str) -> None:
-    """Appends a child element with text; characters that XML 1.0 forbids become spaces."""
-    ET.SubElement(parent, tag).text = _FORBIDDEN_IN_XML.sub(" ", text)
-
-
-def _shortest(value: float) -> str:
-    """Fewest decimals that give the same float32 again."""
-    return np.format_float_positional(np.float32(value), trim="0")
-
-
-def _decimal(value: float) -> str:
-    """Fewest decimals that give the same double again, without an exponent."""
-    return np.format_float_positional(value, trim="0")
 
 
 def output_paths(out: Path, file_names: Sequence[str], *, suffix: str, reserved: str = "") -> list[Path]:

@@ -22,8 +22,10 @@ from detection.data.video import frame_name, read_frames
 from detection.errors import InputError
 from detection.image_detector import ImageDetector
 from detection.journal import Journal, JournalEntry
+from detection.memory import is_short_of_memory
 from detection.preprocess import Image
 from detection.side_by_side import CPU, Room, count_lanes, side_by_side
+from detection.structures import Detections
 
 Item = TypeVar("Item")
 
@@ -157,8 +159,15 @@ def _batched(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 def _answer(detector: ImageDetector, batch: Batch) -> list[JournalEntry]:
     read = {name: image for name, image in batch if not isinstance(image, InputError)}
-    found = dict(zip(read, detector.detect_images(list(read.values())), strict=True))
-    return [
-        JournalEntry(name, found.get(name), str(image) if isinstance(image, InputError) else None)
-        for name, image in batch
-    ]
+    faults = {name: str(image) for name, image in batch if isinstance(image, InputError)}
+    found: dict[str, Detections] = {}
+    try:
+        found = dict(zip(read, detector.detect_images(list(read.values())), strict=True))
+    except (MemoryError, RuntimeError) as error:
+        if not is_short_of_memory(error):
+            raise
+        if len(read) > 1:
+            return [entry for each in batch for entry in _answer(detector, [each])]
+        ((name, image),) = read.items()
+        faults[name] = f"{image.shape[1]}x{image.shape[0]} pixels do not fit the memory; make it smaller, or free some"
+    return [JournalEntry(name, found.get(name), faults.get(name)) for name, _ in batch]

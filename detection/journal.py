@@ -79,6 +79,13 @@ def _to_line(record: Mapping[str, object]) -> bytes:
     return json.dumps(record, ensure_ascii=True).encode("ascii") + b"\n"
 
 
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, object]) -> str:
+    """What a journal was written with that is otherwise now; of models, named by digests, only that they differ."""
+    names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
+    others = [f"{name} {found.get(name, '')!r}, now {wanted.get(name, '')!r}" for name in names if name != "model"]
+    return ", and ".join([*(["another model"] if "model" in names else []), *others])
+
+
 def _parse(line: bytes) -> dict[str, Any] | None:
     """The record in a line; None if the line is cut off or damaged."""
     try:
@@ -181,9 +188,8 @@ class Journal:
             if not first.endswith(b"\n"):
                 return 0
             if (record := _parse(first)) != header:
-                found = "a first line that is damaged" if record is None else first.decode().strip()
-                expected = _to_line(header).decode().strip()
-                raise InputError(f"{self.path}: was written with {found}, now it is {expected}; give another --out")
+                found = "a first line that is damaged" if record is None else _differences(record, header)
+                raise InputError(f"{self.path}: was written with {found}; give another --out")
             whole = start = len(first)
             for line in file:
                 record = _parse(line)

@@ -32,6 +32,13 @@ def keep_freed_memory() -> bool:
     return all(bool(mallopt(option, value)) for option, value in wanted)
 
 
+def is_short_of_memory(error: Exception) -> bool:
+    """Whether an error means that there was no memory, of the processor or of a GPU."""
+    import torch  # here, since every command imports this file before it knows what it needs
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+
+
 def peak_gib(device: torch.device) -> float | None:
     """The most memory that was in use so far: of the process on a CPU, of torch's tensors on a GPU.
 
@@ -39,7 +46,7 @@ def peak_gib(device: torch.device) -> float | None:
         GiB; None where the system does not tell.
     """
     if device.type == "cuda":
-        import torch  # here, since every command imports this file before it knows what it needs
+        import torch  # here, as above
 
         return torch.cuda.max_memory_allocated(device) / 2**30
     if device.type != "cpu" or sys.platform == "win32":

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from torch import nn
 
 from detection.data.records import DetectionData
 from detection.detector import Detector
-from detection.evaluation.coco_map import coco_map
+from detection.evaluation.validation_numbers import validation_numbers
 from detection.inference import detect_records
 from detection.processes import gather, share_of
 
@@ -75,9 +75,9 @@ class Validation(Generic[Network]):
     Args:
         data: The labelled part.
         wrap: Makes a detector of the network, without changing it.
-        metric: Which COCO number decides, for example ``AP``.
+        metric: Which of ``validation_numbers`` decides, for example ``AP``.
         keep: Called with the network, the step and the numbers when they are the best so far.
-        log: Called with the step and the numbers every time.
+        log: Called with the same every time.
         standing: How the validations of earlier sittings went.
 
     Attributes:
@@ -90,8 +90,8 @@ class Validation(Generic[Network]):
         *,
         wrap: Callable[[Network], Detector],
         metric: str,
-        keep: Callable[[Network, int, Mapping[str, Any]], None],
-        log: Callable[[int, Mapping[str, Any]], None],
+        keep: Callable[[Network, int, Mapping[str, float | None]], None],
+        log: Callable[[Network, int, Mapping[str, float | None]], None],
         standing: Standing | None = None,
     ) -> None:
         self.data = data
@@ -107,7 +107,7 @@ class Validation(Generic[Network]):
         answers = gather(detect_records(self.wrap(network), share_of(self.data.images)))
         detections = {image: found for part in answers for image, found in part.detections.items()}
         self.failures = {name: reason for part in answers for name, reason in part.failures.items()}
-        numbers = coco_map(self.data, detections).summary
-        self.log(step, numbers)
+        numbers = validation_numbers(self.data, detections)
         if self.standing.hear(numbers[self.metric]):
             self.keep(network, step, numbers)
+        self.log(network, step, numbers)

@@ -6,16 +6,16 @@ Images are (H, W, 3) uint8 RGB. Colours depend on the label alone, so a class lo
 from __future__ import annotations
 
 import colorsys
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from detection.preprocess import Image
 from detection.structures import Detections, Target
 
-Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 _GOLDEN_RATIO = 0.618034
@@ -47,24 +47,20 @@ def class_colour(label: int) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw_detections(
-    image: Image, detections: Detections, *, class_names: Sequence[str], score_threshold: float = 0.0
-) -> Image:
-    """Draws the detections with score >= ``score_threshold``, the best on top, each with its class and score.
+def draw_detections(image: Image, detections: Detections, *, class_names: Sequence[str]) -> Image:
+    """Draws detections, the best on top, each with its class and score.
 
     Args:
         image: (H, W, 3) uint8 RGB; not changed.
         detections: Boxes in pixels of this image.
         class_names: Names by label.
-        score_threshold: Lower scores are left out.
 
     Returns:
         A new image of the same size. No detections give a plain copy.
     """
     canvas = image.copy()
     pen = _Pen.for_image(image)
-    kept = detections[detections.scores >= score_threshold]
-    columns = zip(kept.boxes.tolist(), kept.scores.tolist(), kept.labels.tolist(), strict=True)
+    columns = zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
     for box, score, label in sorted(columns, key=lambda row: row[1]):
         text = f"{_printable(class_names, label)} {score:.2f}"
         _draw_box(canvas, box, text=text, colour=class_colour(label), pen=pen)
@@ -92,9 +88,10 @@ def draw_targets(image: Image, target: Target, *, class_names: Sequence[str]) ->
 
 
 def _printable(class_names: Sequence[str], label: int) -> str:
-    """The name of a class, or its number where the font of OpenCV (ASCII only) would show question marks."""
-    name = class_names[label]
-    return name if name.isascii() else f"class {label}"
+    """The name of a class in ASCII, all that OpenCV's font has: café as cafe; its number where that cannot be."""
+    folded = unicodedata.normalize("NFKD", class_names[label].replace("ß", "ss"))
+    plain = "".join(letter for letter in folded if not unicodedata.combining(letter))
+    return plain if plain.isascii() else f"class {label}"
 
 
 def _draw_box(canvas: Image, box: Sequence[float], *, text: str, colour: Colour, pen: _Pen) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
+from typing import Any, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+SampleT = TypeVar("SampleT")
+BatchT = TypeVar("BatchT")
 
 GRACE_SECONDS = 60
 MOST_GRACES = 60
@@ -32,3 +40,21 @@ def start_worker(worker: int) -> None:
     if sys.platform != "win32":  # has no such signals from outside
         signal.signal(signal.SIGTERM, wait)
         signal.signal(signal.SIGALRM, wait)
+
+
+def make_loader(
+    dataset: Dataset[SampleT],
+    plan: Sampler[Any] | Sequence[Any],
+    collate: Callable[[Sequence[SampleT]], BatchT],
+    *,
+    workers: int,
+) -> Iterable[BatchT]:
+    """A loader over all batches of a plan; 0 workers read in this process."""
+    return DataLoader(
+        dataset,
+        batch_sampler=plan,
+        collate_fn=collate,
+        num_workers=workers,
+        worker_init_fn=start_worker,
+        generator=torch.Generator(),  # else it would draw from torch's own
+    )

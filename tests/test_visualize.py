@@ -40,14 +40,6 @@ def test_the_image_given_is_not_changed() -> None:
     assert not image.any()
 
 
-def test_low_scores_are_left_out_and_the_threshold_itself_is_kept() -> None:
-    detections = found(([50, 60, 90, 100], 0.5, 0), ([5, 5, 30, 30], 0.25, 1))
-    drawn = draw_detections(black(), detections, class_names=NAMES, score_threshold=0.5)
-    alone = draw_detections(black(), detections[:1], class_names=NAMES)
-    assert np.array_equal(drawn, alone)
-    assert drawn.any()
-
-
 def test_the_best_detection_is_on_top() -> None:
     box = [50.0, 60, 90, 100]
     drawn = draw_detections(black(), found((box, 0.9, 0), (box, 0.3, 1)), class_names=NAMES)
@@ -99,3 +91,12 @@ def test_lines_grow_with_the_image() -> None:
     box = [400.0, 600, 900, 1000]
     drawn = draw_detections(black(1280, 1280), found((box, 0.9, 0), size_hw=(1280, 1280)), class_names=NAMES)
     assert (drawn[800, 380:420] != 0).any(axis=1).sum() >= 4
+
+
+@pytest.mark.parametrize(
+    ("name", "written"), [("café", "cafe"), ("Größe", "Grosse"), ("猫", "class 1"), ("naïve 猫", "class 1")]
+)
+def test_names_are_written_in_the_letters_that_there_are(name: str, written: str) -> None:
+    detection = found(([50, 60, 90, 100], 0.9, 1))
+    drawn = draw_detections(black(), detection, class_names=("a", name, "c"))
+    assert np.array_equal(drawn, draw_detections(black(), detection, class_names=("a", written, "c")))

@@ -35,8 +35,9 @@ from tools.detection_speed import DetectionSpeed, measure_detection, noise
 from tools.following import start_accelerator
 from tools.measure.torchvision_peer import PEER_NAME, make_timing_peer
 from tools.reading import pack_images, read_data, training_split
+from tools.region_search import search_regions
 from tools.stopwatch import timed
-from tools.training_run import RunData, search_regions, shared_learner
+from tools.training_run import shared_learner
 from tools.training_speed import measure_training
 
 console = plain_console()
@@ -188,7 +189,7 @@ def _benchmark_detector_training(config: Config, data: Path, steps: int) -> None
     labelled = read_data(console, data, training_split(data, None))
     learner = shared_learner(config, labelled, compute, True)
     with TemporaryDirectory(prefix="multibox-", ignore_cleanup_errors=True) as folder:
-        regions = search_regions(config, RunData(labelled, None), Path(folder), console)
+        regions = search_regions(config, labelled.images, Path(folder), console)
         source = in_full_swing(build_training.build_batches(config, labelled.images, regions), config)
         trainer = Trainer(
             learner.make_task(source),

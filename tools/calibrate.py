@@ -129,7 +129,8 @@ def _judge(detector: Detector, data: DetectionData) -> tuple[dict[str, JudgedCla
 
 def _show(fit: CalibrationFit, precision: float) -> None:
     table = Table("class")
-    for title in ("detections", "right", "ECE", "after", "unseen", "best from", "F1", "unseen", "precise from"):
+    titles = ("detections", "right", "ECE", "after", "unseen", "best from", "F1", "unseen", "precise from", "unseen")
+    for title in titles:
         table.add_column(title, justify="right")
     thresholds = zip(*(fit.calibration.thresholds[kind] for kind in ("best", "precise")), strict=True)
     for (name, row), (best, precise) in zip(fit.per_class.items(), thresholds, strict=True):
@@ -140,7 +141,10 @@ def _show(fit: CalibrationFit, precision: float) -> None:
         "ECE: mean distance of score and share right: before, after on the same images (flatters), on images unseen "
         f"by the fit ({NUM_FOLDS} parts); F1: best, and with thresholds chosen on other images; of all: the mean"
     )
-    console.print(f"best: greatest F1; precise: at least {precision:.0%} of those kept here are right")
+    console.print(
+        f"best: greatest F1; precise: the lowest score from which {precision:.0%} are right here, and the share of "
+        "right ones with such scores of other images"
+    )
     if not all(row.has_own_map for row in fit.per_class.values()):
         console.print("* few right or few wrong detections: the scores take the map of all classes together")
 
@@ -148,7 +152,15 @@ def _show(fit: CalibrationFit, precision: float) -> None:
 def _cells(row: FittedClass, best: str, precise: str) -> list[str]:
     errors = map(number_text, (row.ece_before, row.ece_after, row.ece_unseen))
     counts = str(row.num_detections), str(row.num_right)
-    return [*counts, *errors, best, number_text(row.f1), number_text(row.f1_unseen), precise]
+    return [
+        *counts,
+        *errors,
+        best,
+        number_text(row.f1),
+        number_text(row.f1_unseen),
+        precise,
+        number_text(row.precision_unseen),
+    ]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from detection.data.findings import summarize_findings
 from detection.data.mend import left_for_a_person, mend_dataset, refuse_folder, write_changes
 from detection.data.records import Finding
 from detection.data.statistics import SplitSummary
+from detection.data.written import WrittenFormat
 from detection.errors import InputError
 from detection.evaluation.audit_page import write_audit_page
 from tools.cli import plain_console, run_alone
@@ -34,17 +35,21 @@ def check(
         Path | None, typer.Option(help="Write check.html, with sample drawings, and check.json here.")
     ] = None,
     fix: Annotated[
-        Path | None, typer.Option(help="Write a mended copy (COCO json and images) to this new folder, and fix.json.")
+        Path | None, typer.Option(help="Write a mended copy, images and labels, to this new folder, and fix.json.")
+    ] = None,
+    form: Annotated[
+        WrittenFormat | None, typer.Option("--format", help="Of the copy: coco (the default), voc or yolo.")
     ] = None,
 ) -> None:
     """Audit a data set: every split is read, every image decoded and compared, every box checked.
 
     Example: multibox check data/cards --out checked --fix data/cards-mended
 
+    Example: multibox check data/cards --fix data/cards-yolo --format yolo
+
     Exit code: 0 clean, 1 findings, 2 the data set cannot be read. With --fix it is that of the copy.
     """
-    if fix is not None:
-        _refuse(data, fix, {"--json": json_file, "--out": out})
+    _refuse(data, fix, form, {"--json": json_file, "--out": out})
     if json_file is not None:
         _try_to_write(json_file, option="--json")
     if out is not None:
@@ -60,22 +65,28 @@ def check(
         console.print(f"{out / 'check.html'} shows figures, findings and samples")
     left: Sequence[Finding] = audit.findings
     if fix is not None:
-        left = _fix(audit, fix)
+        left = _fix(audit, fix, form or "coco")
     if left:
         raise typer.Exit(EXIT_FINDINGS)
 
 
-def _refuse(data: Path, fix: Path, written: Mapping[str, Path | None]) -> None:
-    """Refuses a folder for the copy before the long look at the data, not after it.
+def _refuse(data: Path, fix: Path | None, form: str | None, written: Mapping[str, Path | None]) -> None:
+    """Refuses what is wrong about a copy before the long look at the data, not after it.
 
     Args:
         data: The data set.
-        fix: The folder.
+        fix: The folder of the copy, if one is asked for.
+        form: Its format, if one is named.
         written: Option -> what else is to be written.
 
     Raises:
-        InputError: If the folder is not empty, lies in the data set or would hold what else is written.
+        InputError: If there is a format but no folder, or the folder is not empty, lies in the data set or would hold
+            what else is written.
     """
+    if fix is None:
+        if form is not None:
+            raise InputError(f"--format {form} is that of a copy; name its folder with --fix")
+        return
     refuse_folder(data, fix)
     for option, path in written.items():
         if path is not None and path.resolve().is_relative_to(fix.resolve()):
@@ -90,13 +101,13 @@ def _audit(data: Path, splits: Sequence[str]) -> Audit:
         )
 
 
-def _fix(audit: Audit, out: Path) -> Sequence[Finding]:
+def _fix(audit: Audit, out: Path, form: WrittenFormat) -> Sequence[Finding]:
     """Writes the mended copy, checks it and tells what is left for a person."""
     with tracking(console, "copying images") as on_image:
-        changes = mend_dataset(audit, out, on_image=on_image)
+        changes = mend_dataset(audit, out, form=form, on_image=on_image)
     left = left_for_a_person(audit, _audit(out, ()))
     write_changes(out, audit, changes, left)
-    console.print(f"{out}: mended copy, COCO json and images; fix.json lists {len(changes)} changes")
+    console.print(f"{out}: mended copy, images and labels ({form}); fix.json lists {len(changes)} changes")
     if left:
         console.print(f"left for a person to decide:\n{summarize_findings(left, more_hint='; fix.json has all')}")
     return left

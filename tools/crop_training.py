@@ -25,8 +25,9 @@ from detection.errors import InputError
 from detection.network import DetectionNetwork
 from detection.regions import RegionSource
 from tools.following import EXIT_STOPPED
+from tools.region_search import search_first
 from tools.run_folder import check_run_folder, goes_on, refuse_several, tell_changes, write_config
-from tools.training_run import Learner, MakeLearner, Network, RunData, TrainingRun, search_first, shared_learner
+from tools.training_run import Learner, MakeLearner, Network, RunData, TrainingRun, shared_learner
 
 PROPOSER = "proposer"
 
@@ -51,7 +52,7 @@ def train_crop(
     tell_changes(console, check_run_folder(out, config, resume=resume))
     stages = CropStages(out, config, data, minutes=minutes, resume=resume, console=console)
     stages.check_start()
-    regions = search_first(config, data, out / "proposals", console)
+    regions = search_first(config, data.images, out / "proposals", console)
     stages.tell_plan()
     proposer = stages.learn_to_propose()
     for number in range(1, config.classifier.crop.members + 1):
@@ -180,6 +181,7 @@ def member_learner(
             source=source,
             optimizer=build_training.build_optimizer(config, member, compute.precision),
         ),
+        make_objective=lambda trained: crop.build_objective(config, trained, proposer),
         whole=lambda trained: crop.compose_network(config, proposer, [trained]),
         memory_options=("classifier.crop.batch", "classifier.crop.side"),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,7 @@ import typer
 from torch import Tensor
 
 from detection.atomic import atomic_path, remove_drafts, write_json
-from detection.calibration import BEST, THRESHOLDS, lowest_scores
-from detection.data.raw import first_names
-from detection.data.remote import copy_out, is_uri
+from detection.data.remote import copy_out, is_uri, make_remote_folder
 from detection.detector import Detector
 from detection.device import choose_precision, precision_name
 from detection.errors import InputError
@@ -25,6 +23,7 @@ from detection.exports import output_paths, write_csv, write_voc, write_yolo
 from detection.image_detector import ImageDetector, ModelDetector
 from detection.journal import Journal, JournalEntry
 from detection.predictions import ImageDetections, write_coco
+from detection.preprocess import Image
 from detection.structures import Detections
 from detection.visualize import draw_detections
 from tools.cli import plain_console, run_alone
@@ -40,14 +39,15 @@ from tools.detectors import (
     tell_if_uncut,
 )
 from tools.image_source import Heard, ImageFiles, VideoFrames, open_source
+from tools.lowest_scores import choose_lowest_scores
 from tools.progress import counting
 from tools.reading import split_models
 from tools.shipping import ship_models
 
 FORMATS = ("coco", "csv", "yolo", "voc")
 PICTURES = "images"
-LOWEST_SCORE = 0.3
 EXIT_SOME_FAILED = 1
+EXIT_STOPPED = 75  # as of a training
 
 console = plain_console()
 
@@ -103,7 +103,7 @@ def detect(
     Writes detections.json (COCO results of every score, for `multibox evaluate`), images.json and errors.json.
 
     Exit code: 0 done, 1 some images or frames could not be read or drawn (the others are done all the same), 2 wrong
-    input.
+    input, 75 stopped by Ctrl-C; the same command with --resume goes on.
 
     Example: multibox detect runs/first/model.safetensors photos --out found --formats coco,csv --images
 
@@ -121,7 +121,7 @@ def detect(
     )
     source = paths[-1]
     chosen = _parse_formats(formats)
-    _check_uri(copy_to)
+    _refuse_early(copy_to, ray=ray, device=device)
     wanted = open_source(source)
     if images:
         wanted.check_pictures(out / PICTURES, source)
@@ -137,24 +137,29 @@ def detect(
     )
     detector = combine(loaded, tile=tile, tta=tta)
     for_people = images or not chosen <= {"coco"}
-    lowest = _lowest_scores(loaded[0], threshold, thresholds, alone=detector is loaded[0], needed=for_people)
+    lowest = choose_lowest_scores(
+        console, loaded[0], threshold=threshold, kind=thresholds, alone=detector is loaded[0], needed=for_people
+    )
     digests = [model_digest(model, engine) for model in models]
     settings = _identify(digests, source, loaded, tile=tile, tta=tta)
     work = partial(wanted.detect, detector)
     if ray is not None:
+        if not any(isinstance(model, Detector) for model in loaded):
+            device = "cpu"  # exported files would leave a GPU idle
         shipped = ship_models(models, engine=engine, device=device, compute=compute, cache=cache, tile=tile, tta=tta)
         work = partial(wanted.detect_on_cluster, shipped, address=ray, device=device)
     started = time.monotonic()
     with _journal(out / "journal.jsonl", settings, resume=resume) as journal:
         remove_drafts(out)
         before = journal.num_settled
-        longest_side = _fill(journal, wanted.total, work)
-    seconds, done = time.monotonic() - started, journal.num_settled - before
-    errors = wanted.errors(journal)
-    _write_results(out, detector, journal, errors, formats=chosen, lowest=lowest)
-    undrawn = _draw(out, detector, journal, wanted, lowest) if images else []
-    if copy_to is not None:
-        copy_out(out, copy_to)
+        with _told_when_stopped(journal, wanted.total):
+            longest_side = _fill(journal, wanted.total, work)
+            seconds, done = time.monotonic() - started, journal.num_settled - before
+            errors = wanted.errors(journal)
+            _write_results(out, detector, journal, errors, formats=chosen, lowest=lowest)
+            undrawn = _draw(out, detector, journal, wanted, lowest) if images else []
+        if copy_to is not None:
+            copy_out(out, copy_to)
     if longest_side:
         tell_if_uncut(console, longest_side, tile=tile)
     console.print(f"{done} images in {seconds:.1f} s, {1000 * seconds / max(done, 1):.1f} ms an image, file to boxes")
@@ -173,6 +178,16 @@ def _journal(path: Path, settings: dict[str, str], *, resume: bool) -> Iterator[
         if not journal.done:
             path.unlink()
         raise
+
+
+@contextmanager
+def _told_when_stopped(journal: Journal, total: int) -> Iterator[None]:
+    """Turns Ctrl-C into a line that says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print(f"stopped: {journal.num_settled} of {total} done; the same command with --resume goes on")
+        raise typer.Exit(EXIT_STOPPED) from None
 
 
 def _fill(journal: Journal, total: int, work: Callable[[Journal, Heard], None]) -> int:
@@ -200,12 +215,21 @@ def _tell_faults(unread: Path | None, undrawn: list[str]) -> None:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _check_uri(text: str | None) -> None:
-    """Refuses a path before anything is computed."""
-    if text is not None and not is_uri(text):
+def _refuse_early(copy_to: str | None, *, ray: str | None, device: str) -> None:
+    """Refuses what would fail late, before anything is computed.
+
+    Raises:
+        InputError: If the results cannot be copied to that place, or the workers of a cluster have no such device.
+    """
+    if ray is not None and device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device {device}: with --ray every worker has one of its own; choose auto, cpu or cuda")
+    if copy_to is None:
+        return
+    if not is_uri(copy_to):
         raise InputError(
-            f"--copy-to {text}: expected a URI such as s3://bucket/found; a folder of this machine is --out"
+            f"--copy-to {copy_to}: expected a URI such as s3://bucket/found; a folder of this machine is --out"
         )
+    make_remote_folder(copy_to)
 
 
 def _identify(
@@ -228,51 +252,6 @@ def _parse_formats(text: str) -> set[str]:
     return chosen
 
 
-def _lowest_scores(
-    model: ModelDetector, threshold: float | None, kind: str | None, *, alone: bool, needed: bool
-) -> Tensor:
-    """(C,) lowest score of each class in results for people, and a line to the user where it is not what was asked for.
-
-    Args:
-        model: The first model.
-        threshold: What the user wants of all classes, or of those for which the model has no threshold.
-        kind: Which of the model's own the user wants; with neither, a calibrated model has its best.
-        alone: Whether this model answers by itself and in one pass: its thresholds hold for nothing else.
-        needed: Whether there will be results for people.
-
-    Raises:
-        InputError: If the kind is unknown, or the model was not calibrated, or it does not answer alone.
-    """
-    if kind is not None and kind not in THRESHOLDS:
-        raise InputError(f"--thresholds: {kind} is not known; choose from {', '.join(THRESHOLDS)}")
-    if kind is not None and not alone:
-        raise InputError("--thresholds: they hold for one model in one pass; leave out --tile, --tta and other models")
-    if kind is not None and kind not in model.thresholds:
-        raise InputError(
-            f"--thresholds {kind}: this model has none; let `multibox calibrate MODEL DATA --split NAME` fit them"
-        )
-    if not needed and (threshold is not None or kind is not None):
-        console.print(
-            "note: thresholds have no effect here: detections.json holds every score; they are for csv, yolo, voc and "
-            "pictures (--formats csv, --images)"
-        )
-    missing = LOWEST_SCORE if threshold is None else threshold
-    if needed and threshold is None and kind is None and BEST in model.thresholds:
-        kind = BEST if alone else None
-        console.print(_told_of_thresholds(model, kind))
-    own = [None] * len(model.class_names) if kind is None else model.thresholds[kind]
-    return lowest_scores(own, missing=missing)
-
-
-def _told_of_thresholds(model: ModelDetector, kind: str | None) -> str:
-    """Which scores a calibrated model's results for people begin at if the user says nothing."""
-    if kind is None:
-        return f"lowest score: {LOWEST_SCORE}; the thresholds of a calibrated model hold for itself alone in one pass"
-    without = [name for name, value in zip(model.class_names, model.thresholds[kind], strict=True) if value is None]
-    others = f", {LOWEST_SCORE} for {first_names(without)}" if without else ""
-    return f"lowest score of each class: the best that `multibox calibrate` found{others} (--threshold for one of all)"
-
-
 def _write_results(
     out: Path,
     detector: ImageDetector,
@@ -290,10 +269,18 @@ def _write_results(
         write_csv(out / "detections.csv", _readable(journal, lowest), class_names=names)
     # The names cost a pass over the journal, which the default formats can do without.
     file_names = [image.file_name for image in _readable(journal)] if formats & {"yolo", "voc"} else []
-    if "yolo" in formats:
-        write_yolo(out / "yolo", _readable(journal, lowest), file_names=file_names, class_names=names)
-    if "voc" in formats:
-        write_voc(out / "voc", _readable(journal, lowest), file_names=file_names, class_names=names)
+    for form, write in (("yolo", write_yolo), ("voc", write_voc)):
+        if form in formats:
+            with counting(console, len(file_names), f"writing {form}") as advance:
+                images = _each_counted(_readable(journal, lowest), advance)
+                write(out / form, images, file_names=file_names, class_names=names)
+
+
+def _each_counted(images: Iterable[ImageDetections], advance: Callable[[], None]) -> Iterator[ImageDetections]:
+    """The same images; each is counted when the next one is asked for."""
+    for image in images:
+        yield image
+        advance()
 
 
 def _readable(journal: Journal, lowest: Tensor | None = None) -> Iterator[ImageDetections]:
@@ -316,22 +303,30 @@ def _draw(
     faults = []
     names = source.drawable(journal)
     paths, folder = output_paths(out / PICTURES, names, suffix=".jpg"), (out / PICTURES).resolve()
-    for (found, image), name, path in zip(source.read(journal), names, paths, strict=True):
-        if isinstance(image, InputError):
-            faults.append(f"{name}: {image}")
-            continue
-        if not path.parent.resolve().is_relative_to(folder):
-            faults.append(f"{name}: {path.parent} lies behind a link that leads elsewhere; take the link away")
-            continue
-        drawn = draw_detections(image, _above(found, lowest), class_names=detector.class_names)
-        fits, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
-        if fits:
-            with atomic_path(path) as draft:  # it takes the place of a link, and writes to no file behind it
-                draft.write_bytes(encoded.tobytes())
-        else:
-            height, width = image.shape[:2]
-            faults.append(f"{name}: {width}x{height} pixels, a JPEG has at most 65,500 a side; cut it into tiles")
+    with counting(console, len(names), "drawing") as advance:
+        for (found, image), name, path in zip(source.read(journal), names, paths, strict=True):
+            if isinstance(image, InputError):
+                faults.append(f"{name}: {image}")
+            elif not path.parent.resolve().is_relative_to(folder):
+                faults.append(f"{name}: {path.parent} lies behind a link that leads elsewhere; take the link away")
+            elif image.shape[:2] != found.image_size_hw:
+                faults.append(f"{name}: has another size than when it was looked at; detect into another --out")
+            elif fault := _write_picture(path, image, _above(found, lowest), detector.class_names):
+                faults.append(f"{name}: {fault}")
+            advance()
     return faults
+
+
+def _write_picture(path: Path, image: Image, found: Detections, class_names: Sequence[str]) -> str | None:
+    """Writes an image with its detections drawn, or says why it cannot be."""
+    drawn = draw_detections(image, found, class_names=class_names)
+    fits, encoded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
+    if not fits:
+        height, width = image.shape[:2]
+        return f"{width}x{height} pixels, a JPEG has at most 65,500 a side; cut it into tiles"
+    with atomic_path(path) as draft:  # it takes the place of a link, and writes to no file behind it
+        draft.write_bytes(encoded.tobytes())
+    return None
 
 
 if __name__ == "__main__":

@@ -98,7 +98,14 @@ def load_models(
             console.print(f"model {number}: {path}")
         models.append(open_model(path, engine=engine, device=device, compute=compute, cache=cache, lanes=lanes))
     check_same_classes(models)
+    tell_idle_cache(console, cache, models)
     return models
+
+
+def tell_idle_cache(console: Console, cache: Path | None, models: Sequence[ModelDetector]) -> None:
+    """Says so when there is nothing to keep in a folder for proposals."""
+    if cache is not None and not any(isinstance(model, Detector) and model.regions is not None for model in models):
+        console.print("note: --cache has no effect here: it keeps the proposals of models that use selective search")
 
 
 def combine(models: Sequence[ModelDetector], *, tile: int | None, tta: bool) -> ImageDetector:

@@ -85,7 +85,7 @@ def export(
     path, target = model_file(model), out / ENGINE_FILES[to]
     pictures = list_source(images or PHOTOGRAPHS)
     source = load_detector(path, device="cpu", precision="float32", prepare=False)
-    document = ExportDocument.of(source, path)
+    document = ExportDocument.of(source, path, out)
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".export-", dir=out) as folder:
         draft = _write(source, document, to, Path(folder))

@@ -16,9 +16,9 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from rich.console import Console
 
 from detection.device import Compute, choose_compute, precision_name
-from detection.engine import Trainer, is_short_of_memory
+from detection.engine import Trainer
 from detection.errors import InputError
-from detection.memory import peak_gib
+from detection.memory import is_short_of_memory, peak_gib
 from detection.processes import are_several
 from detection.schedule import Budget, StepBudget, TimeBudget
 from detection.training_log import Log

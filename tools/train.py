@@ -8,14 +8,17 @@ from typing import Annotated
 
 import typer
 
+from configs.faults import nearest
 from configs.load import DEFAULT, config_origins, load_config
 from configs.schema import Config
 from detection.build_training import ENOUGH_STEPS
 from detection.data.classes import UnknownClasses
 from detection.data.loader import steps_of_many, steps_per_epoch
+from detection.data.raw import first_names
 from detection.data.records import DetectionData
 from detection.errors import InputError
 from detection.evaluation.summary import overfull_warnings
+from detection.evaluation.validation_numbers import validation_numbers
 from detection.processes import launched_place
 from tools.cli import plain_console, run_alone
 from tools.crop_training import train_crop
@@ -65,6 +68,10 @@ def train(
     console.quiet = not is_first()
     if minutes is not None and epochs is not None:
         raise InputError("--minutes and --epochs exclude each other; give one of them")
+    if epochs is not None and any(each.startswith("train.epochs=") for each in set_ or []):
+        raise InputError("--epochs and --set train.epochs say the same; give one of them")
+    if drop_unknown and val is None:
+        console.print("note: --drop-unknown has no effect here: it is about the classes of another part, --val")
     overrides = list(set_ or []) + ([f"train.epochs={epochs}"] if epochs else [])
     settings = load_config(config, overrides, schema=Config)
     origins = config_origins(config, overrides, schema=Config)
@@ -78,6 +85,8 @@ def train(
             f"learn; `multibox check {data}` says what was found"
         )
     validation_data = read_validation(data, val, training_data, drop_unknown) if val else None
+    if validation_data is not None:
+        refuse_metric(settings.train.best_metric, validation_data)
     tell_many_epochs(settings, origins, minutes, num_images=len(training_data.images))
     if not resume:
         tell_overfull(settings, training_data)
@@ -136,6 +145,25 @@ def read_validation(data: Path, val: str, training_data: DetectionData, drop_unk
             f"name parts without common images with --split and --val"
         )
     return part
+
+
+def refuse_metric(metric: str, data: DetectionData) -> None:
+    """Makes sure that ``train.best_metric`` can decide what is best on a validation part.
+
+    Raises:
+        InputError: If it is about a class that does not exist, or about objects that the part does not have.
+    """
+    numbers = validation_numbers(data, {})
+    number, _, class_name = metric.partition(":")
+    if metric not in numbers:
+        near = nearest(class_name, data.class_names)
+        hint = f"did you mean {number}:{near}?" if near else f"the classes are {first_names(data.class_names, 10)}"
+        raise InputError(f"train.best_metric: {metric} is about a class that the data do not have; {hint}")
+    if numbers[metric] is None:
+        raise InputError(
+            f"train.best_metric: {data.split!r} has no object that {metric} is about, so it would decide nothing; name "
+            f"another part with --val or another number with --set train.best_metric=..."
+        )
 
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-import typer
 from rich.console import Console
 from torch import nn
 
@@ -19,31 +18,30 @@ from detection.atomic import remove_drafts
 from detection.checkpoint import MODEL_NAME, ModelHeader, load_header, save_model
 from detection.crop.network import CropNetwork
 from detection.data.loader import DetectionBatches, steps_per_epoch
-from detection.data.records import DetectionData
+from detection.data.records import DetectionData, ImageRecord
 from detection.detector import Detector
 from detection.device import Compute
 from detection.engine import Trainer
 from detection.errors import NonFiniteLossError
 from detection.learnt_images import sketch_images
 from detection.network import DetectionNetwork
-from detection.processes import gather, launched_place, place
-from detection.regions import RegionSource, search_all
+from detection.processes import gather, place
+from detection.regions import RegionSource
 from detection.training_log import Log, NoLog, TrainingLog, refuse_running
 from detection.training_state import StateFile
 from detection.training_task import TrainingTask
 from detection.validation import Standing, Validation
+from detection.validation_loss import ValidationLoss
 from tools.following import (
-    EXIT_STOPPED,
     choose_budget,
     follow,
     rehearse,
     restore_state,
     start_accelerator,
-    stopping_on_signals,
     tell_end,
     until_exhausted,
 )
-from tools.progress import counting
+from tools.region_search import search_first
 from tools.run_folder import (
     LAST_MODEL_NAME,
     STATE_NAME,
@@ -72,6 +70,11 @@ class RunData(NamedTuple):
     validation: DetectionData | None
     note: str = ""
 
+    @property
+    def images(self) -> list[ImageRecord]:
+        """Those of both parts."""
+        return [*self.training.images, *(self.validation.images if self.validation else ())]
+
 
 @dataclass(frozen=True)
 class Learner(Generic[Network]):
@@ -80,12 +83,14 @@ class Learner(Generic[Network]):
     Attributes:
         network: Before the first step; what is averaged, judged and kept.
         make_task: Turns a source of batches into what is learnt from it, and how.
+        make_objective: Network and losses as one module, of any such network.
         whole: The network that detects: the trained one, or one that it is a part of.
         memory_options: What takes less memory when it is lowered.
     """
 
     network: Network
     make_task: Callable[[DetectionBatches], TrainingTask[Network]]
+    make_objective: Callable[[Network], nn.Module]
     whole: Callable[[Network], DetectionNetwork | CropNetwork]
     memory_options: tuple[str, ...] = build_training.MEMORY_OPTIONS
 
@@ -215,13 +220,24 @@ class TrainingRun(Generic[Network]):
         if restored and self.model_path.is_file():
             best = load_header(self.model_path).training["validation"].get(metric)
         standing = Standing(self.config.train.patience, kept=best, earlier=earlier_validations(self.out, metric))
+        loss_of = self._validation_loss(learner, self.validation_data)
         return Validation(
             self.validation_data,
             wrap=lambda network: self._wrap(learner.whole(network)),
             metric=metric,
             keep=lambda network, step, numbers: self._keep(learner.whole(network), step, numbers),
-            log=lambda step, numbers: self._tell_validation(log, step, numbers),
+            log=lambda network, step, numbers: self._tell_validation(log, step, numbers, loss_of(network)),
             standing=standing,
+        )
+
+    def _validation_loss(self, learner: Learner[Network], data: DetectionData) -> ValidationLoss[Network]:
+        return ValidationLoss(
+            learner.make_objective,
+            build_training.build_plain_views(self.config, data.images, self.regions),
+            longest_side=self.config.input.longest_side,
+            batch_size=self.config.train.batch_size,
+            workers=self.config.train.workers,
+            accelerator=self.accelerator,
         )
 
     def _ended_early(self, standing: Standing) -> bool:
@@ -246,10 +262,14 @@ class TrainingRun(Generic[Network]):
         detector.prepare()
         return detector
 
-    def _tell_validation(self, log: Log, step: int, numbers: Mapping[str, Any]) -> None:
-        log.write("validation", step, numbers)
-        shown = "  ".join(f"{name} {numbers[name]:.3f}" for name in ("AP", "AP50", "AP75") if numbers[name] is not None)
-        self.console.print(f"validation after step {step}: {shown or 'no objects to find'}")
+    def _tell_validation(
+        self, log: Log, step: int, numbers: Mapping[str, float | None], losses: Mapping[str, float]
+    ) -> None:
+        log.write("validation", step, {**losses, **numbers})
+        names = dict.fromkeys(("AP", "AP50", "AP75", self.config.train.best_metric))
+        shown = [f"{name} {value:.3f}" for name in names if (value := numbers[name]) is not None]
+        shown += [f"loss {sum(losses.values()):.3f}"] if losses else []
+        self.console.print(f"validation after step {step}: {'  '.join(shown)}")
 
     def _keep_last(self, network: DetectionNetwork | CropNetwork, step: int) -> Path:
         """Writes the model of the last step: where a validation chooses the best, beside the state."""
@@ -261,7 +281,7 @@ class TrainingRun(Generic[Network]):
         self,
         network: DetectionNetwork | CropNetwork,
         step: int,
-        numbers: Mapping[str, Any],
+        numbers: Mapping[str, float | None],
         *,
         path: Path | None = None,
     ) -> None:
@@ -338,7 +358,7 @@ def train_shared(
         InputError: If the folder holds a run and ``resume`` is not asked for, or its run is another one.
     """
     tell_changes(console, check_run_folder(out, config, resume=resume))
-    regions = search_first(config, data, out / "proposals", console)
+    regions = search_first(config, data.images, out / "proposals", console)
     run = TrainingRun(
         out, config, data, learn=partial(shared_learner, config, data.training), regions=regions, console=console
     )
@@ -353,30 +373,6 @@ def shared_learner(config: Config, data: DetectionData, compute: Compute, fresh:
     return Learner(
         network,
         make_task=lambda source: build_training.build_task(config, network, source, compute.precision),
+        make_objective=partial(build_training.build_objective, config),
         whole=lambda trained: trained,
     )
-
-
-def search_first(config: Config, data: RunData, cache: Path, console: Console) -> RegionSource | None:
-    """``search_regions`` for a run, which a signal stops as it stops a training."""
-
-    def stop() -> None:
-        console.print("stopped while proposals were searched; those found are kept, and the same command goes on")
-        raise typer.Exit(EXIT_STOPPED)
-
-    with stopping_on_signals(stop):
-        return search_regions(config, data, cache, console)
-
-
-def search_regions(config: Config, data: RunData, cache: Path, console: Console) -> RegionSource | None:
-    """Makes the proposals that are not the network's own, before the clock of the training starts; None without any."""
-    regions = build.build_regions(config, cache)
-    if regions is None:
-        return None
-    records = [*data.training.images, *(data.validation.images if data.validation else ())]
-    rank, processes = launched_place()
-    own = [record.path for record in records][rank::processes]  # the others find theirs in the cache
-    with counting(console, len(own), "searching for proposals") as advance:
-        for _ in search_all(regions, own, workers=config.train.workers):
-            advance()
-    return regions

@@ -16,9 +16,10 @@ from torch.utils.data import Dataset
 
 from detection.classification.packed import PackedImages
 from detection.data.augment import CropAugmentation, CropSettings
-from detection.data.loader import BatchPlan, SampleKey, make_loader, steps_per_epoch
+from detection.data.loader import BatchPlan, SampleKey, steps_per_epoch
 from detection.preprocess import Image
 from detection.schedule import ResolutionPhase, side_at
+from detection.workers import make_loader
 
 
 class LabelledView(NamedTuple):

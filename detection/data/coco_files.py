@@ -18,7 +18,8 @@ _INSTANCES = re.compile(r"instances_(.+)")
 _YEAR = re.compile(r"\d{4}$")
 _ROBOFLOW = "_annotations.coco.json"
 _HEAD_BYTES = 1 << 16
-_KEYS = (b'"images"', b'"annotations"', b'"categories"', b'"info"')
+_KEYS = re.compile(rb'"(?:images|annotations|categories|info)"\s*:')
+_IMAGES = re.compile(rb'"images"\s*:')
 _PROBED_IMAGES = 50
 
 
@@ -80,7 +81,8 @@ def find_image_folder(root: Path, split: str, json_file: Path, file_names: Seque
         file_names: The names that it lists.
 
     Returns:
-        Of the usual places the one that holds most of the first names; the first of equals.
+        Of the usual places the one that holds most of the first names, or of all where none holds these; the first of
+        equals.
 
     Raises:
         InputError: If none holds any of them.
@@ -91,12 +93,13 @@ def find_image_folder(root: Path, split: str, json_file: Path, file_names: Seque
     places = [base / place for base in bases for name in names for place in (name, f"images/{name}")]
     places += [base / place for base in bases for place in ("images", "JPEGImages", ".")]
     places.append(json_file.parent)
-    probed = file_names[:_PROBED_IMAGES]
-    hits = [sum(is_file(place / name) for name in probed) for place in places]
-    if probed and not any(hits):
-        looked = ", ".join(dict.fromkeys(str(place) for place in places))
-        raise InputError(f"{json_file}: none of its first images ('{probed[0]}', ...) lies in {looked}; put them there")
-    return places[hits.index(max(hits))]
+    hits: list[int] = []
+    for probed in (file_names[:_PROBED_IMAGES], file_names):  # some may have been taken away
+        hits = [sum(is_file(place / name) for name in probed) for place in places]
+        if any(hits) or not file_names:
+            return places[hits.index(max(hits))]
+    looked = ", ".join(dict.fromkeys(str(place) for place in places))
+    raise InputError(f"{json_file}: none of its images ('{file_names[0]}', ...) lies in {looked}; put them there")
 
 
 def _split_name(path: Path) -> str:
@@ -107,9 +110,9 @@ def _split_name(path: Path) -> str:
 
 
 def _looks_like_coco(path: Path) -> bool:
-    """Whether the head of a json names a key of the format; result lists and other files do not."""
+    """Whether a json has a key of the format in its head, or as a whole its images; result lists and others do not."""
     if not is_file(path):  # a folder, a link to nothing, a pipe
         return False
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
-    return any(key in head for key in _KEYS)
+    return (_IMAGES if len(head) < _HEAD_BYTES else _KEYS).search(head) is not None

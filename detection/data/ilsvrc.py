@@ -155,6 +155,7 @@ def read_ilsvrc(root: Path, split: str) -> RawSplit:
         images=listing.images,
         objects=objects,
         findings=[*listing.findings, *findings],
+        left_out=listing.left_out,
         unjudged=unjudged,
     )
 
@@ -189,7 +190,9 @@ def _list_images(root: Path, split: str) -> VocListing:
     for position, name in enumerate(names, start=1):
         label_file, file_name = f"{_ANNOTATIONS}/{name}.xml", f"{name}{_SUFFIX}"
         annotation = read_annotation(root / label_file, label_file, listing.findings)
-        if annotation is not None:
+        if annotation is None:
+            listing.left_out.append(position)
+        else:
             path = root / _IMAGES / file_name
             listing.add(ListedImage(position, path, file_name, label_file, annotation.size_hw), annotation)
     if listing.images and not any(is_file(root / image.label_file) for image in listing.images):

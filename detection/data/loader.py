@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from detection.chance import view_seed
 from detection.data.augment import Augmentation
@@ -28,11 +28,8 @@ from detection.preprocess import Image, resize, resized_size, stack_images
 from detection.processes import ALONE, Place
 from detection.schedule import ResolutionPhase, draw_side, share_of_steps, side_at, sides_around
 from detection.structures import Target
-from detection.workers import start_worker
+from detection.workers import make_loader
 from proposals.structures import Proposals
-
-SampleT = TypeVar("SampleT")
-BatchT = TypeVar("BatchT")
 
 _BATCHES_PER_GROUP = 16  # Sorted by shape together; more wastes less padding but shuffles less.
 
@@ -387,10 +384,3 @@ class DetectionBatches:
         keys = [SampleKey(row, 0, side, together) for row in shape[:half]]
         keys += [SampleKey(row, 0, side) for row in objects[: self.batch_size - half]]
         return collate([self.training_set[key] for key in keys])
-
-
-def make_loader(
-    dataset: Dataset[SampleT], plan: Sampler[Any], collate: Callable[[Sequence[SampleT]], BatchT], *, workers: int
-) -> Iterable[BatchT]:
-    """A loader over a whole run; 0 workers read in this process."""
-    return DataLoader(dataset, batch_sampler=plan, collate_fn=collate, num_workers=workers, worker_init_fn=start_worker)

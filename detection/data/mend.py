@@ -1,6 +1,4 @@
-"""A mended copy of a data set, whatever its format: one COCO json a split, with the images beside them.
-
-    OUT/annotations/instances_<split>.json     OUT/images/<path in the source>     OUT/fix.json
+"""A mended copy of a data set, from any format into COCO json, VOC or YOLO (``detection.data.written``).
 
 COCO's json is the one format that holds all that the others say about boxes: ids, names, ignored objects, areas, images
 without objects, splits that share images. The copy holds what training would use of the source: faulty boxes and
@@ -27,6 +25,15 @@ from detection.data.class_table import ClassTable, merge_classes
 from detection.data.duplicates import surplus_copies
 from detection.data.raw import absolute_path, is_inside
 from detection.data.records import DetectionData, Finding, ImageRecord
+from detection.data.written import (
+    Parts,
+    WrittenFormat,
+    WrittenImage,
+    WrittenObject,
+    image_folder,
+    write_dataset,
+    yolo_splits,
+)
 from detection.errors import InputError
 
 _MISREAD = "misread-boxes"
@@ -56,6 +63,8 @@ _DONE = {
 # that it lacks is no fault of its other splits.
 _FOR_A_PERSON = ("no-label-file", "size-mismatch", "unreadable-split")
 _NO_NAME = re.compile(r"[\\:]")  # In a json they would be read as folder and drive.
+_NO_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # Not in a list of names, a line of UTF-8 each.
+_IMAGES = ("images", "jpegimages")
 _NO_SPLIT = re.compile(r"[/\\:%]")  # In a split's name: of a list in a subfolder, and of a share.
 
 
@@ -77,13 +86,18 @@ class Change:
 
 
 def mend_dataset(
-    audit: Audit, out: Path, *, on_image: Callable[[int, int], None] = lambda done, total: None
+    audit: Audit,
+    out: Path,
+    *,
+    form: WrittenFormat = "coco",
+    on_image: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Change, ...]:
-    """Writes the mended copy; the jsons come last, so an interrupted copy is no data set.
+    """Writes the mended copy; labels come after the images, ``fix.json`` is the caller's last.
 
     Args:
         audit: The source.
         out: A new or empty folder.
+        form: Format of the copy.
         on_image: Called after each image is copied with the numbers of images done and in all.
 
     Returns:
@@ -99,21 +113,28 @@ def mend_dataset(
     kept, copies = _choose_images(audit)
     if not any(kept.values()):
         raise InputError(f"{audit.root}: no image is left to copy; mend the findings by hand")
-    names = _name_images([image for images in kept.values() for image in images], _base(audit.root))
+    names = _name_images([image for images in kept.values() for image in images], _base(audit.root), form)
     for done, (path, name) in enumerate(names.items(), start=1):
-        target = out / "images" / name
+        target = out / image_folder(form) / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
         on_image(done, len(names))
-    repeats: list[Change] = []
+    losses: list[Change] = []
     split_names = _name_splits([part.split for part in audit.parts])
-    for part in audit.parts:
-        if kept[part.split]:
-            document = _document(part, kept[part.split], names, table, repeats)
-            write_json(out / "annotations" / f"instances_{split_names[part.split]}.json", document)
+    parts = {
+        split_names[part.split]: [_written(part, image, names[image.path], table, losses) for image in kept[part.split]]
+        for part in audit.parts
+        if kept[part.split]
+    }
+    if form == "yolo":
+        parts = {split: [_without_ignored(image, losses) for image in images] for split, images in parts.items()}
+        losses += _unnamed_splits(parts)
+    elif form == "voc":
+        losses += _unused_classes(parts, table)
+    write_dataset(out, form, parts, table.id_of)
     faults = (*audit.findings, *_empty_splits(audit, kept))
     mended = [_change(finding) for finding in faults if finding.kind in _DONE]
-    return (*mended, *copies, *_class_changes(audit.parts, table), *repeats)
+    return (*mended, *copies, *_class_changes(audit.parts, table), *dict.fromkeys(losses))
 
 
 def left_for_a_person(audit: Audit, copy: Audit) -> tuple[Finding, ...]:
@@ -190,8 +211,11 @@ def _empty_splits(audit: Audit, kept: Mapping[str, Sequence[ImageRecord]]) -> It
             yield Finding("empty-split", f"split {part.split}", message, "give it images; the copy lacks this split")
 
 
-def _name_images(images: Sequence[ImageRecord], base: Path) -> dict[Path, str]:
-    """A name below OUT/images for each file, no two alike on any file system: its path in the source."""
+def _name_images(images: Sequence[ImageRecord], base: Path, form: WrittenFormat) -> dict[Path, str]:
+    """A name for each file in the copy's folder of images: its path in the source.
+
+    No two are alike on any file system, nor are their label files, which are named after them.
+    """
     names: dict[Path, str] = {}
     taken: set[str] = set()
     for image in images:
@@ -200,15 +224,35 @@ def _name_images(images: Sequence[ImageRecord], base: Path) -> dict[Path, str]:
         path = absolute_path(image.path)
         own = image.file_name if is_inside(image.file_name) else path.name
         name = path.relative_to(base).as_posix() if path.is_relative_to(base) else f"elsewhere/{own}"
-        name = _NO_NAME.sub("_", name)
-        pure = PurePosixPath(name)
+        pure = _name_for(form, PurePosixPath(_NO_NAME.sub("_", name)))
+        name = pure.as_posix()
         others = (pure.with_name(f"{pure.stem}-{number}{pure.suffix}").as_posix() for number in count(2))
-        while name.casefold() in taken:
+        while _stem(name) in taken:
             name = next(others)
         assert is_inside(name), name
-        taken.add(name.casefold())
+        taken.add(_stem(name))
         names[image.path] = name
     return names
+
+
+def _name_for(form: WrittenFormat, name: PurePosixPath) -> PurePosixPath:
+    """A name as a format bears it: COCO's json any; the others list names line by line.
+
+    For YOLO, folders called images are left out, as labels are looked for in place of the last of them; VOC has all
+    images in one folder.
+    """
+    if form == "coco":
+        return name
+    *folders, last = (_NO_LINE.sub("_", part).strip() or "_" for part in name.parts)
+    folders = [part for part in folders if part.lower() not in _IMAGES]
+    bare = PurePosixPath(last)
+    last = f"{bare.stem.strip()}{bare.suffix}"
+    return PurePosixPath("_".join([*folders, last])) if form == "voc" else PurePosixPath(*folders, last)
+
+
+def _stem(name: str) -> str:
+    """What a label file would be named after, as a file system that knows no case sees it."""
+    return str(PurePosixPath(name).with_suffix("")).casefold()
 
 
 def _name_splits(splits: Sequence[str]) -> dict[str, str]:
@@ -222,41 +266,49 @@ def _name_splits(splits: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _document(
-    part: DetectionData,
-    images: Sequence[ImageRecord],
-    names: Mapping[Path, str],
-    table: ClassTable,
-    repeats: list[Change],
-) -> dict[str, Any]:
-    """The json of a split; adds a change for each box that repeats another now that both are rounded to float32."""
-    entries: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for image in images:
-        height, width = image.size_hw
-        entries.append({"id": image.image_id, "file_name": names[image.path], "width": width, "height": height})
-        seen: set[tuple[Any, ...]] = set()
-        for name, box, area, ignore in _objects(part, image, table):
-            key = (name, *box, ignore)
-            if key in seen:
-                message = f"'{name}' has the box {list(box)} (x, y, width, height) more than once"
-                repeats.append(Change("duplicate-box", image.file_name, message, _LEFT_OUT))
-                continue
-            seen.add(key)
-            entry = {"id": len(annotations) + 1, "image_id": image.image_id, "category_id": table.id_of[name]}
-            annotations.append({**entry, "bbox": list(box), "area": area, "iscrowd": int(ignore)})
-    categories = [{"id": category_id, "name": name} for name, category_id in table.id_of.items()]
-    return {"images": entries, "annotations": annotations, "categories": categories}
-
-
-def _objects(
-    part: DetectionData, image: ImageRecord, table: ClassTable
-) -> Iterator[tuple[str, tuple[float, float, float, float], float, bool]]:
-    """Class in the copy, (x, y, width, height), area and ignore mark of the objects that are not tiny."""
+def _written(
+    part: DetectionData, image: ImageRecord, name: str, table: ClassTable, losses: list[Change]
+) -> WrittenImage:
+    """An image as the copy has it; adds a change for each box that repeats another now that both are float32."""
     columns = (image.boxes.tolist(), image.labels.tolist(), image.area.tolist(), image.ignore.tolist())
+    objects: dict[tuple[Any, ...], WrittenObject] = {}
     for (x1, y1, x2, y2), label, area, ignore in zip(*columns, strict=True):
-        if min(x2 - x1, y2 - y1) >= MIN_SIDE_PX:
-            yield table.name_of[part.class_names[label]], (x1, y1, x2 - x1, y2 - y1), area, ignore
+        if min(x2 - x1, y2 - y1) < MIN_SIDE_PX:
+            continue
+        found = WrittenObject(table.name_of[part.class_names[label]], (x1, y1, x2, y2), area, ignore)
+        key = (found.name, found.box, found.ignore)
+        if key in objects:
+            message = f"'{found.name}' has the box {[x1, y1, x2, y2]} (xyxy) more than once"
+            losses.append(Change("duplicate-box", image.file_name, message, _LEFT_OUT))
+        objects.setdefault(key, found)
+    return WrittenImage(image.image_id, name, image.size_hw, tuple(objects.values()))
+
+
+def _without_ignored(image: WrittenImage, losses: list[Change]) -> WrittenImage:
+    """The image without objects that are to be ignored, which YOLO's labels would make ordinary ones."""
+    kept = tuple(each for each in image.objects if not each.ignore)
+    if len(kept) < len(image.objects):
+        message = f"{len(image.objects) - len(kept)} objects are difficult or crowds, which YOLO's labels cannot say"
+        losses.append(Change("ignored-object", image.file_name, message, _LEFT_OUT))
+    return image._replace(objects=kept)
+
+
+def _unnamed_splits(splits: Iterable[str]) -> Iterator[Change]:
+    """A change for each split that a data.yaml has no name for."""
+    names = list(splits)
+    for split in names:
+        if split not in yolo_splits(names).values():
+            message = "is none of the train, val and test that a data.yaml names"
+            yield Change("split-name", f"split {split}", message, f"its images are listed in {split}.txt")
+
+
+def _unused_classes(parts: Parts, table: ClassTable) -> Iterator[Change]:
+    """A change for each class that no object has: VOC's files name the classes of their objects and no others."""
+    used = {each.name for images in parts.values() for image in images for each in image.objects}
+    for name in table.id_of:
+        if name not in used:
+            message = f"'{name}' has no object, and VOC has no list of classes"
+            yield Change("unused-class", "class table", message, _LEFT_OUT)
 
 
 def _class_changes(parts: Sequence[DetectionData], table: ClassTable) -> Iterator[Change]:

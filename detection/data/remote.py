@@ -93,12 +93,25 @@ def read_location(location: Location) -> npt.NDArray[np.uint8]:
     return decode_image(content, location.name)
 
 
+def make_remote_folder(uri: str) -> None:
+    """Makes a folder in other storage, before hours of work that are to be copied there.
+
+    Raises:
+        InputError: If the storage is unknown, or the folder cannot be made.
+    """
+    filesystem, base = _opened(uri)
+    try:
+        filesystem.create_dir(base, recursive=True)
+    except Exception as error:  # each kind of storage has errors of its own
+        raise InputError(f"{uri}: cannot be written ({error}); check the address and the credentials") from error
+
+
 def copy_out(folder: Path, uri: str) -> None:
     """Copies all files of a folder into other storage.
 
     Args:
         folder: Of this machine.
-        uri: A folder there; it is made if it is missing, and files of the same names are replaced.
+        uri: A folder there, from ``make_remote_folder``; files of the same names are replaced.
 
     Raises:
         InputError: If it cannot be written; the folder here keeps everything.
@@ -106,7 +119,6 @@ def copy_out(folder: Path, uri: str) -> None:
     filesystem, base = _opened(uri)
     fs = needed("pyarrow.fs", EXTRA)
     try:
-        filesystem.create_dir(base, recursive=True)
         fs.copy_files(
             str(folder.resolve()), base, source_filesystem=fs.LocalFileSystem(), destination_filesystem=filesystem
         )

@@ -1,7 +1,8 @@
 """Shares of a part, for data that nobody has divided: some images to learn from, the others to judge on.
 
 ``all:80%`` is four fifths of the images of ``all`` and ``all:-20%`` the rest; without a name it is the only part. Which
-images those are follows from their file names alone, so it is the same for every command, machine and format.
+images those are follows from the names of their files, first without folders, so it is the same for every command,
+machine and format.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from detection.data.records import DetectionData, ImageRecord
@@ -69,6 +71,10 @@ def take_share(data: DetectionData, share: Share) -> DetectionData:
     return replace(data, split=split, images=tuple(data.images[row] for row in rows))
 
 
-def _place(record: ImageRecord) -> str:
-    """Where an image stands when all are shuffled, whatever the others are."""
-    return sha256(record.file_name.encode("utf-8", "surrogateescape")).hexdigest()
+def _place(record: ImageRecord) -> tuple[str, str]:
+    """Where an image stands when all are shuffled, whatever the others are; formats tell of folders differently."""
+    return _digest(PurePosixPath(record.file_name).name), _digest(record.file_name)
+
+
+def _digest(name: str) -> str:
+    return sha256(name.encode("utf-8", "surrogateescape")).hexdigest()

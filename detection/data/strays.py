@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from detection.data.image import find_images
+from detection.data.image import find_images, is_hidden
 from detection.data.raw import first_names, relative_name
 from detection.data.records import DetectionData, Finding, ImageRecord
 from detection.data.voc_listing import names_in_line
@@ -68,7 +68,8 @@ def _unlisted_labels(base: Path, parts: Sequence[DetectionData], told: set[str])
         return
     lines = (line for path in lists for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines())
     names = {name for line in lines for name in names_in_line(line.strip())}
-    labels = (path for path in sorted(folder.rglob("*.xml")) if path.stem not in told)
+    files = (path for path in folder.rglob("*.xml") if not is_hidden(path, folder))
+    labels = (path for path in sorted(files) if path.stem not in told)
     strays = [name for path in labels if (name := relative_name(path, folder)[: -len(".xml")]) not in names]
     if strays:
         message = f"{len(strays)} label files are in no list of ImageSets/Main/: {first_names(strays)}"

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from detection.data.image import IMAGE_SUFFIXES, find_images
+from detection.data.image import IMAGE_SUFFIXES, find_images, is_hidden
 from detection.data.raw import ListedImage, RawSplit, choose_split, first_names, is_file, is_inside, relative_name
 from detection.data.records import Finding
 from detection.data.voc_listing import NOTATION, VocListing, check_listed_names, names_in_line, read_annotation
@@ -94,8 +94,12 @@ def read_voc(root: Path, split: str) -> RawSplit:
 
 
 def _annotation_folder(root: Path) -> Path | None:
-    folders = (root / name for name in _ANNOTATION_FOLDERS)
-    return next((folder for folder in folders if any(folder.glob("*.xml"))), None)
+    """The folder of the xml files; where other folders of VOC stand beside it they may lie in subfolders of it."""
+    folders = [root / name for name in _ANNOTATION_FOLDERS]
+    found = next((folder for folder in folders if any(folder.glob("*.xml"))), None)
+    if found is None and any((root / name).is_dir() for name in (_SPLIT_FOLDER, *_IMAGE_FOLDERS)):
+        found = next((folder for folder in folders if any(folder.rglob("*.xml"))), None)
+    return found
 
 
 def _side_by_side(root: Path) -> dict[str, Path]:
@@ -162,7 +166,8 @@ def _names_in_split(root: Path, split: str, annotations: Path) -> tuple[list[str
             lists = f" in {_SPLIT_FOLDER}/" if (root / _SPLIT_FOLDER).is_dir() else ""
             choices = tuple(dict.fromkeys((*list_splits(root), ALL)))
             raise InputError(f"{root}: no split '{split}'{lists}; {choose_split(choices)}")
-        return sorted(relative_name(file, annotations)[: -len(".xml")] for file in annotations.rglob("*.xml")), []
+        files = (file for file in annotations.rglob("*.xml") if not is_hidden(file, annotations))  # ._a.xml of a Mac
+        return sorted(relative_name(file, annotations)[: -len(".xml")] for file in files), []
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     listed = [_listed_name(line.strip(), annotations) for line in lines if line.strip()]
     return check_listed_names(listed, relative_name(path, root))

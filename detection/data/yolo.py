@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detection.data.image import find_images
+from detection.data.image import find_images, is_hidden
 from detection.data.raw import (
     BoxNotation,
     Float64Array,
@@ -100,6 +100,7 @@ def read_yolo(root: Path, split: str) -> RawSplit:
         images=listing.images,
         objects=listing.objects,
         findings=listing.all_findings(),
+        left_out=listing.left_out,
     )
 
 
@@ -111,6 +112,7 @@ class _Listing:
     objects: list[RawObject] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     unlabelled: list[str] = field(default_factory=list)
+    left_out: list[int] = field(default_factory=list)
 
     def all_findings(self) -> list[Finding]:
         """The findings, and one for all images without a label file."""
@@ -197,6 +199,7 @@ def _list_images(yaml: YoloYaml, split: str) -> _Listing:
         if os.path.lexists(labels):
             content = read_label_file(labels, label_file, listing.findings)
             if content is None:
+                listing.left_out.append(position)
                 continue
             lines = content.decode("utf-8-sig", errors="replace").splitlines()
             _add_objects(listing, lines, label_file, label_of_id, yaml.keypoint_numbers)
@@ -216,7 +219,8 @@ def _orphaned_labels(labels_of: Mapping[Path, Path], base: Path) -> list[Finding
         if labels != pictures:  # Beside the images any text may lie.
             images = find_images(pictures) if pictures.is_dir() else []  # A list may name a folder that is gone.
             known |= {labels / f"{image.stem}.txt" for image in images} | {labels / _NO_LABEL_FILE}
-            orphans += [relative_name(path, base) for path in sorted(labels.glob("*.txt")) if path not in known]
+            there = (path for path in sorted(labels.glob("*.txt")) if not is_hidden(path, labels))  # ._a.txt of a Mac
+            orphans += [relative_name(path, base) for path in there if path not in known]
     if not orphans:
         return []
     message = f"{len(orphans)} label files have no image: {first_names(orphans)}"

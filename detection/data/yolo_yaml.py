@@ -19,7 +19,8 @@ from detection.errors import InputError
 
 _USUAL_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
 _SUFFIXES = (".yaml", ".yml")
-_SPLITS = ("train", "val", "test")
+_SPLITS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
+_PREFIX = "data/"  # CVAT and Datumaro put it before the names in their lists.
 _NAMES_KEY = re.compile(rb"^names\s*:", re.MULTILINE)
 _CLIMBS = re.compile(r"^(?:\.\./)+(?=.)")
 _BRIEF = Repr()
@@ -97,6 +98,8 @@ class YoloYaml:
             findings.append(Finding("duplicate-image", file, message, "delete the repeats; each is used once"))
         images, base = [], absolute_path(self.base)
         for name in names:
+            if name.startswith(_PREFIX) and not exists(self.base / name):
+                name = name.removeprefix(_PREFIX)
             image = absolute_path(self.base / name)
             if ".." in Path(name).parts or not image.is_relative_to(base):
                 message = f"'{name}' leads out of the data folder"
@@ -136,9 +139,12 @@ def load_yolo_yaml(path: Path) -> YoloYaml:
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not all(isinstance(class_id, int) for class_id in names):
         raise InputError(f"{path}: 'names' is {_BRIEF.repr(names)}; list the class names, or map class numbers to them")
-    name_of_id = {class_id: _text(names[class_id], path, "names") for class_id in sorted(names)}
+    texts = dict(zip(names, _names_as_written(path, names), strict=True))
+    name_of_id = {class_id: _text(texts[class_id], path, "names") for class_id in sorted(names)}
     check_class_table(str(path), list(name_of_id), list(name_of_id.values()))
-    sources = {split: _as_sources(content[split], path, split) for split in _SPLITS if content.get(split)}
+    keys = {str(key).casefold(): key for key, source in content.items() if source}
+    named = {split: next((keys[name] for name in names if name in keys), None) for split, names in _SPLITS.items()}
+    sources = {split: _as_sources(content[key], path, split) for split, key in named.items() if key is not None}
     if not sources:
         raise InputError(f"{path}: names no split; add 'train: images/train'")
     base, path_findings = _find_base(content, path)
@@ -146,9 +152,16 @@ def load_yolo_yaml(path: Path) -> YoloYaml:
     return YoloYaml(path, base, name_of_id, sources, _keypoint_numbers(content, path), findings)
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _names_as_written(path: Path, names: Mapping[int, Any]) -> list[Any]:
+    """The class names in the order of the yaml as they stand there: for yaml ``yes`` is true, and ``010`` is 8."""
+    written = _read(path, yaml.BaseLoader).get("names")
+    texts = list(written.values()) if isinstance(written, dict) else written
+    return texts if isinstance(texts, list) and len(texts) == len(names) else list(names.values())
+
+
+def _read(path: Path, loader: type[yaml.BaseLoader | yaml.SafeLoader] = yaml.SafeLoader) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.read_bytes())
+        content = yaml.load(path.read_bytes(), Loader=loader)
     # ValueError: no UTF-8, or no such date; LookupError, AttributeError: `!!bool maybe`, `!!timestamp x`.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: not valid yaml ({error}); correct it") from error

@@ -19,7 +19,7 @@ from detection.evaluation.explanation import Explanation
 from detection.evaluation.image_errors import ImageErrors, rank_image_errors
 from detection.evaluation.page import jpeg_uri, scale_image, xywh
 from detection.evaluation.stage_blame import BLAMES
-from detection.visualize import Image
+from detection.preprocess import Image
 
 _NUM_PICTURES = 6
 _NUM_CUTS = 12

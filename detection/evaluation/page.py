@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from detection.atomic import atomic_path
 from detection.evaluation.class_boxes import Floats
 from detection.evaluation.texts import interval_text, number_text
-from detection.visualize import Image
+from detection.preprocess import Image
 
 _JPEG_QUALITY = 82
 

@@ -16,8 +16,9 @@ from detection.evaluation.class_boxes import Floats
 from detection.evaluation.page import jpeg_uri, scale_image
 from detection.evaluation.proposal_curves import COUNTS, IOU_THRESHOLDS
 from detection.evaluation.proposal_summary import ImageCover, ProposalEvaluation, missed_objects
+from detection.preprocess import Image
 from detection.structures import Detections, Target
-from detection.visualize import Image, draw_detections, draw_targets
+from detection.visualize import draw_detections, draw_targets
 
 MAX_MISSED = 24
 """Missed objects shown; of more, evenly spread ones."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ class ExportDocument:
         score_threshold: Weaker detections never leave the graph.
         max_detections: Nor do more than these of an image.
         thresholds: Kind -> lowest score of each class, where the model was calibrated; see ``detection.calibration``.
-        source: Which model file it was made of.
+        source: Which model file it was made of, as seen from the folder of the export; of earlier versions as given.
         source_sha256: Of that file.
     """
 
@@ -39,8 +40,8 @@ class ExportDocument:
     source_sha256: str = ""
 
     @classmethod
-    def of(cls, detector: Detector, source: Path) -> ExportDocument:
-        """The document of a detector that was read from a file."""
+    def of(cls, detector: Detector, source: Path, folder: Path) -> ExportDocument:
+        """The document of a detector that was read from a file, for an export into a folder."""
         return cls(
             class_names=detector.class_names,
             category_ids=detector.category_ids,
@@ -48,7 +49,7 @@ class ExportDocument:
             score_threshold=detector.network.detection_settings.score_threshold,
             max_detections=detector.max_detections,
             thresholds=dict(detector.thresholds),
-            source=str(source),
+            source=_seen_from(folder, source),
             source_sha256=sha256_of([source]),
         )
 
@@ -86,3 +87,10 @@ class ExportDocument:
         ):
             raise ValueError("a field of its document has another type than ours have, or is no score from 0 to 1")
         return read
+
+
+def _seen_from(folder: Path, path: Path) -> str:
+    try:
+        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    except ValueError:  # on another drive
+        return str(path)

@@ -86,7 +86,7 @@ def test_images_that_are_nowhere(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load_dataset(root, "train")
 
-    assert "none of its first images ('image0.jpg', ...) lies in " in str(caught.value)
+    assert "none of its images ('image0.jpg', ...) lies in " in str(caught.value)
     assert str(root / "images/train") in str(caught.value)
 
 
@@ -99,3 +99,20 @@ def test_names_with_folders_and_backslashes(tmp_path: Path) -> None:
     path.write_text(json.dumps(document), encoding="utf-8")
 
     assert [image.file_name for image in load_dataset(root, "train").images] == ["day 1/image0.jpg", "day 1/image1.jpg"]
+
+
+def test_images_that_are_there_are_found_though_the_first_are_not(tmp_path: Path) -> None:
+    root = write_coco(tmp_path, {"train": [ToyImage(f"{n:03d}", (12, 16)) for n in range(60)]})
+    for number in range(59):
+        (root / f"train/{number:03d}.jpg").unlink()
+    assert [image.file_name for image in load_dataset(root, "train").images] == ["059.jpg"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"categories": [{"id": 0, "name": "cat"}], "info": {"year": 26}}', '{"source": "images", "format": "voc"}'],
+)
+def test_small_files_that_list_no_images_are_no_data_set(tmp_path: Path, text: str) -> None:
+    """What Label Studio puts beside its labels, and a list of changes."""
+    (tmp_path / "notes.json").write_text(text, encoding="utf-8")
+    assert recognise(tmp_path) is None

@@ -205,6 +205,7 @@ def test_broken_xml_leaves_its_image_out(root: Path) -> None:
     data = read(root, "train")
 
     assert names(data) == [f"train/{image.name}" for image in TRAIN[1:]]
+    assert data.unreadable == {1}
     finding = only_finding(data.findings, "unreadable-label")
     assert finding.file == f"Annotations/DET/train/{TRAIN[0].name}.xml"
     assert finding.message.startswith("line 2: malformed xml (")

@@ -9,7 +9,7 @@ import pytest
 from detection.data.discover import load_dataset
 from detection.data.shares import Share, parse_share
 from detection.errors import InputError
-from tests.builders import toy_images, write_coco, write_voc
+from tests.builders import toy_images, write_coco, write_voc, write_yolo
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,8 @@ def test_a_share_is_shuffled_and_the_same_in_every_format(tmp_path: Path) -> Non
     voc = load_dataset(write_voc(tmp_path / "voc", {"all": images}), "all:50%")
     chosen = {Path(record.file_name).name for record in coco.images}
     assert chosen == {Path(record.file_name).name for record in voc.images}
+    yolo = load_dataset(write_yolo(tmp_path / "yolo", {"train": images}), "train:50%")  # with folders in its names
+    assert chosen == {Path(record.file_name).name for record in yolo.images}
     names = sorted(Path(image.file_name).name for image in load_dataset(tmp_path / "voc", "all").images)
     assert chosen != set(names[:7])
     assert chosen != set(names[7:])

@@ -133,3 +133,26 @@ def test_annotations_folder_comes_before_files_side_by_side(tmp_path: Path) -> N
     assert list_splits(root) == ("train",)
     with pytest.raises(InputError, match="no split 'copies'"):
         load_dataset(root, "copies")
+
+
+def test_subfolders_alone(tmp_path: Path) -> None:
+    """As CVAT writes images that lay in folders: no xml in Annotations/ itself."""
+    root = write_voc(tmp_path, {"default": toy_images(2)})
+    for folder, suffix in (("Annotations", "xml"), ("JPEGImages", "jpg")):
+        (root / folder / "cam1").mkdir()
+        for number in range(2):
+            (root / f"{folder}/image{number}.{suffix}").rename(root / f"{folder}/cam1/image{number}.{suffix}")
+    (root / "ImageSets/Main/default.txt").write_text("cam1/image0\ncam1/image1\n", encoding="utf-8")
+    data = read(root, "default")
+    assert [image.file_name for image in data.images] == ["cam1/image0.jpg", "cam1/image1.jpg"]
+    assert [len(image.boxes) for image in data.images] == [3, 0]
+    assert data.findings == ()
+
+
+def test_hidden_xml_is_no_label(tmp_path: Path) -> None:
+    root = write_voc(tmp_path, {"train": toy_images(2)})
+    (root / "Annotations/._image0.xml").write_bytes(b"\0\5\x16\7")  # macOS
+    (root / "ImageSets/Main/train.txt").unlink()
+    data = read(root, "all")
+    assert len(data.images) == 2
+    assert data.findings == ()

@@ -257,6 +257,7 @@ def test_a_label_file_that_cannot_be_read_costs_its_image_alone(
     monkeypatch.setattr(Path, "read_bytes", fail)
     data = load_dataset(root, "train")
     assert [image.path.stem for image in data.images] == ["image0", "image2"]
+    assert data.unreadable == {2}  # a result for it is no result for an unknown image
     (finding,) = data.findings
     assert (finding.kind, finding.message) == ("unreadable-label", "Permission denied")
     assert finding.file.endswith(f"{unread.stem}.txt")

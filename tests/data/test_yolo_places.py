@@ -184,3 +184,40 @@ def test_missing_source_tells_where_it_was_sought(tmp_path: Path) -> None:
 def test_yaml_without_splits(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data\.yaml: names no split; add 'train: images/train'$"):
         load_dataset(write_with(tmp_path, train=None), "train")
+
+
+def test_lists_whose_names_begin_with_data(tmp_path: Path) -> None:
+    """As CVAT and Datumaro write them: data/ is where they think that the data set lies."""
+    root = write_with(tmp_path, train="train.txt")
+    lines = "".join(f"data/images/train/image{number}.jpg\n" for number in range(3))
+    (root / "train.txt").write_text(lines, encoding="utf-8")
+    data = read_train(root)
+    assert [image.file_name for image in data.images] == [f"images/train/image{number}.jpg" for number in range(3)]
+    assert data.findings == ()
+    (root / "images").rename(tmp_path / "moved")
+    (root / "data").mkdir()
+    (tmp_path / "moved").rename(root / "data/images")
+    (root / "labels").rename(root / "data/labels")
+    assert read_train(root).images[0].file_name == "data/images/train/image0.jpg"
+
+
+@pytest.mark.parametrize(
+    ("key", "split"), [("Train", "train"), ("valid", "val"), ("Validation", "val"), ("VAL", "val"), ("Test", "test")]
+)
+def test_splits_under_other_names(tmp_path: Path, key: str, split: str) -> None:
+    root = write_with(tmp_path, train=None, **{key: "images/train"})
+    assert [len(image.boxes) for image in load_dataset(root, split).images] == [3, 0, 3]
+
+
+@pytest.mark.parametrize("names", ["[yes, no, 010]", "{0: yes, 1: no, 2: 010}"])
+def test_names_that_yaml_takes_for_something_else(tmp_path: Path, names: str) -> None:
+    root = write_with(tmp_path, names=None)
+    with (root / "data.yaml").open("a", encoding="utf-8") as file:
+        file.write(f"names: {names}\n")
+    assert read_train(root).class_names == ("yes", "no", "010")
+
+
+def test_hidden_files_beside_the_labels_are_none_of_them(tmp_path: Path) -> None:
+    root = write_with(tmp_path)
+    (root / "labels/train/._image0.txt").write_bytes(b"\0\5\x16\7")  # macOS
+    assert read_train(root).findings == ()

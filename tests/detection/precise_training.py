@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from detection.processes import place
 from detection.schedule import StepBudget
 from detection.training_state import StateFile
 from detection.validation import Validation
+from detection.validation_loss import ValidationLoss
 from proposals.multibox import ConvolutionalMultiBox
 from tests.detection.tiny import tiny_config
 from tools.following import start_accelerator
@@ -50,20 +53,27 @@ def main(root: Path, batch_size: int, result: Path) -> None:
         accelerator=accelerator,
         state=StateFile(result.with_suffix(".safetensors"), {}),
     )
-    found: dict[str, Any] = {"losses": [], "numbers": []}
+    found: dict[str, Any] = {"losses": [], "numbers": [], "validated": []}
 
     def wrap(network: DetectionNetwork) -> Detector:
         compute = Compute(torch.device("cpu"), torch.float32)
         names = data.class_names
         return Detector(network, class_names=names, category_ids=(1, 2, 3), longest_side=96, compute=compute)
 
-    validation = Validation(
-        others,
-        wrap=wrap,
-        metric="AP",
-        keep=lambda network, step, numbers: None,
-        log=lambda step, numbers: found["numbers"].append(dict(numbers)),
+    loss_of = ValidationLoss(
+        partial(build_training.build_objective, config),
+        build_training.build_plain_views(config, others.images[:20]),  # of 21 two processes leave one out
+        longest_side=config.input.longest_side,
+        batch_size=batch_size,
+        workers=0,
+        accelerator=accelerator,
     )
+
+    def note(network: DetectionNetwork, step: int, numbers: Mapping[str, float | None]) -> None:
+        found["numbers"].append(dict(numbers))
+        found["validated"].append(loss_of(network))
+
+    validation = Validation(others, wrap=wrap, metric="AP", keep=lambda network, step, numbers: None, log=note)
     trainer.fit(lambda report: found["losses"].append(list(report.losses.values())), validation, evaluate_every=5)
     if place().rank == 0:
         result.write_text(json.dumps(found), encoding="utf-8")

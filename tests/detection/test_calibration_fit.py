@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from detection.calibration import IDENTITY, ScoreMap
 from detection.calibration_fit import fit_calibration, map_scores
 from detection.evaluation.class_boxes import Floats
-from detection.evaluation.operating_point import best_f1
+from detection.evaluation.operating_point import best_f1, precise_point
 from detection.evaluation.reliability import JudgedClass, pool, reliability
 from detection.evaluation.voc_map import precision_recall
 from detection.platt import CLASS_STRENGTH, MIN_EXAMPLES, MIN_SLOPE, SHARED_STRENGTH, fit_score_map, fit_score_maps
@@ -138,9 +138,9 @@ def test_errors_before_after_and_unseen() -> None:
     assert fit.overall.num_detections == 8000
 
 
-def naive_unseen(judged: JudgedClass, num_images: int, num_folds: int) -> tuple[float, float]:
-    """Error and F1 of one class, part by part, detection by detection."""
-    scores, right, num_kept, num_found = [], [], 0, 0
+def naive_unseen(judged: JudgedClass, num_images: int, num_folds: int) -> tuple[float, float, float]:
+    """Error, F1 and precision at 0.9 of one class, part by part, detection by detection."""
+    scores, right, num_kept, num_found, right_of_precise = [], [], 0, 0, []
     for fold in range(num_folds):
         inside = np.array([image * num_folds // num_images == fold for image in range(num_images)])
         others, part = judged.of_images(~inside), judged.of_images(inside)
@@ -152,9 +152,14 @@ def naive_unseen(judged: JudgedClass, num_images: int, num_folds: int) -> tuple[
         kept = part.scores >= point.score_threshold
         num_kept += int(kept.sum())
         num_found += int((kept & part.correct).sum())
+        precise = precise_point(precision_recall(others.matches), 0.9)
+        assert precise is not None
+        right_of_precise += part.correct[part.scores >= precise.score_threshold].tolist()
     error = reliability(np.array(scores), np.array(right)).ece
     assert error is not None
-    return error, 2 * num_found / (num_kept + judged.matches.num_gt)
+    assert 0 < len(right_of_precise) < num_kept
+    precision = sum(right_of_precise) / len(right_of_precise)
+    return error, 2 * num_found / (num_kept + judged.matches.num_gt), precision
 
 
 @pytest.mark.parametrize(("num_images", "num_folds"), [(12, 5), (3, 3)])
@@ -163,7 +168,8 @@ def test_unseen_numbers_equal_a_plain_loop(num_images: int, num_folds: int) -> N
 
     row = fit_calibration({"cat": judged}, num_images, precision=0.9, fitted_on={}).per_class["cat"]
 
-    assert (row.ece_unseen, row.f1_unseen) == pytest.approx(naive_unseen(judged, num_images, num_folds))
+    unseen = (row.ece_unseen, row.f1_unseen, row.precision_unseen)
+    assert unseen == pytest.approx(naive_unseen(judged, num_images, num_folds))
 
 
 def test_nothing_to_fit_gives_missing_numbers() -> None:
@@ -184,7 +190,7 @@ def test_a_single_image_cannot_be_unseen() -> None:
     fit = fit_calibration({"cat": judged}, 1, precision=0.9, fitted_on={"split": "val"})
 
     row = fit.per_class["cat"]
-    assert (row.ece_unseen, row.f1_unseen, row.f1) == (None, None, 1)
+    assert (row.ece_unseen, row.f1_unseen, row.precision_unseen, row.f1) == (None, None, None, 1)
     assert not row.has_own_map
     json.dumps(fit.calibration.to_header(["cat"]), allow_nan=False)
     assert fit.calibration.fitted_on["detections"] == 2

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from backbone.weights import METADATA_KEY
 from detection.build import load_detector
-from detection.checkpoint import ModelHeader, load_header, load_model, load_state, save_model, save_state
+from detection.checkpoint import ModelHeader, load_header, load_model, load_state, save_model, save_state, save_tensors
 from detection.data.source import list_source
 from detection.errors import InputError
 from detection.training_log import TrainingLog
@@ -174,3 +175,16 @@ def test_training_log_drops_steps_after_the_resumed_one(tmp_path: Path) -> None:
     again.close()
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3]
+
+
+def test_a_full_disk_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"as before")
+    monkeypatch.setattr("detection.checkpoint.save_file", full)
+    with pytest.raises(InputError, match=r"cannot be written \(.*No space left.*\); make room"):
+        save_tensors(path, {"a": torch.zeros(2)}, "some format", {})
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+    assert path.read_bytes() == b"as before"

@@ -223,12 +223,48 @@ def test_what_waits_for_room_is_not_begun_when_a_run_ends_early(
             asked.append(len(pictures))
             first_is_inside.set()
             time.sleep(0.3)  # the others come to the door
-            raise MemoryError
+            raise ArithmeticError
 
     monkeypatch.setattr(folder, "count_pixels", pixels)
-    with pytest.raises(MemoryError):
+    with pytest.raises(ArithmeticError):
         detect_folder(cast("ImageDetector", Stub()), images, Journal(tmp_path / "j.jsonl", SETTINGS, resume=False))
     assert len(asked) <= 2  # the next one went in as the first came out, two more stood at the door
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_an_image_that_does_not_fit_the_memory_ends_nothing(tmp_path: Path, error: Exception) -> None:
+    """Its batch is looked at again one by one; the others are done, and this one is told with its size."""
+    sizes = [(30, 30), (90, 120), (31, 30), (32, 30), (33, 30)]
+    images = [(f"{n}.png", save_image(tmp_path / f"{n}.png", random_pixels(hw, n))) for n, hw in enumerate(sizes)]
+
+    class Stub:
+        device = torch.device("cpu")
+
+        def detect_images(self, pictures: Sequence[Image]) -> list[Detections]:
+            if any(picture.shape[0] == 90 for picture in pictures):
+                raise error
+            return [Detections.empty((picture.shape[0], picture.shape[1])) for picture in pictures]
+
+    journal = Journal(tmp_path / "journal.jsonl", SETTINGS, resume=False)
+    detect_folder(cast("ImageDetector", Stub()), images, journal)
+    entries = list(journal)
+    assert [entry.file_name for entry in entries] == [name for name, _ in images]
+    assert [entry.error is None for entry in entries] == [True, False, True, True, True]
+    assert entries[1].error == "120x90 pixels do not fit the memory; make it smaller, or free some"
+    done = [entry.detections.image_size_hw for entry in entries if entry.detections is not None]
+    assert done == [hw for hw in sizes if hw[0] != 90]
+
+
+def test_a_fault_of_ours_is_no_want_of_memory(tmp_path: Path) -> None:
+    class Stub:
+        device = torch.device("cpu")
+
+        def detect_images(self, pictures: Sequence[Image]) -> list[Detections]:
+            raise RuntimeError("shapes do not match")
+
+    images = [("a.png", save_image(tmp_path / "a.png", random_pixels((30, 30))))]
+    with pytest.raises(RuntimeError, match="shapes"):
+        detect_folder(cast("ImageDetector", Stub()), images, Journal(tmp_path / "j.jsonl", SETTINGS, resume=False))
 
 
 def test_a_detector_that_loses_an_image_is_told(tmp_path: Path) -> None:

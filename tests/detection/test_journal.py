@@ -201,7 +201,7 @@ def test_a_line_that_a_kill_left_half_written_is_done_again(path: Path, cut: int
 def test_a_journal_of_other_settings_is_not_touched(path: Path, tail: bytes) -> None:
     content = written(path, *NAMES) + tail
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r'was written with {.*"abc".*}, now it is {.*"other".*}; give another --out'):
+    with pytest.raises(InputError, match="was written with another model; give another --out"):
         resumed(path, settings={**SETTINGS, "model": "other"})
     assert path.read_bytes() == content
 

@@ -72,6 +72,11 @@ def test_two_processes_train_as_one_does(data: Path, tmp_path: Path) -> None:
     assert len(one["numbers"]) == 2
     assert one["numbers"][-1]["AR100"] > 0  # or they would be equal whatever is gathered
     assert two["numbers"] == one["numbers"]
+    assert [set(each) for each in one["validated"]] == [
+        {"proposal_objectness", "proposal_box", "region_class", "region_box"}
+    ] * 2
+    for ours, theirs in zip(one["validated"], two["validated"], strict=True):
+        assert theirs == pytest.approx(ours, abs=1e-5)
 
 
 def rank_one(process: subprocess.Popen[str]) -> int:

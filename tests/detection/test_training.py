@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -137,7 +136,7 @@ def test_each_process_draws_its_own_dropout(
 
 def test_resume_needs_a_state_of_the_same_network(data: DetectionData, tmp_path: Path) -> None:
     trainer = tiny_trainer(data.images, tiny_config(), steps=1, state_path=tmp_path / "none.safetensors")
-    with pytest.raises(InputError, match=r"none\.safetensors: no such file; start without --resume"):
+    with pytest.raises(InputError, match=r"none\.safetensors: no such file; it cannot go on; start anew"):
         trainer.restore()
     trainer.state.path.write_bytes(b"not safetensors at all")
     with pytest.raises(InputError, match="damaged or not a safetensors file"):
@@ -365,14 +364,14 @@ def test_validation_keeps_the_best_and_of_equals_the_longer_trained(
 ) -> None:
     numbers = iter([{"AP": score} for score in scores])
     monkeypatch.setattr(validation_module, "detect_records", lambda detector, images: SplitAnswers())
-    monkeypatch.setattr(validation_module, "coco_map", lambda data, found: SimpleNamespace(summary=next(numbers)))
+    monkeypatch.setattr(validation_module, "validation_numbers", lambda data, found: next(numbers))
     heard: list[int] = []
     judge = Validation(
         data,
         wrap=lambda network: network,  # type: ignore[arg-type, return-value]
         metric="AP",
         keep=lambda network, step, numbers: heard.append(step),
-        log=lambda step, numbers: None,
+        log=lambda network, step, numbers: None,
     )
     network = tiny_network()
     for step in range(1, len(scores) + 1):

@@ -80,7 +80,7 @@ def test_images_that_cannot_be_read_are_told_and_count_as_empty(tmp_path: Path) 
         wrap=lambda network: Knowing(),  # type: ignore[arg-type, return-value]
         metric="AP",
         keep=lambda network, step, numbers: None,
-        log=lambda step, numbers: heard.append(numbers),
+        log=lambda network, step, numbers: heard.append(numbers),
     )
     validation(torch.nn.Identity(), 1)
     assert list(validation.failures) == ["b.jpg"]

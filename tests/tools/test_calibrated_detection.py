@@ -29,8 +29,10 @@ def write_model(path: Path, calibration: Calibration | None) -> Path:
     return save_tiny_model(path, lowest_score=0.0, calibration=entry)
 
 
-def make_calibration(best: tuple[float | None, ...] = (None, None, None)) -> Calibration:
-    return Calibration(MAPS, {"best": best, "precise": (1.0, 1.0, 1.0)}, {"split": "val"})
+def make_calibration(
+    best: tuple[float | None, ...] = (None, None, None), precise: tuple[float | None, ...] = (1.0, 1.0, 1.0)
+) -> Calibration:
+    return Calibration(MAPS, {"best": best, "precise": precise}, {"split": "val"})
 
 
 def test_the_detector_maps_the_scores_of_its_network(tmp_path: Path) -> None:
@@ -102,6 +104,24 @@ def test_a_calibrated_model_has_its_best_thresholds_by_itself(
     assert f"{told}, 0.3 for {CLASSES[1]} (" in capsys.readouterr().out
     assert run(path, tmp_path / "photos", "--out", tmp_path / "json", "--device", "cpu") == 0
     assert told not in capsys.readouterr().out  # detections.json holds every score
+
+
+def test_a_class_that_is_never_precise_enough_has_nothing_where_precision_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_image(tmp_path / "photos/a.png", random_pixels((70, 90)))
+    path = write_model(tmp_path / "m.safetensors", make_calibration(precise=(0.0, None, 0.0)))
+
+    def classes(out: str, *options: object) -> set[str]:
+        chosen = ("--formats", "csv", "--device", "cpu", "--thresholds", "precise", *options)
+        assert run(path, tmp_path / "photos", "--out", tmp_path / out, *chosen) == 0
+        with (tmp_path / out / "detections.csv").open(encoding="utf-8", newline="") as file:
+            return {row["class"] for row in csv.DictReader(file)}
+
+    assert classes("out") == {CLASSES[0], CLASSES[2]}
+    assert f"nothing of {CLASSES[1]}, which no score makes precise enough" in capsys.readouterr().out
+    assert classes("again", "--threshold", 0) == set(CLASSES)
+    assert f"0 for {CLASSES[1]}" in capsys.readouterr().out
 
 
 def test_thresholds_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,6 +105,7 @@ def test_fix_ends_clean_though_the_source_is_not(tmp_path: Path) -> None:
         (["--fix", "new", "--out", "new/page"], "new/page: lies in new, which is for the copy alone"),
         (["--fix", "new", "--out", "new"], "new: lies in new, .* with --out"),
         (["--fix", "new", "--json", "new/findings.json"], "new/findings.json: lies in new, .* with --json"),
+        (["--format", "yolo"], "--format yolo is that of a copy; name its folder with --fix"),
     ],
 )
 def test_fix_refuses_folders_before_it_looks_at_the_data(
@@ -129,6 +130,13 @@ def test_fix_and_the_page_may_lie_side_by_side(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert (out / "check.html").is_file()
     assert (out / "mended/fix.json").is_file()
+
+
+def test_fix_writes_the_format_that_is_asked_for(tmp_path: Path) -> None:
+    root = write_voc(tmp_path / "data", {"train": [IMAGE]})
+    result = CliRunner().invoke(app, [str(root), "--fix", str(tmp_path / "copy"), "--format", "yolo"])
+    assert "mended copy, images and labels (yolo); fix.json lists 1 changes" in " ".join(result.output.split())
+    assert "YOLO: has data.yaml with class names" in CliRunner().invoke(app, [str(tmp_path / "copy")]).output
 
 
 def test_fix_tells_what_is_left_for_a_person(clean: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from detection.cluster import MOST_SHARDS, SHARD_IMAGES, Shard, cut_shards, decode_shard, encode_shard
-from detection.data.remote import RemoteFile, copy_out, is_uri, list_uri, read_location
+from detection.data.remote import RemoteFile, copy_out, is_uri, list_uri, make_remote_folder, read_location
 from detection.errors import InputError
 from tests.builders import random_pixels, save_image
 from tests.detection.lively import save_lively_model
@@ -162,6 +162,8 @@ def test_faults_of_storage_are_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         copy_out(tmp_path, (tmp_path / "file/below").as_uri())
+    with pytest.raises(InputError, match="cannot be written"):
+        make_remote_folder((tmp_path / "file/below").as_uri())
     (tmp_path / ".hidden").mkdir()
     save_image(tmp_path / ".hidden/a.png", random_pixels((4, 4)))
     save_image(tmp_path / "b/a.PNG", random_pixels((4, 4)))
@@ -172,6 +174,8 @@ def test_what_does_not_go_with_a_path(work: Path, tmp_path: Path, capsys: pytest
     model, photos = work / "model.safetensors", work / "photos"
     assert run_main("detect", model, photos, "--out", tmp_path, "--copy-to", "found") == 2
     assert "--copy-to found: expected a URI" in capsys.readouterr().err
+    assert run_main("detect", model, photos, "--out", tmp_path, "--ray", "local", "--device", "cuda:1") == 2
+    assert "--device cuda:1: with --ray every worker has one of its own" in capsys.readouterr().err
 
 
 def test_shards_hold_every_image_once() -> None:

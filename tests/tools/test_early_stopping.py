@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -40,14 +39,14 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
     def follow(values: Sequence[float]) -> None:
         numbers = iter(values)
 
-        def answer(data: object, found: object) -> SimpleNamespace:
+        def answer(data: object, found: object) -> dict[str, float | None]:
             value = next(numbers)
             if value < 0:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return SimpleNamespace(summary={"AP": abs(value), "AP50": 0.0, "AP75": None})
+            return {"AP": abs(value), "AP50": 0.0, "AP75": None}
 
         monkeypatch.setattr(validation_module, "detect_records", lambda detector, images: SplitAnswers())
-        monkeypatch.setattr(validation_module, "coco_map", answer)
+        monkeypatch.setattr(validation_module, "validation_numbers", answer)
 
     return follow
 

@@ -239,6 +239,21 @@ def test_an_export_says_when_its_source_is_gone(work: Path, tmp_path: Path, caps
     assert warning.startswith("whether the model learnt from these images is not known")
 
 
+def test_an_export_finds_its_source_from_any_folder(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Made with relative paths, moved together with its source, and evaluated from somewhere else."""
+    (tmp_path / "here/runs").mkdir(parents=True)
+    shutil.copy(work / "model.safetensors", tmp_path / "here/runs/model.safetensors")
+    monkeypatch.chdir(tmp_path / "here")
+    assert run("export", "runs", "--to", "onnx", "--out", "exported/onnx", "--images", work / "photos") == 0
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").rename(tmp_path / "there")
+    data = write_voc(tmp_path / "data", {"test": [ToyImage("a", (96, 96), (ToyObject("cat", (5, 5, 50, 50)),))]})
+    assert run("evaluate", tmp_path / "there/exported/onnx", data, "--out", tmp_path / "report") == 0
+    assert f"of torch, {tmp_path / 'there/runs/model.safetensors'}: " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

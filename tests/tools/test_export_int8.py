@@ -75,7 +75,7 @@ def test_int8_that_costs_more_than_half_a_point_is_not_kept(
     monkeypatch.setattr("tools.export._average_precision", lambda path, data, precision: next(precisions))
     parts = {"train": toy_images(2, class_names=CLASSES), "test": toy_images(1, prefix="test", class_names=CLASSES)}
     data = write_voc(tmp_path / "toy", parts)
-    document = ExportDocument.of(detector_of(make_lively_network()), save_lively_model(tmp_path))
+    document = ExportDocument.of(detector_of(make_lively_network()), save_lively_model(tmp_path), tmp_path)
     target = tmp_path / "out/int8/model.xml"
     with nullcontext() if is_kept else pytest.raises(InputError, match=r"int8 costs more than 0\.005 AP"):
         _quantize(tmp_path / "out/model.xml", target, document, data)

@@ -62,6 +62,14 @@ def test_the_journal_of_a_single_pass_is_as_before(models: tuple[Path, Path], to
     assert set(header) == {"journal", "model", "source"}
 
 
+def test_a_cache_that_nothing_is_kept_in_is_told(
+    models: tuple[Path, Path], toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = ["--cache", tmp_path / "kept"]
+    assert run("detect", models[0], toy / "test", "--out", tmp_path / "out", *cache) == 0
+    assert "note: --cache has no effect here" in capsys.readouterr().out
+
+
 def test_a_model_twice_answers_as_once(models: tuple[Path, Path], toy: Path, tmp_path: Path) -> None:
     assert run("detect", models[0], toy / "test", "--out", tmp_path / "once", "--device", "cpu") == 0
     assert run("detect", models[0], models[0], toy / "test", "--out", tmp_path / "twice", "--device", "cpu") == 0

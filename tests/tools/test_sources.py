@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from detection.data.remote import Location
+from detection.errors import InputError
+from detection.folder import detect_folder
+from detection.image_detector import ImageDetector
+from detection.journal import Journal
+from detection.preprocess import Image
+from detection.structures import Detections
 from tests.builders import random_pixels, save_image
 from tests.data.test_video import cut_film, write_film
 from tests.detection.tiny import save_tiny_model
@@ -83,6 +92,52 @@ def test_an_interrupted_start_leaves_the_folder_free(
         patch.setattr("tools.image_source.detect_folder", interrupt)
         assert run(model, picture, "--out", out) != 0
     assert run(model, picture, "--out", out) == 0
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        save_image(tmp_path / f"photos/{number}.png", random_pixels((40, 50), number))
+    photos, out = tmp_path / "photos", tmp_path / "out"
+
+    def look_at_two(detector: ImageDetector, images: Iterable[tuple[str, Location]], *rest: Any, **more: Any) -> None:
+        detect_folder(detector, list(images)[:2], *rest, **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tools.image_source.detect_folder", look_at_two)
+        assert run(model, photos, "--out", out) == 75
+    assert "stopped: 2 of 3 done; the same command with --resume goes on" in capsys.readouterr().out
+    assert run(model, photos, "--out", out, "--resume") == 0
+    assert listed(out) == ["0.png", "1.png", "2.png"]
+
+
+def test_the_folder_is_taken_until_the_last_picture_is_drawn(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture, out = save_image(tmp_path / "a.png", random_pixels((40, 50))), tmp_path / "out"
+    refused = []
+
+    def draw(image: Image, found: Detections, *, class_names: Sequence[str]) -> Image:
+        with pytest.raises(InputError, match="another process is detecting into this folder"):
+            Journal(out / "journal.jsonl", {}, resume=True)
+        refused.append(image.shape)
+        return image
+
+    monkeypatch.setattr("tools.detect.draw_detections", draw)
+    assert run(model, picture, "--out", out, "--images") == 0
+    assert refused == [(40, 50, 3)]
+
+
+def test_an_image_that_has_changed_since_is_not_drawn_on(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, out = save_image(tmp_path / "a.png", random_pixels((40, 50))), tmp_path / "out"
+    assert run(model, picture, "--out", out) == 0
+    save_image(picture, random_pixels((50, 40)))
+    assert run(model, picture, "--out", out, "--resume", "--images") == 1
+    assert "not drawn: a.png: has another size than when it was looked at" in capsys.readouterr().out
 
 
 def test_video_that_breaks_off(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

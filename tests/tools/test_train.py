@@ -377,3 +377,8 @@ def test_images_with_more_objects_than_can_be_found_are_told_beforehand(
     said = capsys.readouterr().out
     assert (said == "") == (limit is None)
     assert limit is None or f"1 image(s) hold more than {limit} objects (image1.jpg holds 3)" in " ".join(said.split())
+
+
+def test_one_number_of_epochs(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", toy, "--out", tmp_path / "run", "--epochs", 1, "--set", "train.epochs=7", *TINY) == 2
+    assert "--epochs and --set train.epochs say the same; give one of them" in capsys.readouterr().err

@@ -160,14 +160,21 @@ def _batched(items: Iterable[Item]) -> Iterator[list[Item]]:
 def _answer(detector: ImageDetector, batch: Batch) -> list[JournalEntry]:
     read = {name: image for name, image in batch if not isinstance(image, InputError)}
     faults = {name: str(image) for name, image in batch if isinstance(image, InputError)}
-    found: dict[str, Detections] = {}
-    try:
-        found = dict(zip(read, detector.detect_images(list(read.values())), strict=True))
-    except (MemoryError, RuntimeError) as error:
-        if not is_short_of_memory(error):
-            raise
-        if len(read) > 1:
-            return [entry for each in batch for entry in _answer(detector, [each])]
+    answers = _detect_if_it_fits(detector, list(read.values()))
+    if answers is None and len(read) > 1:
+        return [entry for each in batch for entry in _answer(detector, [each])]
+    if answers is None:
         ((name, image),) = read.items()
         faults[name] = f"{image.shape[1]}x{image.shape[0]} pixels do not fit the memory; make it smaller, or free some"
+    found = dict(zip(read, answers or (), strict=answers is not None))
     return [JournalEntry(name, found.get(name), faults.get(name)) for name, _ in batch]
+
+
+def _detect_if_it_fits(detector: ImageDetector, images: list[Image]) -> list[Detections] | None:
+    """The answers, or None if the memory is too small; then what the attempt had taken is free again."""
+    try:
+        return detector.detect_images(images)
+    except (MemoryError, RuntimeError) as error:  # an error keeps all that its frames hold, as long as it is handled
+        if not is_short_of_memory(error):
+            raise
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -128,7 +127,7 @@ def evaluate(
         tell_idle_cache(console, cache, [detector])
         unknown: UnknownClasses = "drop" if drop_unknown else "error"
         labelled = read_data(console, data, split, class_names=detector.class_names, unknown_classes=unknown)
-        source = _source_of(detector, model) if isinstance(detector, ExportedDetector) else model
+        source = _source_of(detector) if isinstance(detector, ExportedDetector) else model
         known = UNKNOWN_IMAGES if source is None else flattering(load_header(source), labelled)
         judged = _judge_model(detector, labelled, settings, tile=tile, tta=tta, warnings=known)
         if isinstance(detector, ExportedDetector) and source is not None:
@@ -240,13 +239,11 @@ def _describe_scores(detector: Detector) -> str:
     return f"calibrated on '{detector.calibration.fitted_on.get('split')}'"
 
 
-def _source_of(detector: ExportedDetector, export: Path) -> Path | None:
-    """The model that an export, a file or its folder, was made from; None, with a note, if it is not where it was."""
+def _source_of(detector: ExportedDetector) -> Path | None:
+    """The model that an export was made from; None, with a note, if it is not where it was."""
     source = Path(detector.document.source)
-    folder = export if export.is_dir() else export.parent
-    for place in (Path(os.path.normpath(folder / source)), source):
-        if place.is_file() and sha256_of([place]) == detector.document.source_sha256:
-            return place
+    if source.is_file() and sha256_of([source]) == detector.document.source_sha256:
+        return source
     console.print(f"note: {source}: not the model that was exported, or not there; so no numbers of torch beside")
     return None
 

@@ -96,7 +96,8 @@ def export(
     _remove_others(out, document.source_sha256)
     console.print(f"exported: {target}")
     if int8 is not None:
-        _quantize(target, out / "int8" / target.name, document, int8)
+        within = out / "int8"
+        _quantize(target, within / target.name, ExportDocument.of(source, path, within), int8)
 
 
 def _write(source: Detector, document: ExportDocument, to: str, folder: Path) -> Path:

@@ -113,13 +113,17 @@ class VideoFrames:
         raise InputError(f"--ray {address}: {self.path} is a video, which one process reads; leave it out")
 
     def errors(self, journal: Journal) -> list[dict[str, str]]:
-        """The fault of the video itself, if it breaks off; a frame has none of its own."""
+        """The fault of the video itself, if it breaks off, and those of frames that could not be looked at."""
         fault = missing_frames(self.path, self.total, len(journal.done))
-        return [] if fault is None else [{"file_name": self.path.name, "error": fault}]
+        broken = [] if fault is None else [{"file_name": self.path.name, "error": fault}]
+        faulty = [entry for entry in journal if entry.error is not None]
+        return [*broken, *({"file_name": entry.file_name, "error": entry.error or ""} for entry in faulty)]
 
     def drawable(self, journal: Journal) -> list[str]:
         """Names of the frames that ``read`` gives."""
-        return [frame_name(self.path, number) for number in range(len(journal.done))]
+        found = {entry.file_name for entry in journal if entry.detections is not None}
+        names = (frame_name(self.path, number) for number in range(len(journal.done)))
+        return [name for name in names if name in found]
 
     def read(self, journal: Journal) -> Iterator[tuple[Detections, Image | InputError]]:
         """What was found in each frame, and the frame, in their order."""

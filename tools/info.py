@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 from rich.table import Table
@@ -177,6 +178,14 @@ def _show_variants(side: int, classes: int) -> None:
     console.print("Every layer of one: multibox info googlenet --table --block reduced --norm lrn --five-kernel 5")
 
 
+def _show_training(training: Mapping[str, Any]) -> None:
+    for name, value in training.items():
+        if name == "validation" and isinstance(value, dict):
+            value = {number: each for number, each in value.items() if ":" not in number}  # not those of every class
+        if name != "image_digests":  # digests, which tell people nothing
+            console.print(f"{name}: {value}")
+
+
 def _show_model(path: Path) -> None:
     tensors, header = load_model(path)
     parameters = sum(tensor.numel() for tensor in tensors.values())
@@ -186,9 +195,7 @@ def _show_model(path: Path) -> None:
     for label, (number, name) in enumerate(zip(header.category_ids, header.class_names, strict=True)):
         table.add_row(str(label), str(number), name)
     console.print(table)
-    for name, value in header.training.items():
-        if name != "image_digests":  # digests, which tell people nothing
-            console.print(f"{name}: {value}")
+    _show_training(header.training)
     if header.calibration is not None:
         try:
             Calibration.from_header(header.calibration, header.class_names)

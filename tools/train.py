@@ -160,9 +160,10 @@ def refuse_metric(metric: str, data: DetectionData) -> None:
         hint = f"did you mean {number}:{near}?" if near else f"the classes are {first_names(data.class_names, 10)}"
         raise InputError(f"train.best_metric: {metric} is about a class that the data do not have; {hint}")
     if numbers[metric] is None:
+        others = any(value is not None for value in numbers.values())
         raise InputError(
             f"train.best_metric: {data.split!r} has no object that {metric} is about, so it would decide nothing; name "
-            f"another part with --val or another number with --set train.best_metric=..."
+            f"another part with --val{' or another number with --set train.best_metric=...' if others else ''}"
         )
 
 

@@ -23,6 +23,7 @@ from detection.data.boxes_check import MIN_SIDE_PX
 from detection.data.class_drift import SAME_NAME
 from detection.data.class_table import ClassTable, merge_classes
 from detection.data.duplicates import surplus_copies
+from detection.data.image import IMAGE_SUFFIXES
 from detection.data.raw import absolute_path, is_inside
 from detection.data.records import DetectionData, Finding, ImageRecord
 from detection.data.written import (
@@ -120,12 +121,13 @@ def mend_dataset(
         shutil.copyfile(path, target)
         on_image(done, len(names))
     losses: list[Change] = []
-    split_names = _name_splits([part.split for part in audit.parts])
+    split_names = _name_splits([part.split for part in audit.parts], form)
     parts = {
         split_names[part.split]: [_written(part, image, names[image.path], table, losses) for image in kept[part.split]]
         for part in audit.parts
         if kept[part.split]
     }
+    losses += _renamed_splits(split_names)
     if form == "yolo":
         parts = {split: [_without_ignored(image, losses) for image in images] for split, images in parts.items()}
         losses += _unnamed_splits(parts)
@@ -239,14 +241,14 @@ def _name_for(form: WrittenFormat, name: PurePosixPath) -> PurePosixPath:
     """A name as a format bears it: COCO's json any; the others list names line by line.
 
     For YOLO, folders called images are left out, as labels are looked for in place of the last of them; VOC has all
-    images in one folder.
+    images in one folder. Names that no tool would take for an image's get a suffix, whose kind the content tells.
     """
     if form == "coco":
         return name
-    *folders, last = (_NO_LINE.sub("_", part).strip() or "_" for part in name.parts)
+    *folders, last = (_NO_LINE.sub("_", part).strip().lstrip(".") or "_" for part in name.parts)  # no hidden files
     folders = [part for part in folders if part.lower() not in _IMAGES]
     bare = PurePosixPath(last)
-    last = f"{bare.stem.strip()}{bare.suffix}"
+    last = f"{bare.stem.strip()}{bare.suffix}" if bare.suffix.lower() in IMAGE_SUFFIXES else f"{last}.jpg"
     return PurePosixPath("_".join([*folders, last])) if form == "voc" else PurePosixPath(*folders, last)
 
 
@@ -255,11 +257,13 @@ def _stem(name: str) -> str:
     return str(PurePosixPath(name).with_suffix("")).casefold()
 
 
-def _name_splits(splits: Sequence[str]) -> dict[str, str]:
-    """A name for the file of each split, no two alike."""
+def _name_splits(splits: Sequence[str], form: WrittenFormat = "coco") -> dict[str, str]:
+    """A name for the file of each split, no two alike; in VOC ``cat_train`` lists a class beside train."""
     names: dict[str, str] = {}
     for split in splits:
         name = _NO_SPLIT.sub("_", split)
+        if form == "voc" and any(name.endswith(f"_{other}") for other in splits):
+            name = name.replace("_", "-")
         while name in names.values():
             name += "_"
         names[split] = name
@@ -291,6 +295,13 @@ def _without_ignored(image: WrittenImage, losses: list[Change]) -> WrittenImage:
         message = f"{len(image.objects) - len(kept)} objects are difficult or crowds, which YOLO's labels cannot say"
         losses.append(Change("ignored-object", image.file_name, message, _LEFT_OUT))
     return image._replace(objects=kept)
+
+
+def _renamed_splits(names: Mapping[str, str]) -> Iterator[Change]:
+    """A change for each split whose file cannot be called like it."""
+    for split, name in names.items():
+        if name != split:
+            yield Change("split-name", f"split {split}", "is no name for a file of this format", f"called {name}")
 
 
 def _unnamed_splits(splits: Iterable[str]) -> Iterator[Change]:

@@ -2,7 +2,7 @@
 
 ``all:80%`` is four fifths of the images of ``all`` and ``all:-20%`` the rest; without a name it is the only part. Which
 images those are follows from the names of their files, first without folders, so it is the same for every command,
-machine and format.
+machine and format; a copy whose images were named anew has shares of its own.
 """
 
 from __future__ import annotations

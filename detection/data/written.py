@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import yaml
 
 from detection.atomic import write_json
+from detection.data.duplicates import is_union
 from detection.data.label_files import NamedBox, write_voc_xml, yolo_line
 
 WrittenFormat = Literal["coco", "voc", "yolo"]
@@ -113,7 +114,7 @@ def yolo_splits(splits: Sequence[str]) -> dict[str, str]:
         splits: At least one. Where none is for training, the first that is left over becomes ``train``.
 
     Returns:
-        Name in the yaml -> split. A split may be left over.
+        Name in the yaml -> split. A split may be left over, as val is beside trainval where there is no train.
     """
     chosen: dict[str, str] = {}
     for name in YOLO_SPLITS:
@@ -121,6 +122,8 @@ def yolo_splits(splits: Sequence[str]) -> dict[str, str]:
         found = next((split for split in alike if split in splits), None)
         if found is not None:
             chosen[name] = found
+    if "val" in chosen and is_union(chosen.get("train", ""), chosen["val"]):
+        del chosen["val"]  # its images are learnt from already
     rest = [split for split in splits if split not in chosen.values()]
     return chosen if "train" in chosen or not rest else {"train": rest[0], **chosen}
 

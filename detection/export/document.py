@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,11 @@ class ExportDocument:
             source=_seen_from(folder, source),
             source_sha256=sha256_of([source]),
         )
+
+    def found_from(self, file: Path) -> ExportDocument:
+        """The document that a file holds, its source as a path from here: where it lies, or should."""
+        place = (file.resolve().parent / self.source).resolve()
+        return self if Path(self.source).is_file() and not place.is_file() else replace(self, source=str(place))
 
     def to_text(self) -> str:
         """JSON."""

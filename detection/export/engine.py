@@ -161,7 +161,7 @@ def load_exported(path: Path, *, lanes: int = 1, precision: str = "auto") -> Exp
     choose_precision(torch.device("cpu"), precision)  # a wrong name is told before the file is opened
     try:
         run, text, chosen = _open_onnx(path, lanes) if is_onnx else _open_openvino(path, lanes, precision)
-        return ExportedDetector(run, ExportDocument.from_text(text), chosen)
+        return ExportedDetector(run, ExportDocument.from_text(text).found_from(path), chosen)
     except InputError:
         raise
     except Exception as error:  # the engines' own errors have no common type

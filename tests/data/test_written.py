@@ -130,6 +130,7 @@ def test_labels_lie_where_yolo_looks_for_them(tmp_path: Path) -> None:
         (["train", "val", "test"], {"train": "train", "val": "val", "test": "test"}),
         (["test", "trainval", "train"], {"train": "train", "test": "test"}),
         (["trainval", "test"], {"train": "trainval", "test": "test"}),
+        (["trainval", "val", "test"], {"train": "trainval", "test": "test"}),
         (["train2017", "val2017"], {"train": "train2017", "val": "val2017"}),
         (["valid", "Train"], {"train": "Train", "val": "valid"}),
         (["all"], {"train": "all"}),
@@ -182,3 +183,24 @@ def test_a_list_of_changes_makes_no_other_format_of_a_copy(tmp_path: Path) -> No
     changes = mend_dataset(audit, tmp_path / "copy", form="yolo")
     write_changes(tmp_path / "copy", replace(audit, root=Path("images")), changes, ())
     assert audit_dataset(tmp_path / "copy").format == "yolo"
+
+
+def test_a_split_that_would_be_the_list_of_a_class_is_called_otherwise(tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "data", {"train": toy_images(2), "aerial_train": toy_images(2, prefix="b", seed=2)})
+    copy, changes = convert(root, tmp_path / "copy", "voc")
+    assert sorted(part.split for part in copy.parts) == ["aerial-train", "train"]
+    assert [(change.file, change.done) for change in changes if change.kind == "split-name"] == [
+        ("split aerial_train", "called aerial-train")
+    ]
+
+
+@pytest.mark.parametrize("name", ["000123", "a.img", ".hidden.jpg", ".cache/b.jpg"])
+def test_names_that_no_reader_takes_for_an_image(tmp_path: Path, name: str) -> None:
+    root = write_coco(tmp_path / "data", {"train": [ToyImage("a", (40, 60), (ToyObject("cat", (2, 2, 20, 20)),))]})
+    (root / "train" / name).parent.mkdir(exist_ok=True)
+    (root / "train/a.jpg").rename(root / "train" / name)
+    labels = root / "annotations/instances_train.json"
+    labels.write_text(labels.read_text().replace('"a.jpg"', json.dumps(name)))
+    for form in FORMATS[1:]:
+        mend_dataset(audit_dataset(root), tmp_path / form, form=form)
+        assert len(boxes_of(tmp_path / form, "train")) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -253,6 +254,30 @@ def test_an_image_that_does_not_fit_the_memory_ends_nothing(tmp_path: Path, erro
     assert entries[1].error == "120x90 pixels do not fit the memory; make it smaller, or free some"
     done = [entry.detections.image_size_hw for entry in entries if entry.detections is not None]
     assert done == [hw for hw in sizes if hw[0] != 90]
+
+
+def test_what_a_batch_had_taken_is_free_when_its_images_are_tried_one_by_one(tmp_path: Path) -> None:
+    class Activations:
+        """Of a batch."""
+
+    taken: list[weakref.ref[Activations]] = []
+
+    class Stub:
+        device = torch.device("cpu")
+
+        def detect_images(self, pictures: Sequence[Image]) -> list[Detections]:
+            assert not any(each() for each in taken)
+            activations = Activations()
+            taken.append(weakref.ref(activations))
+            if len(pictures) > 1:
+                raise MemoryError
+            return [Detections.empty((picture.shape[0], picture.shape[1])) for picture in pictures]
+
+    images = [(f"{n}.png", save_image(tmp_path / f"{n}.png", random_pixels((30, 30), n))) for n in range(3)]
+    journal = Journal(tmp_path / "j.jsonl", SETTINGS, resume=False)
+    detect_folder(cast("ImageDetector", Stub()), images, journal)
+    assert len(taken) == 4
+    assert [entry.error for entry in journal] == [None] * 3
 
 
 def test_a_fault_of_ours_is_no_want_of_memory(tmp_path: Path) -> None:

@@ -197,6 +197,13 @@ def test_a_line_that_a_kill_left_half_written_is_done_again(path: Path, cut: int
     assert path.read_bytes() == whole
 
 
+def test_the_settings_that_differ_are_named(path: Path) -> None:
+    written(path, *NAMES)
+    differs = r"was written with another model, and source '.*', now 'b', and tile '', now '64'; give another --out"
+    with pytest.raises(InputError, match=differs):
+        resumed(path, settings={"model": "other", "source": "b", "tile": "64"})
+
+
 @pytest.mark.parametrize("tail", [b"", b'{"file_name": "d.j', b"\0" * 20])
 def test_a_journal_of_other_settings_is_not_touched(path: Path, tail: bytes) -> None:
     content = written(path, *NAMES) + tail

@@ -24,6 +24,10 @@ def test_a_number_of_one_class_chooses_the_best(toy: Path, tmp_path: Path, capsy
     losses = ("proposal_objectness", "proposal_box", "region_class", "region_box")
     assert all(training[name] > 0 and validation[name] > 0 for name in losses)
     assert load_header(tmp_path).training["validation"]["F1:dog"] == validation["F1:dog"]
+    assert run("info", tmp_path) == 0
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("validation: ")]
+    assert "'F1': " in told
+    assert "F1:dog" not in told
 
 
 @pytest.mark.parametrize(

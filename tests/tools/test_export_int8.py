@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,17 @@ def test_int8_passes_over_images_that_cannot_be_read(tmp_path: Path, capsys: pyt
     for _ in range(2):
         assert [image.shape for image in pictures] == [(40, 50, 3)] * 2
     assert capsys.readouterr().out.count("passed over") == 1
+
+
+def test_a_document_leads_to_its_model_from_where_it_lies(tmp_path: Path) -> None:
+    """Also in a folder within that of the export, and behind a link to it."""
+    model = save_lively_model(tmp_path)
+    within = tmp_path / "out/int8"
+    within.mkdir(parents=True)
+    document = ExportDocument.of(detector_of(make_lively_network()), model, within)
+    assert document.source == f"../../{model.name}"
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/link").symlink_to(within)
+    for file in (within / "model.xml", tmp_path / "a/link/model.xml"):
+        assert document.found_from(file).source == str(model)
+    assert replace(document, source=str(model)).found_from(within / "model.xml").source == str(model)  # as before

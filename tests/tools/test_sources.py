@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from detection import folder
 from detection.data.remote import Location
 from detection.errors import InputError
 from detection.folder import detect_folder
 from detection.image_detector import ImageDetector
-from detection.journal import Journal
+from detection.journal import Journal, JournalEntry
 from detection.preprocess import Image
 from detection.structures import Detections
 from tests.builders import random_pixels, save_image
@@ -67,6 +68,30 @@ def test_a_frame_done_again_keeps_its_picture(model: Path, tmp_path: Path) -> No
     for number in range(4):
         name = f"images/film.avi/{number:06d}.jpg"
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_frame_that_cannot_be_looked_at_is_told_and_moves_no_other(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film, whole, out = write_film(tmp_path / "film.avi", 4), tmp_path / "whole", tmp_path / "out"
+    assert run(model, film, "--out", whole, "--images", "--threshold", 0) == 0
+    answer = folder._answer
+
+    def without_the_third(detector: ImageDetector, batch: folder.Batch) -> list[JournalEntry]:
+        return [
+            JournalEntry(each.file_name, None, "none") if each.file_name.endswith("2") else each
+            for each in answer(detector, batch)
+        ]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "_answer", without_the_third)
+        assert run(model, film, "--out", out, "--images", "--threshold", 0) == 1
+    assert faults(out) == [{"file_name": "film.avi/000002", "error": "none"}]
+    pictures = sorted((out / "images/film.avi").glob("*.jpg"))
+    assert [path.stem for path in pictures] == ["000000", "000001", "000003"]
+    assert all(path.read_bytes() == (whole / "images/film.avi" / path.name).read_bytes() for path in pictures)
+    assert run(model, film, "--out", out, "--images", "--threshold", 0, "--resume") == 0  # and is tried again
+    assert faults(out) == []
 
 
 def test_a_refused_start_leaves_the_folder_free(

@@ -18,6 +18,7 @@ from detection.errors import InputError, NonFiniteLossError
 from detection.memory import keep_freed_memory
 
 EXIT_BAD_INPUT = 2
+EXIT_STOPPED = 75  # EX_TEMPFAIL: a scheduler may run the command again
 
 
 def run(app: Callable[[], None]) -> None:

@@ -24,7 +24,7 @@ from detection.device import Compute, choose_compute
 from detection.errors import InputError
 from detection.network import DetectionNetwork
 from detection.regions import RegionSource
-from tools.following import EXIT_STOPPED
+from tools.cli import EXIT_STOPPED
 from tools.region_search import search_first
 from tools.run_folder import check_run_folder, goes_on, refuse_several, tell_changes, write_config
 from tools.training_run import Learner, MakeLearner, Network, RunData, TrainingRun, shared_learner

@@ -26,7 +26,7 @@ from detection.predictions import ImageDetections, write_coco
 from detection.preprocess import Image
 from detection.structures import Detections
 from detection.visualize import draw_detections
-from tools.cli import plain_console, run_alone
+from tools.cli import EXIT_STOPPED, plain_console, run_alone
 from tools.detectors import (
     CacheOption,
     ComputeOption,
@@ -47,7 +47,6 @@ from tools.shipping import ship_models
 FORMATS = ("coco", "csv", "yolo", "voc")
 PICTURES = "images"
 EXIT_SOME_FAILED = 1
-EXIT_STOPPED = 75  # as of a training
 
 console = plain_console()
 

@@ -24,9 +24,8 @@ from detection.schedule import Budget, StepBudget, TimeBudget
 from detection.training_log import Log
 from detection.training_task import Evaluate, Network, StepReport
 from detection.validation import Validation
+from tools.cli import EXIT_STOPPED
 from tools.progress import TrainingDisplay
-
-EXIT_STOPPED = 75  # EX_TEMPFAIL: a scheduler may run the command again
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from detection.build import build_regions
 from detection.data.records import ImageRecord
 from detection.processes import launched_place
 from detection.regions import RegionSource, search_all
-from tools.following import EXIT_STOPPED, stopping_on_signals
+from tools.cli import EXIT_STOPPED
+from tools.following import stopping_on_signals
 from tools.progress import counting
 
 

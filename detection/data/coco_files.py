@@ -18,7 +18,8 @@ _INSTANCES = re.compile(r"instances_(.+)")
 _YEAR = re.compile(r"\d{4}$")
 _ROBOFLOW = "_annotations.coco.json"
 _HEAD_BYTES = 1 << 16
-_KEYS = re.compile(rb'"(?:images|annotations|categories|info)"\s*:')
+_WORDS = re.compile(rb'"(?:images|annotations|categories|info)"')
+_KEYS = re.compile(_WORDS.pattern + rb"\s*:")
 _IMAGES = re.compile(rb'"images"\s*:')
 _PROBED_IMAGES = 50
 
@@ -110,9 +111,14 @@ def _split_name(path: Path) -> str:
 
 
 def _looks_like_coco(path: Path) -> bool:
-    """Whether a json has a key of the format in its head, or as a whole its images; result lists and others do not."""
+    """Whether a json has a key of the format in its head, or as a whole its images; result lists and others do not.
+
+    Of one that is called as COCO or Roboflow call theirs, any word of the format will do: its faults are told.
+    """
     if not is_file(path):  # a folder, a link to nothing, a pipe
         return False
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
+    if path.name == _ROBOFLOW or _INSTANCES.fullmatch(path.stem):
+        return _WORDS.search(head) is not None
     return (_IMAGES if len(head) < _HEAD_BYTES else _KEYS).search(head) is not None

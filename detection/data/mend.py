@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -32,6 +32,7 @@ from detection.data.written import (
     WrittenImage,
     WrittenObject,
     image_folder,
+    stem_of,
     write_dataset,
     yolo_splits,
 )
@@ -229,10 +230,10 @@ def _name_images(images: Sequence[ImageRecord], base: Path, form: WrittenFormat)
         pure = _name_for(form, PurePosixPath(_NO_NAME.sub("_", name)))
         name = pure.as_posix()
         others = (pure.with_name(f"{pure.stem}-{number}{pure.suffix}").as_posix() for number in count(2))
-        while _stem(name) in taken:
+        while stem_of(name).casefold() in taken:
             name = next(others)
         assert is_inside(name), name
-        taken.add(_stem(name))
+        taken.add(stem_of(name).casefold())
         names[image.path] = name
     return names
 
@@ -250,11 +251,6 @@ def _name_for(form: WrittenFormat, name: PurePosixPath) -> PurePosixPath:
     bare = PurePosixPath(last)
     last = f"{bare.stem.strip()}{bare.suffix}" if bare.suffix.lower() in IMAGE_SUFFIXES else f"{last}.jpg"
     return PurePosixPath("_".join([*folders, last])) if form == "voc" else PurePosixPath(*folders, last)
-
-
-def _stem(name: str) -> str:
-    """What a label file would be named after, as a file system that knows no case sees it."""
-    return str(PurePosixPath(name).with_suffix("")).casefold()
 
 
 def _name_splits(splits: Sequence[str], form: WrittenFormat = "coco") -> dict[str, str]:
@@ -304,11 +300,11 @@ def _renamed_splits(names: Mapping[str, str]) -> Iterator[Change]:
             yield Change("split-name", f"split {split}", "is no name for a file of this format", f"called {name}")
 
 
-def _unnamed_splits(splits: Iterable[str]) -> Iterator[Change]:
+def _unnamed_splits(splits: Collection[str]) -> Iterator[Change]:
     """A change for each split that a data.yaml has no name for."""
-    names = list(splits)
-    for split in names:
-        if split not in yolo_splits(names).values():
+    named = yolo_splits(list(splits)).values()
+    for split in splits:
+        if split not in named:
             message = "is none of the train, val and test that a data.yaml names"
             yield Change("split-name", f"split {split}", message, f"its images are listed in {split}.txt")
 

@@ -92,12 +92,13 @@ def _write_voc(out: Path, parts: Parts) -> None:
         objects = (NamedBox(each.name, each.box, each.ignore) for each in image.objects)
         write_voc_xml(path, PurePosixPath(image.file_name).name, image.size_hw, objects)
     for split, images in parts.items():
-        _write_list(out / "ImageSets" / "Main" / f"{split}.txt", (_stem(image) for image in images))
+        _write_list(out / "ImageSets" / "Main" / f"{split}.txt", (stem_of(image.file_name) for image in images))
 
 
 def _write_yolo(out: Path, parts: Parts, class_names: Sequence[str]) -> None:
+    label_of = {name: label for label, name in enumerate(class_names)}
     for image in _distinct(parts):
-        lines = [yolo_line(class_names.index(each.name), each.box, image.size_hw) for each in image.objects]
+        lines = [yolo_line(label_of[each.name], each.box, image.size_hw) for each in image.objects]
         _write_list(_label_path(out / "labels", image, ".txt"), lines)
     for split, images in parts.items():
         _write_list(out / f"{split}.txt", (f"./images/{image.file_name}" for image in images))
@@ -133,13 +134,14 @@ def _distinct(parts: Parts) -> Iterable[WrittenImage]:
     return {image.file_name: image for images in parts.values() for image in images}.values()
 
 
-def _stem(image: WrittenImage) -> str:
-    return str(PurePosixPath(image.file_name).with_suffix(""))
+def stem_of(file_name: str) -> str:
+    """What the label file of an image is named after: its name with folders, without suffix."""
+    return str(PurePosixPath(file_name).with_suffix(""))
 
 
 def _label_path(folder: Path, image: WrittenImage, suffix: str) -> Path:
     """Where the label file of an image belongs; makes the folder."""
-    path = folder / f"{_stem(image)}{suffix}"
+    path = folder / f"{stem_of(image.file_name)}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 

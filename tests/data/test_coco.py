@@ -119,7 +119,7 @@ def test_broken_frame_is_an_error(tmp_path: Path, edit: Edit, message: str) -> N
     assert str(caught.value).startswith(f"{root / JSON}: {message}")
 
 
-@pytest.mark.parametrize("text", ['{"images": [', '{"images": ' + "[" * 100_000])
+@pytest.mark.parametrize("text", ['{"images": [', '{"images": ' + "[" * 100_000, '["images"]'])
 def test_broken_json_is_an_error(tmp_path: Path, text: str) -> None:
     root = write_coco(tmp_path, {"train": toy_images(1)})
     (root / JSON).write_text(text, encoding="utf-8")

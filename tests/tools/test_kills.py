@@ -17,7 +17,7 @@ import pytest
 from tests.builders import toy_images, write_voc
 from tests.kills import kill_detections, kill_trainings
 from tests.tools.tiny_run import TINY
-from tools.following import EXIT_STOPPED
+from tools.cli import EXIT_STOPPED
 from tools.run_folder import STATE_NAME
 
 
